@@ -1,0 +1,1 @@
+"""The typed actors, and the step that runs them."""

@@ -1,0 +1,69 @@
+"""Holding a claim while a handler runs."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from lightning.errors import LightningError, PreconditionFailed
+from lightning.log import Claimed, EventLog
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class ClaimLost(LightningError):
+    """Somebody else has changed the event: what was done for it does not count."""
+
+    code = "claim_lost"
+
+
+class Holding:
+    """Renews a claim from a third of its length on, for as long as a handler runs.
+
+    Parameters:
+      log: The log that the event stands in.
+      claim: The claim as it was made.
+      owner: Its owner.
+      seconds: Its length.
+    """
+
+    def __init__(self, log: EventLog, claim: Claimed, owner: str, seconds: float) -> None:
+        self.claim = claim
+        self._log = log
+        self._owner = owner
+        self._seconds = seconds
+        self._writing = asyncio.Lock()
+
+    async def during(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``work`` with the claim held.
+
+        Raises:
+          ClaimLost: The event was taken away; ``work`` is cancelled.
+        """
+        working = asyncio.create_task(work)
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClaimLost("the event was changed by somebody else while it was worked on")
+            return working.result()
+        finally:
+            async with self._writing:  # a renewal under way changes the version that we hold
+                renewing.cancel()
+            working.cancel()
+            await asyncio.wait({working, renewing})
+
+    async def _renew(self) -> None:
+        """Renew until told to stop; return when the claim is lost."""
+        while True:
+            await asyncio.sleep(self._seconds / 3)
+            async with self._writing:
+                try:
+                    self.claim = await self._log.renew(self.claim, self._owner, self._seconds)
+                except PreconditionFailed:
+                    return
+                except LightningError as error:
+                    _log.warning("renewal_failed", event=self.claim.event["id"], error=error.message)

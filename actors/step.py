@@ -1,0 +1,256 @@
+"""The step: one delivery of one message, from the claim to the outcome.
+
+The log alone owns attempts, due times and outcomes; the message only says which
+event to look at. Every decision is one conditional batch. Then the messages of
+what follows are sent, and only then is the message acknowledged (by returning).
+A crash anywhere between is repaired by redelivery or by the sweep.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+from actors.actor import Actor
+from actors.holding import ClaimLost, Holding
+from actors.outcome import Again, Done, Outcome, Output
+from lightning.crash import CrashPoint, no_crash
+from lightning.errors import LightningError, Permanent, PreconditionFailed, Transient
+from lightning.events import TYPES, Draft, EventDocument, now_text
+from lightning.ids import derived_id
+from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Void, wakeup
+from lightning.queue import Wakeup
+from lightning.telemetry import carrier, names
+
+#: A step makes no more than this, on every store alike (a batch of Cosmos DB takes 100 and 2 MB).
+MAX_OPERATIONS = 90
+MAX_OUTCOME_BYTES = 1024 * 1024
+
+#: A message whose event is not to be found is asked again for so long: a read may be stale.
+UNKNOWN_SECONDS = 60.0
+
+#: Attempts to reach a store that does not answer, before the message is put off.
+STORE_ATTEMPTS = 4
+
+MAX_BACKOFF_SECONDS = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Step:
+    """Runs actors on events.
+
+    Parameters:
+      log: The event log.
+      dispatch: Sends the messages of what follows.
+      actors: Each actor by its name in `TYPES`.
+      owner: A name for this process that no other has.
+      claim_seconds: How long a claim holds; it is renewed while a handler runs.
+      max_attempts: Attempts after which an event is dead.
+      backoff_seconds: The wait after the first failed attempt; it doubles.
+      crash: Told of every point between claim, effect, commit and send.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        dispatch: Dispatch,
+        actors: Mapping[str, Actor],
+        *,
+        owner: str,
+        claim_seconds: float = 30.0,
+        max_attempts: int = 5,
+        backoff_seconds: float = 1.0,
+        crash: CrashPoint = no_crash,
+    ) -> None:
+        self._log = log
+        self._dispatch = dispatch
+        self._actors = actors
+        self._owner = owner
+        self._claim_seconds = claim_seconds
+        self._max_attempts = max_attempts
+        self._backoff_seconds = backoff_seconds
+        self._crash = crash
+
+    async def run(self, message: Wakeup) -> None:
+        """Look at the event of a message, and do what is to be done. Returning acknowledges it."""
+        try:
+            await self._deliver(message)
+        except ClaimLost as lost:
+            _log.warning(lost.code, event=message.event_id)
+        except Transient as error:
+            _log.warning("step_put_off", event=message.event_id, error=error.message)
+            await self._again(message, error.retry_after or 5.0)
+
+    async def bury(self, message: Wakeup, error: LightningError) -> None:
+        """Declare an event dead whose message the broker gave up.
+
+        Raises:
+          Transient: Somebody is at work on it, or the store does not answer; try later.
+        """
+        verdict = await self._log.claim(
+            message.user_id, message.event_id, message.wake, self._owner, self._claim_seconds
+        )
+        if isinstance(verdict, Later):
+            raise Transient("the event is being worked on", retry_after=max(1.0, verdict.at - time.time()))
+        if isinstance(verdict, Claimed):
+            await self._commit(verdict, error)
+
+    async def _deliver(self, message: Wakeup) -> None:
+        verdict = await self._log.claim(
+            message.user_id, message.event_id, message.wake, self._owner, self._claim_seconds
+        )
+        match verdict:
+            case Claimed():
+                self._crash("step:claimed")
+                await self._work(verdict)
+            case Ended(event):
+                await self._announce_outputs(event)
+            case Later(_, at):
+                await self._again(message, at - time.time())
+            case Void():
+                pass
+            case None if time.time() - message.sent_at < UNKNOWN_SECONDS:
+                await self._again(message, 1.0)
+            case None:
+                _log.error("event_unknown", event=message.event_id, user=message.user_id)
+
+    async def _work(self, claim: Claimed) -> None:
+        event = claim.event
+        trace.get_current_span().set_attributes(
+            {names.TYPE: event["type"], names.ATTEMPT: event["attempts"], names.EVENT: event["id"]}
+        )
+        outcome: Outcome | LightningError
+        if event["attempts"] > self._max_attempts:
+            outcome = Permanent(
+                f"given up after {self._max_attempts} attempts that ended without an outcome",
+                code=(event["error"] or {}).get("code", "attempts_exhausted"),
+            )
+        else:
+            holding = Holding(self._log, claim, self._owner, self._claim_seconds)
+            outcome = await self._handle(holding)
+            claim = holding.claim
+        self._crash("step:handled")
+        await self._commit(claim, outcome)
+
+    async def _handle(self, holding: Holding) -> Outcome | LightningError:
+        event = holding.claim.event
+        kind = TYPES[event["type"]]
+        try:
+            metadata = kind.metadata.model_validate(event["metadata"])
+            outcome = await holding.during(self._actors[kind.actor].handle(event, metadata))
+            if isinstance(outcome, Done):
+                _check_size(outcome)
+        except ClaimLost:
+            raise
+        except (Transient, Permanent) as error:
+            return error
+        except Exception as error:  # noqa: BLE001 -- whatever an actor raises ends as an outcome
+            _log.exception("handler_failed", event=event["id"], type=event["type"])
+            return Transient(f"{type(error).__name__} in the handler", code="unexpected_error")
+        return outcome
+
+    async def _commit(self, claim: Claimed, outcome: Outcome | LightningError) -> None:
+        """Write the outcome once, whatever it is, then send what follows."""
+        try:
+            follow = await self._record_patiently(claim, outcome)
+        except PreconditionFailed:
+            _log.info("outcome_dropped", event=claim.event["id"], why="somebody else was first")
+            return
+        self._crash("step:committed")
+        await self._dispatch.announce(follow)
+        self._crash("step:sent")
+
+    async def _record_patiently(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
+        """Try a few times: an answer of a model is not thrown away for a store that blinks."""
+        for attempt in range(STORE_ATTEMPTS - 1):
+            try:
+                return await self._record(claim, outcome)
+            except Transient as error:
+                _log.warning("commit_failed", event=claim.event["id"], error=error.message)
+                await asyncio.sleep(0.1 * 4**attempt)
+        return await self._record(claim, outcome)
+
+    async def _record(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
+        event = claim.event
+        if isinstance(outcome, Done):
+            outputs = await self._log.end(
+                claim, "done", outputs=_drafts(event, outcome.outputs), writes=outcome.writes
+            )
+            return [wakeup(output) for output in outputs]
+        if isinstance(outcome, Again):
+            later = await self._log.postpone(claim, outcome.after_seconds, attempts=0)
+            return [wakeup(later, delay_seconds=outcome.after_seconds)]
+        error = {"code": outcome.code, "message": outcome.message}
+        span = trace.get_current_span()
+        span.set_status(trace.StatusCode.ERROR, outcome.message)
+        span.set_attribute(names.ERROR_CODE, outcome.code)
+        if isinstance(outcome, Transient) and event["attempts"] < self._max_attempts:
+            wait = self._wait(event["attempts"], outcome.retry_after)
+            later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
+            return [wakeup(later, delay_seconds=wait)]
+        _log.warning("event_dead", event=event["id"], type=event["type"], **error)
+        follow = self._actors[TYPES[event["type"]].actor].on_dead(event, outcome)
+        outputs = await self._log.end(claim, "dead", outputs=_drafts(event, follow), error=error)
+        return [wakeup(output) for output in outputs]
+
+    def _wait(self, attempts: int, retry_after: float | None) -> float:
+        """Give the seconds before the next attempt: what the other side asked for, or doubling ones."""
+        if retry_after is not None:
+            return retry_after
+        full = min(self._backoff_seconds * 2 ** (attempts - 1), MAX_BACKOFF_SECONDS)
+        return full * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
+
+    async def _announce_outputs(self, event: EventDocument) -> None:
+        """Send again for outputs that nobody finished: a crash may have come between commit and send."""
+        follow: list[Wakeup] = []
+        for output in event["outputs"]:
+            found = await self._log.get(event["userID"], output)
+            if found is not None and found["state"] == "accepted":
+                follow.append(wakeup(found, delay_seconds=found["dueAt"] - time.time()))
+        await self._dispatch.announce(follow)
+
+    async def _again(self, message: Wakeup, delay_seconds: float) -> None:
+        await self._dispatch.announce(
+            [
+                Wakeup(
+                    message.user_id,
+                    message.event_id,
+                    message.wake,
+                    message.actor,
+                    message.sent_at,
+                    max(0.0, delay_seconds),
+                    carrier.current() or message.trace,
+                )
+            ]
+        )
+
+
+def _drafts(cause: EventDocument, outputs: Sequence[Output]) -> list[Draft]:
+    return [
+        Draft(
+            id=derived_id(cause["id"], output.name),
+            type=output.type,
+            source=output.source,
+            metadata=output.document(),
+            timestamp=now_text(),
+            trace=carrier.current() or cause["trace"],
+        )
+        for output in outputs
+    ]
+
+
+def _check_size(outcome: Done) -> None:
+    operations = len(outcome.outputs) + len(outcome.writes)
+    size = sum(len(orjson.dumps(output.document())) for output in outcome.outputs)
+    size += sum(len(orjson.dumps(getattr(write, "body", None))) for write in outcome.writes)
+    if operations > MAX_OPERATIONS or size > MAX_OUTCOME_BYTES:
+        raise Permanent(
+            f"the outcome has {operations} documents and {size} bytes; at most {MAX_OPERATIONS} and"
+            f" {MAX_OUTCOME_BYTES} are possible, larger data belongs into a file that the event names",
+            code="output_too_large",
+        )

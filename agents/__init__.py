@@ -1,0 +1,1 @@
+"""What runs inside a container; it imports none of our other packages."""

@@ -1,0 +1,84 @@
+"""The ingress as an ASGI application: the route table, and the parts behind it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from api import events, identity, problems, stream, system
+from api.platform import Platform
+from api.tracing import TraceRequests
+from brokers import BrokerQueue, open_broker
+from lightning.crash import crash_at
+from lightning.domain.accounts import Accounts
+from lightning.domain.tokens import TokenIssuer
+from lightning.errors import LightningError
+from lightning.keys import secret
+from lightning.live import Hub
+from lightning.log import Dispatch, EventLog
+from lightning.settings import Settings
+from lightning.storage import open_storage
+
+#: Every route; the tests of tenancy and the documentation read this table.
+ROUTES: Sequence[Route] = (
+    Route("/api/register", identity.register, methods=["POST"]),
+    Route("/api/token", identity.token, methods=["POST"]),
+    Route("/api/me", identity.me, methods=["GET"]),
+    Route("/api/events", events.post_event, methods=["POST"]),
+    Route("/api/events", events.list_events, methods=["GET"]),
+    Route("/api/events/{id}", events.get_event, methods=["GET"]),
+    Route("/api/stream", stream.stream, methods=["GET"]),
+    Route("/api/health", system.health, methods=["GET"]),
+    Route("/notify", system.notify, methods=["POST"]),
+)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Make the application; its parts are opened when it starts and closed when it stops.
+
+    Parameters:
+      settings: With the keys that the processes share (`lightning.keys`).
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        storage = open_storage(settings)
+        crash = crash_at(settings.crash_at, settings.data, "web")
+        broker = open_broker(settings, crash=crash)
+        queue = BrokerQueue(broker, settings.servicebus_queue)
+        log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
+        app.state.platform = Platform(
+            settings=settings,
+            log=log,
+            dispatch=Dispatch(log, queue, crash=crash),
+            queue=queue,
+            accounts=Accounts(storage),
+            tokens=TokenIssuer(
+                secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
+                secret(settings.jwt_signing_key_previous),
+            ),
+            hub=Hub(),
+            notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
+        )
+        try:
+            yield
+        finally:
+            await queue.close()
+            await asyncio.to_thread(broker.close)
+            await storage.close()
+
+    return Starlette(
+        routes=list(ROUTES),
+        lifespan=lifespan,
+        middleware=[Middleware(TraceRequests)],
+        exception_handlers={
+            LightningError: problems.from_lightning_error,
+            404: problems.from_http_exception,
+            405: problems.from_http_exception,
+            400: problems.from_http_exception,
+            500: problems.from_unexpected,
+        },
+    )

@@ -1,0 +1,147 @@
+"""`/api/events`: post an event, read one, list one's own."""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.platform import Platform
+from api.requests import authenticated, platform, read_json, respond
+from lightning.domain.tokens import Claims
+from lightning.errors import Forbidden, InvalidRequest, NotFound
+from lightning.events import Draft, Envelope, EventDocument, read_envelope
+from lightning.ids import keyed_id, new_id
+from lightning.log import public
+from lightning.storage import Where
+from lightning.telemetry import carrier
+
+MAX_PAGE = 200
+
+#: The longest wait for an event's end in one request.
+MAX_WAIT_SECONDS = 60
+
+#: A waiting request looks by itself after so long at first, then twice as long each time up to the second.
+FIRST_LOOK_SECONDS = 0.05
+LOOK_SECONDS = 1.0
+
+#: Roles that may post for somebody else.
+TRUSTED_ROLES = frozenset({"operator", "service"})
+
+
+async def post_event(request: Request) -> Response:
+    """Accept an event: 202 once it is recorded durably."""
+    claims = authenticated(request)
+    raw = await read_json(request)
+    envelope = read_envelope(raw)
+    _check_tenant(envelope, claims)
+    draft = _draft(envelope, raw, request.headers.get("idempotency-key"))
+    parts = platform(request)
+    event, _ = await parts.dispatch.accept(envelope.userID, draft)
+    parts.hub.wake(envelope.userID)
+    return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
+
+
+def _check_tenant(envelope: Envelope, claims: Claims) -> None:
+    if envelope.userID != claims.subject and claims.role not in TRUSTED_ROLES:
+        raise Forbidden(
+            "the userID is not that of the token; GET /api/me tells yours",
+            code="foreign_user",
+            pointer="/userID",
+        )
+
+
+def _draft(envelope: Envelope, raw: object, key: str | None) -> Draft:
+    if key is not None and not 1 <= len(key) <= 256:
+        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
+    name = key if key is not None else envelope.id
+    fingerprint = None
+    if name is not None:
+        canonical = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+        fingerprint = hashlib.sha256(canonical).hexdigest()
+    return Draft(
+        id=new_id() if name is None else keyed_id(envelope.userID, name),
+        type=envelope.type,
+        source=envelope.source,
+        metadata=envelope.metadata,
+        timestamp=envelope.timestamp.isoformat().replace("+00:00", "Z"),
+        trace=carrier.current(),
+        fingerprint=fingerprint,
+    )
+
+
+async def get_event(request: Request) -> Response:
+    """Show one event of the caller's, with what followed from it.
+
+    With ``?wait=SECONDS`` the answer waits until the event is over, or so long.
+    """
+    claims = authenticated(request)
+    parts = platform(request)
+    log = parts.log
+    seconds = whole_number(request, "wait", 0, highest=MAX_WAIT_SECONDS)
+    event = await _when_over(parts, claims.subject, request.path_params["id"], seconds)
+    if event is None:
+        raise NotFound("there is no such event, or it is not yours")
+    outputs = [await log.get(claims.subject, output) for output in event["outputs"]]
+    shown = [
+        {name: output[name] for name in ("id", "type", "state", "metadata")}
+        for output in outputs
+        if output is not None
+    ]
+    return respond({**public(event), "outputs": shown})
+
+
+async def _when_over(parts: Platform, user_id: str, event_id: str, seconds: float) -> EventDocument | None:
+    """Read an event until it is over: at every notification, and by ourselves ever more rarely."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    pause = FIRST_LOOK_SECONDS
+    with parts.hub.reader(user_id) as news:
+        while True:
+            news.clear()
+            event = await parts.log.get(user_id, event_id)
+            left = deadline - asyncio.get_running_loop().time()
+            if event is None or event["state"] != "accepted" or left <= 0 or parts.stopping:
+                return event
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, left)):
+                    await news.wait()
+            pause = min(pause * 2, LOOK_SECONDS)
+
+
+async def list_events(request: Request) -> Response:
+    """List the caller's events by their place in the log, a page at a time."""
+    claims = authenticated(request)
+    after = whole_number(request, "after", 0, highest=2**53)
+    limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
+    where = [
+        Where(field, "=", request.query_params[field])
+        for field in ("type", "state", "conversationID", "root")
+        if field in request.query_params
+    ]
+    events = await platform(request).log.events(claims.subject, where, after=after, limit=limit + 1)
+    page = events[:limit]
+    return respond(
+        {
+            "events": [public(event) for event in page],
+            "next": page[-1]["seq"] if len(events) > limit else None,
+        }
+    )
+
+
+def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
+    """Read a query parameter that is a whole number.
+
+    Raises:
+      InvalidRequest: It is not, or out of range.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and lowest <= int(text) <= highest):
+        raise InvalidRequest(
+            f"the parameter {name} is a whole number from {lowest} to {highest}",
+            code="invalid_parameter",
+        )
+    return int(text)

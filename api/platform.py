@@ -1,0 +1,29 @@
+"""The parts of the platform that the ingress works with."""
+
+from dataclasses import dataclass
+
+from lightning.domain.accounts import Accounts
+from lightning.domain.tokens import TokenIssuer
+from lightning.live import Hub
+from lightning.log import Dispatch, EventLog
+from lightning.queue import Queue
+from lightning.settings import Settings
+
+
+@dataclass(slots=True)
+class Platform:
+    """Everything that a route may use; made once for a process.
+
+    Parameters:
+      stopping: Set when the process drains, so that streams end.
+    """
+
+    settings: Settings
+    log: EventLog
+    dispatch: Dispatch
+    queue: Queue
+    accounts: Accounts
+    tokens: TokenIssuer
+    hub: Hub
+    notify_secret: str
+    stopping: bool = False

@@ -1,0 +1,73 @@
+"""Errors as people and programs see them: problem details (RFC 9457)."""
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lightning.errors import LightningError, Transient, Unauthorized
+
+_log = structlog.get_logger(__name__)
+
+#: The names that HTTP itself gives to what Starlette refuses.
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    pointer: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make a problem response.
+
+    Parameters:
+      status: The HTTP status.
+      code: Our word for the case; ``type`` is the URN made of it.
+      detail: What happened and what to do, for a person.
+      pointer: JSON pointer (RFC 6901) to the field at fault.
+      headers: Further headers.
+    """
+    body = {
+        "type": f"urn:lightning:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if pointer is not None:
+        body["pointer"] = pointer
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def from_lightning_error(_request: Request, error: Exception) -> Response:
+    """Show an error of ours."""
+    if not isinstance(error, LightningError):
+        raise error
+    headers: dict[str, str] = {}
+    if isinstance(error, Transient):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    return problem(error.status, error.code, error.message, pointer=error.pointer, headers=headers)
+
+
+def from_http_exception(_request: Request, error: Exception) -> Response:
+    """Show what Starlette refused: no such route, no such method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    return problem(error.status_code, code, error.detail, headers=error.headers)
+
+
+def from_unexpected(request: Request, error: Exception) -> Response:
+    """Show that it is our fault, and nothing of what it was; the log has it."""
+    _log.error("request_failed", path=request.url.path, exc_info=error)
+    return problem(500, "internal", "the platform failed; the operators can see why")

@@ -1,0 +1,52 @@
+"""`/api/health` and `/notify`: what other programs ask of the ingress."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.requests import platform, read_body, respond
+from lightning.errors import LightningError
+from lightning.live import read_notification
+
+#: A part that does not answer in time is not ready.
+PART_SECONDS = 2.0
+
+
+async def health(request: Request) -> Response:
+    """Tell whether the ingress lives, and whether each part that it needs is ready.
+
+    The queue may be away: events are recorded all the same and announced when it is back.
+    """
+    parts = platform(request)
+    storage = await _check(parts.log.head("health"))
+    queue = await _check(parts.queue.oldest_age_seconds())
+    ready = storage["ready"] and not parts.stopping
+    body = {
+        "status": "ok" if ready and queue["ready"] else "degraded" if ready else "unavailable",
+        "live": True,
+        "ready": ready,
+        "parts": {"storage": storage, "queue": queue},
+    }
+    return respond(body, 200 if ready else 503)
+
+
+async def _check(question: Awaitable[object]) -> dict[str, object]:
+    try:
+        async with asyncio.timeout(PART_SECONDS):
+            await question
+    except LightningError as error:
+        return {"ready": False, "error": error.code}
+    except TimeoutError:
+        return {"ready": False, "error": "timeout"}
+    return {"ready": True}
+
+
+async def notify(request: Request) -> Response:
+    """Wake the readers of the logs that a signed notification names."""
+    parts = platform(request)
+    body = await read_body(request)
+    for user_id in read_notification(parts.notify_secret, request.headers, body):
+        parts.hub.wake(user_id)
+    return Response(status_code=204)

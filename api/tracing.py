@@ -1,0 +1,55 @@
+"""One SERVER span for each request, the beginning of an event's trace."""
+
+from opentelemetry import trace
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lightning.telemetry import carrier, names
+
+#: Requests that happen all the time and begin nothing.
+QUIET_PATHS = frozenset({"/api/health", "/notify"})
+
+_tracer = trace.get_tracer(__name__)
+
+
+class TraceRequests:
+    """ASGI middleware that opens the span and tells it how the request ended.
+
+    A caller's ``traceparent`` (W3C Trace Context) is continued. The query
+    string is left out: people put things into it that no operator should read.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI 3)."""
+        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        parent = None
+        if b"traceparent" in headers:
+            parent = carrier.parent({"traceparent": headers[b"traceparent"].decode("latin-1")})
+        with _tracer.start_as_current_span(
+            f"{scope['method']} {scope['path']}",
+            context=parent,
+            kind=trace.SpanKind.SERVER,
+            attributes={names.HTTP_REQUEST_METHOD: scope["method"], names.URL_PATH: scope["path"]},
+        ) as span:
+
+            async def note(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    self._ended(span, scope, message["status"])
+                await send(message)
+
+            await self._app(scope, receive, note)
+
+    def _ended(self, span: trace.Span, scope: Scope, status: int) -> None:
+        span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, status)
+        route = scope.get("route")
+        if route is not None:
+            # one name for all events, whatever their ids
+            span.update_name(f"{scope['method']} {route.path}")
+            span.set_attribute(names.HTTP_ROUTE, route.path)
+        if status >= 500:
+            span.set_status(trace.StatusCode.ERROR)

@@ -1,0 +1,1 @@
+"""The core that every process shares: events, log, ports and their adapters."""

@@ -1,0 +1,1 @@
+"""Isolated containers in which agents run."""

@@ -1,0 +1,157 @@
+"""OpenAI, and every server that speaks its chat completions, by the official SDK.
+
+The protocol: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from json import JSONDecodeError
+
+import httpx2
+from openai import AsyncOpenAI, AsyncStream, OpenAIError, omit
+from openai.types.chat import (
+    ChatCompletionChunk,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageFunctionToolCallParam,
+    ChatCompletionMessageParam,
+)
+
+from lightning.errors import LightningError, Permanent
+from lightning.llm.openai_answer import Answer, MalformedChunk
+from lightning.llm.openai_errors import FailureReader
+from lightning.llm.port import ChatMessage, Completion, TextDelta, ToolCall, ToolSpec
+
+#: Named here, because the SDK would otherwise look for it in the environment.
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+#: A reachable server accepts a connection much sooner than it answers.
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+
+class OpenAIModel:
+    """A model behind OpenAI's chat completions.
+
+    Parameters:
+      api_key: The provider's key.
+      model: The model that is asked when a call names none.
+      base_url: The server, up to and with ``/v1``; None is OpenAI's own.
+      timeout_seconds: The longest silence: before the answer and between its pieces.
+
+    Raises:
+      Permanent: ``model_not_configured``: the key or the address is missing or unusable.
+    """
+
+    def __init__(
+        self, *, api_key: str, model: str, base_url: str | None = None, timeout_seconds: float
+    ) -> None:
+        self.provider = "openai"
+        self.model = model
+        key, address = _usable_key(api_key), _usable_address(base_url or OPENAI_BASE_URL)
+        self._failures = FailureReader(secret=key, base_url=address, timeout_seconds=timeout_seconds)
+        self._client = AsyncOpenAI(
+            api_key=key,
+            base_url=address,
+            timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)),
+            max_retries=0,  # the event log owns retries: two retriers multiply, and hide what happened
+        )
+
+    async def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str | None = None,
+        tools: Sequence[ToolSpec] = (),
+    ) -> AsyncGenerator[TextDelta | Completion, None]:
+        """Ask the model, and hand on its answer while it is written; see `LanguageModel.stream`."""
+        answer = Answer(model=model or self.model)
+        chunks: AsyncStream[ChatCompletionChunk] | None = None
+        failure: LightningError | None = None
+        try:
+            chunks = await self._client.chat.completions.create(
+                model=answer.model,
+                messages=[_message_param(message) for message in messages],
+                tools=[_tool_param(tool) for tool in tools] or omit,  # an empty list is refused
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            async for chunk in chunks:
+                text = answer.take(chunk)
+                if text:
+                    yield TextDelta(text)
+        except (OpenAIError, MalformedChunk, JSONDecodeError, UnicodeDecodeError) as error:
+            failure = self._failures.of(error, streaming=chunks is not None)
+        finally:
+            if chunks is not None:
+                await chunks.close()
+        # Whatever failed after the finish reason cost the usage at most: the answer is whole, and paid for.
+        if not answer.finish_reason:
+            # Raised out here, where the SDK's error is no longer its context: that one holds
+            # the request with its key, and must not ride along into logs and spans.
+            raise failure or self._failures.unfinished(chunks)
+        yield answer.completion()
+
+    async def close(self) -> None:
+        """Give back connections; streams still open fail."""
+        await self._client.close()
+
+
+def _usable_key(api_key: str) -> str:
+    """Give the key without the line end that files add.
+
+    The HTTP layer quotes a header that it cannot send in its error, so such a key must not reach it.
+    """
+    key = api_key.strip()
+    if not key:
+        raise Permanent(
+            "Set OPENAI_API_KEY; for a server that needs no key, to any word.", code="model_not_configured"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise Permanent(
+            "OPENAI_API_KEY holds characters that no HTTP header can carry; copy the key again.",
+            code="model_not_configured",
+        )
+    return key
+
+
+def _usable_address(base_url: str) -> str:
+    if not base_url.startswith(("http://", "https://")):
+        raise Permanent(
+            "OPENAI_BASE_URL must be an address such as https://example.com/v1.", code="model_not_configured"
+        )
+    return base_url
+
+
+def _message_param(message: ChatMessage) -> ChatCompletionMessageParam:
+    match message.role:
+        case "system":
+            return {"role": "system", "content": message.content}
+        case "user":
+            return {"role": "user", "content": message.content}
+        case "tool":
+            return {"role": "tool", "content": message.content, "tool_call_id": message.tool_call_id or ""}
+        case "assistant" if message.tool_calls:
+            return {
+                "role": "assistant",
+                "content": message.content or None,
+                "tool_calls": [_tool_call_param(call) for call in message.tool_calls],
+            }
+        case "assistant":
+            return {"role": "assistant", "content": message.content}
+
+
+def _tool_call_param(call: ToolCall) -> ChatCompletionMessageFunctionToolCallParam:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _tool_param(tool: ToolSpec) -> ChatCompletionFunctionToolParam:
+    return {
+        "type": "function",
+        "function": {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": dict(tool.parameters),
+        },
+    }

@@ -1,0 +1,133 @@
+"""What Lightning asks of a language model: one streaming call, with tools, usage and a finish reason."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model asks for.
+
+    Parameters:
+      id: The provider's name for this call; the message with its result refers to it.
+      name: The tool's name, as offered in a `ToolSpec`.
+      arguments: JSON text as the model wrote it. It may be invalid: parse it with care.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of the conversation that the model is shown.
+
+    Parameters:
+      role: Who speaks.
+      content: Plain text; empty when an assistant only called tools.
+      tool_calls: For ``assistant``: the calls made in this message.
+      tool_call_id: For ``tool``: the call whose result this is.
+    """
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may call.
+
+    Parameters:
+      name: Up to 64 characters of ``a-z A-Z 0-9 _ -``.
+      description: When to use it, for the model.
+      parameters: JSON Schema (an object) of the arguments.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one call cost, in the provider's tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer's text; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The whole answer.
+
+    Parameters:
+      content: All text deltas, joined.
+      model: The model that answered, as the provider names it.
+      usage: None when the provider did not say; zeros would be a lie.
+      finish_reason: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or the provider's own word.
+      tool_calls: The tools that the model wants called, in its order.
+    """
+
+    content: str
+    model: str
+    usage: Usage | None
+    finish_reason: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+class LanguageModel(Protocol):
+    """A chat model behind one provider.
+
+    An instance belongs to the event loop that first uses it, and serves many calls at once.
+
+    Parameters:
+      provider: ``openai`` or ``echo``; the value of ``gen_ai.provider.name``.
+      model: The model that is asked when a call names none.
+    """
+
+    provider: str
+    model: str
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str | None = None,
+        tools: Sequence[ToolSpec] = (),
+    ) -> AsyncGenerator[TextDelta | Completion, None]:
+        """Ask the model, and hand on its answer while it is written.
+
+        A consumer that may stop early wraps this in `contextlib.aclosing`, which hangs up at once.
+
+        Parameters:
+          messages: The conversation, oldest first.
+          model: Another model of the same provider, for this call.
+          tools: What the model may call.
+
+        Returns:
+          Text deltas as they come, then exactly one `Completion`, last.
+
+        Raises:
+          Transient: ``model_rate_limited``, ``model_timeout``, ``model_unreachable``,
+            ``model_unavailable`` or ``model_stream_cut``; deltas already given are void.
+          Permanent: ``model_quota_exhausted``, ``model_credentials_refused`` or ``model_refused``.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections; streams still open fail."""
+        ...

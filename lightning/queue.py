@@ -1,0 +1,48 @@
+"""The queue, as the log sees it: it only says which event to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """A message that asks for one event to be looked at.
+
+    Parameters:
+      user_id: The partition of the event.
+      event_id: The event.
+      wake: The value of the event's counter that this message answers; an older one is void.
+      actor: Who is to look.
+      sent_at: When it was first sent, seconds since 1970.
+      delay_seconds: Not before so many seconds have passed.
+      trace: The W3C trace context that the message belongs to.
+    """
+
+    user_id: str
+    event_id: str
+    wake: int
+    actor: str
+    sent_at: float
+    delay_seconds: float = 0.0
+    trace: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Queue(Protocol):
+    """Sends wake-ups to workers. It may lose them all: the log sends them again."""
+
+    async def send(self, wakeups: Sequence[Wakeup]) -> None:
+        """Hand messages over, in one go where the queue can.
+
+        Raises:
+          Transient: The queue does not take them now.
+        """
+        ...
+
+    async def oldest_age_seconds(self) -> float | None:
+        """Tell how long the oldest message has been waiting for a worker; None when none waits."""
+        ...
+
+    async def close(self) -> None:
+        """Send what was handed over and let go."""
+        ...

@@ -1,0 +1,440 @@
+"""The settings of every process, read from its environment once and never again.
+
+No other module reads the environment. A setting is one line of the class below: the README's table,
+the messages about wrong values and the environment of child processes all follow from it.
+"""
+
+import base64
+import binascii
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, cast
+
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from lightning.errors import LightningError
+
+#: Shorter keys than the hash of HS256 are refused (RFC 7518 section 3.2).
+MIN_KEY_BYTES: Final = 32
+
+_PREFIX: Final = "LIGHTNING_"
+_HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
+_CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey)=([^;]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SettingsProblem:
+    """One thing that is wrong with the environment.
+
+    Parameters:
+      name: The variable.
+      message: What is wrong with it, without its value.
+      example: An assignment that would do.
+    """
+
+    name: str
+    message: str
+    example: str
+
+
+class SettingsError(LightningError):
+    """The process cannot start with these settings.
+
+    Parameters:
+      problems: Everything that is wrong, in the order of the settings.
+    """
+
+    code = "invalid_settings"
+
+    def __init__(self, problems: list[SettingsProblem]) -> None:
+        lines = [f"  {p.name}: {p.message} (for example {p.example})" for p in problems]
+        super().__init__("\n".join(["Lightning cannot start with these settings:", *lines]))
+        self.problems = problems
+
+
+def _signing_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value().encode(errors="surrogateescape")) < MIN_KEY_BYTES:
+        raise ValueError(f"the key has fewer than {MIN_KEY_BYTES} bytes")
+    return key
+
+
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    kind, _, key = secret.get_secret_value().partition("whsec_")
+    try:
+        size = len(base64.b64decode(key, validate=True))
+    except (binascii.Error, ValueError):
+        size = 0
+    if kind or not 24 <= size <= 64:
+        raise ValueError("it is not whsec_ and the base64 of 24 to 64 bytes")
+    return secret
+
+
+def _http_url(url: str) -> str:
+    try:
+        _HTTP_URL.validate_python(url)
+    except ValidationError:
+        raise ValueError("it is not an http or https URL") from None
+    return url
+
+
+SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+Url = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1024)]
+Directory = Annotated[Path, AfterValidator(Path.absolute)]
+
+
+def _setting(name: str, default: Any, meaning: str, *, example: str = "", shown: str | None = None) -> Any:
+    """Declare a setting; ``shown`` is the default as the README shows it, where the value does not say it."""
+    usual = "" if default is None else f"`{default}`"
+    return Field(
+        default,
+        validation_alias=name,
+        description=meaning,
+        examples=[example or str(default)],
+        json_schema_extra={"shown": usual if shown is None else shown},
+    )
+
+
+class Settings(BaseSettings):
+    """What the environment says, checked; build it with ``load``."""
+
+    model_config = SettingsConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
+
+    # What the specification requires
+    openai_api_key: SecretStr | None = _setting(
+        "OPENAI_API_KEY", None, "Key of the language-model service", example="sk-..."
+    )
+    jwt_signing_key: SigningKey | None = _setting(
+        "JWT_SIGNING_KEY",
+        None,
+        "Key that signs access tokens, at least 32 bytes",
+        example="$(openssl rand -hex 32)",
+        shown="embedded: made once and kept in the data directory",
+    )
+    servicebus_connection: SecretStr | None = _setting(
+        "SERVICEBUS_CONNECTION",
+        None,
+        "Azure Service Bus: connection string",
+        example="Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=...",
+    )
+    cosmos_connection: SecretStr | None = _setting(
+        "COSMOS_CONNECTION",
+        None,
+        "Azure Cosmos DB: connection string",
+        example="AccountEndpoint=https://...;AccountKey=...",
+    )
+
+    # What the specification leaves to the operator
+    openai_model: str = _setting("OPENAI_MODEL", "gpt-3.5-turbo", "Model that answers chats")
+    servicebus_queue: str = _setting("SERVICEBUS_QUEUE", "lightning", "Default queue; others append a suffix")
+    notify_url: Url | None = _setting(
+        "NOTIFY_URL", None, "Webhook that is told of every message", example="https://example.com/notify"
+    )
+    worker_image: str | None = _setting(
+        "WORKER_IMAGE", None, "Container image that runs agents", example="registry.example.com/agents:1"
+    )
+    aci_resource_group: str | None = _setting(
+        "ACI_RESOURCE_GROUP", None, "Azure resource group of the container instances", example="lightning"
+    )
+    aci_region: str = _setting("ACI_REGION", "centralindia", "Azure region of the container instances")
+    cosmos_database: str = _setting("COSMOS_DATABASE", "lightning", "Database that holds the containers")
+    user_container: str = _setting("USER_CONTAINER", "users", "Container of the accounts")
+    repo_container: str = _setting("REPO_CONTAINER", "repos", "Container of the repositories")
+    schedule_container: str = _setting("SCHEDULE_CONTAINER", "schedules", "Container of the schedules")
+    event_container: str = _setting("EVENT_CONTAINER", "events", "Container of the event log")
+
+    # How this installation is put together
+    mode: Literal["embedded", "azure"] = _setting(
+        "LIGHTNING_MODE", "embedded", "`embedded`: all on one machine; `azure`: on Azure's services"
+    )
+    broker: Literal["sqlite", "servicebus"] = _setting(
+        "LIGHTNING_BROKER",
+        "sqlite",
+        "Queue: `sqlite` or `servicebus`",
+        shown="`servicebus` on Azure, else `sqlite`",
+    )
+    storage: Literal["sqlite", "cosmos"] = _setting(
+        "LIGHTNING_STORAGE", "sqlite", "Store: `sqlite` or `cosmos`", shown="`cosmos` on Azure, else `sqlite`"
+    )
+    runner: Literal["sandbox", "aci"] = _setting(
+        "LIGHTNING_RUNNER",
+        "sandbox",
+        "Where agents run: `sandbox` or `aci`",
+        shown="`aci` on Azure, else `sandbox`",
+    )
+    llm: Literal["echo", "openai", "azure-openai"] = _setting(
+        "LIGHTNING_LLM",
+        "echo",
+        "Language model: `echo`, `openai` or `azure-openai`",
+        shown="`openai` on Azure or with `OPENAI_API_KEY`, else `echo`",
+    )
+    openai_base_url: Url | None = _setting(
+        "OPENAI_BASE_URL",
+        None,
+        "Another server that speaks OpenAI's protocol, or the Azure OpenAI endpoint",
+        example="http://127.0.0.1:11434/v1",
+    )
+    data: Directory = _setting(
+        "LIGHTNING_DATA", Path(".lightning"), "Directory of all local state", shown="`./.lightning`"
+    )
+    host: str = _setting("LIGHTNING_HOST", "127.0.0.1", "Address that the ingress listens on")
+    port: Annotated[int, Field(ge=0, le=65535)] = _setting(
+        "PORT", 8000, "Port of the ingress, or of a worker's health; 0 takes a free one"
+    )
+    registration: Literal["open", "closed"] = _setting(
+        "LIGHTNING_REGISTRATION", "open", "`closed`: nobody can register over HTTP"
+    )
+
+    # Secrets that several processes share
+    jwt_signing_key_previous: SigningKey | None = _setting(
+        "JWT_SIGNING_KEY_PREVIOUS",
+        None,
+        "The key before `JWT_SIGNING_KEY`, still accepted while its tokens live",
+        example="$(openssl rand -hex 32)",
+    )
+    notify_secret: WebhookSecret | None = _setting(
+        "NOTIFY_SECRET",
+        None,
+        "Standard Webhooks secret that signs what the messenger posts and `/notify` accepts",
+        example="whsec_$(openssl rand -base64 32)",
+        shown="embedded: made once and kept in the data directory",
+    )
+
+    # Amounts
+    workers: Count = _setting("LIGHTNING_WORKERS", 1, "Worker processes")
+    threads: Count = _setting("LIGHTNING_THREADS", 8, "Events that one worker process handles at a time")
+    max_attempts: Count = _setting("LIGHTNING_MAX_ATTEMPTS", 5, "Attempts before an event is dead")
+    claim_seconds: Seconds = _setting(
+        "LIGHTNING_CLAIM_SECONDS",
+        15.0,
+        "Claim of a worker on its event, renewed while it works; a killed worker's events wait so long",
+        shown="`15`",
+    )
+    sweep_seconds: Seconds = _setting(
+        "LIGHTNING_SWEEP_SECONDS",
+        30.0,
+        "First re-send of an event that nobody claimed; doubles to 600",
+        shown="`30`",
+    )
+    retry_seconds: Seconds = _setting(
+        "LIGHTNING_RETRY_SECONDS",
+        1.0,
+        "Wait after the first failed attempt; doubles up to 60",
+        shown="`1`",
+    )
+    context_tokens: Annotated[int, Field(ge=256)] = _setting(
+        "LIGHTNING_CONTEXT_TOKENS", 8000, "Most tokens of a conversation that a model is given"
+    )
+    model_timeout_seconds: Seconds = _setting(
+        "LIGHTNING_MODEL_TIMEOUT", 60.0, "Seconds to wait for a language model", shown="`60`"
+    )
+
+    # What people who look inside need
+    log: Literal["console", "json"] = _setting(
+        "LIGHTNING_LOG", "console", "Form of the log lines: `console` or `json`"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "LIGHTNING_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`"
+    )
+    testing: Literal["0", "1"] = _setting("LIGHTNING_TESTING", "0", "`1` allows what only tests may do")
+    crash_at: str | None = _setting(
+        "LIGHTNING_CRASH_AT",
+        None,
+        "Point at which the process kills itself; only for tests",
+        example="after_commit",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what ``load`` hands over: no process environment, no file."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """Check an environment and make it read-only.
+
+        Parameters:
+          environ: The variables; an empty one counts as not set.
+
+        Returns:
+          The settings, each part of the platform decided.
+
+        Raises:
+          SettingsError: It holds every problem at once, and no value of any variable.
+        """
+        given = {name: environ[name] for name in _fields() if environ.get(name)}
+        decided: dict[str, Any] = {
+            **_PARTS.get(given.get("LIGHTNING_MODE", ""), {}),
+            **_language_model(given),
+            **given,
+        }
+        problems = [*_broken_rules(given, decided), *_unknown(environ)]
+        try:
+            settings = cls(**decided)
+        except ValidationError as error:
+            problems = [*_wrong_values(error), *problems]
+        else:
+            if not problems:
+                return settings
+        raise SettingsError(sorted(problems, key=_position))
+
+    def secret_values(self) -> list[str]:
+        """List every secret, and the key within each connection string, for the redactor."""
+        secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        keys = [key for secret in secrets for key in _CONNECTION_KEY.findall(secret)]
+        return [*secrets, *keys, *(s.removeprefix("whsec_") for s in secrets if s.startswith("whsec_"))]
+
+    def to_environ(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Write the settings as the environment of a child process, which ``load`` reads back alike.
+
+        Parameters:
+          inherited: Variables to pass on; those that are settings give way to these.
+
+        Returns:
+          Names and values, secrets in clear.
+        """
+        environ = {
+            k: v for k, v in (inherited or {}).items() if k not in _fields() and not k.startswith(_PREFIX)
+        }
+        for name, (attribute, _) in _fields().items():
+            value = getattr(self, attribute)
+            if value is not None:
+                environ[name] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        return environ
+
+
+#: What stands for each part where nothing else is asked for.
+_PARTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "azure": {
+        "LIGHTNING_BROKER": "servicebus",
+        "LIGHTNING_STORAGE": "cosmos",
+        "LIGHTNING_RUNNER": "aci",
+        "LIGHTNING_LLM": "openai",
+    },
+}
+
+#: A part, the choice, and the variable without which that choice cannot work.
+_NEEDS: Final = (
+    ("LIGHTNING_BROKER", "servicebus", "SERVICEBUS_CONNECTION"),
+    ("LIGHTNING_STORAGE", "cosmos", "COSMOS_CONNECTION"),
+    ("LIGHTNING_LLM", "openai", "OPENAI_API_KEY"),
+    ("LIGHTNING_LLM", "azure-openai", "OPENAI_BASE_URL"),
+    ("LIGHTNING_MODE", "azure", "JWT_SIGNING_KEY"),
+)
+
+_CONNECTIONS: Final = ("SERVICEBUS_CONNECTION", "COSMOS_CONNECTION")
+
+
+def settings_table() -> str:
+    """Write the README's table: one line a setting, in Markdown."""
+    rows = [f"| `{name}` | {_shown(field)} | {field.description} |" for name, (_, field) in _fields().items()]
+    return "\n".join(["| Variable | Default | Meaning |", "|---|---|---|", *rows, ""])
+
+
+def _fields() -> dict[str, tuple[str, FieldInfo]]:
+    return {str(f.validation_alias): (attribute, f) for attribute, f in Settings.model_fields.items()}
+
+
+def _shown(field: FieldInfo) -> str:
+    return cast("dict[str, str]", field.json_schema_extra)["shown"]
+
+
+def _position(problem: SettingsProblem) -> int:
+    names = list(_fields())
+    return names.index(problem.name) if problem.name in names else len(names)
+
+
+def _example(name: str) -> str:
+    _, field = _fields()[name]
+    return f"{name}={(field.examples or [''])[0]}"
+
+
+def _language_model(given: Mapping[str, str]) -> dict[str, str]:
+    return {"LIGHTNING_LLM": "openai"} if "OPENAI_API_KEY" in given or "OPENAI_BASE_URL" in given else {}
+
+
+def _wrong_values(error: ValidationError) -> Iterator[SettingsProblem]:
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(detail["loc"][0])
+        message = detail["msg"].removeprefix("Value error, ")
+        yield SettingsProblem(name, message[0].lower() + message[1:], _example(name))
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    words = {name.removeprefix(_PREFIX): name for name in _fields()}
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name not in words.values() and environ[name]:
+            close = difflib.get_close_matches(name.removeprefix(_PREFIX), words, n=1)
+            hint = f"; did you mean {words[close[0]]}?" if close else ""
+            example = words[close[0]] if close else "LIGHTNING_DATA"
+            yield SettingsProblem(name, f"there is no such setting{hint}", _example(example))
+
+
+def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    """Check what one variable says against what the others say."""
+    azure = given.get("LIGHTNING_MODE") == "azure"
+    for part, choice, needed in _NEEDS:
+        chosen = decided.get(part) == choice
+        if chosen and needed not in given:
+            yield SettingsProblem(needed, f"it is required by {_cause(given, part)}", _example(needed))
+        elif needed in _CONNECTIONS and needed in given and not azure and not chosen:
+            message = f"it connects to Azure, but neither LIGHTNING_MODE=azure nor {part}={choice} is set"
+            yield SettingsProblem(needed, message, "LIGHTNING_MODE=azure")
+    if "JWT_SIGNING_KEY_PREVIOUS" in given and "JWT_SIGNING_KEY" not in given:
+        message = "there is a key before it, so it must be set too"
+        yield SettingsProblem("JWT_SIGNING_KEY", message, _example("JWT_SIGNING_KEY"))
+    if "LIGHTNING_CRASH_AT" in given and given.get("LIGHTNING_TESTING") != "1":
+        yield SettingsProblem("LIGHTNING_CRASH_AT", "it is only for tests", "LIGHTNING_TESTING=1")
+    yield from _shared_containers(given)
+
+
+def _cause(given: Mapping[str, str], part: str) -> str:
+    """Name the variable that decided about a part."""
+    if part in given:
+        return f"{part}={given[part]}"
+    return "LIGHTNING_MODE=azure" if given.get("LIGHTNING_MODE") == "azure" else "OPENAI_BASE_URL"
+
+
+def _shared_containers(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    seen: set[str] = set()
+    for name, (_, field) in _fields().items():
+        if name.endswith("_CONTAINER"):
+            container = given.get(name, str(field.default))
+            if container in seen:
+                message = "two kinds of documents cannot share one container"
+                yield SettingsProblem(name, message, f"{name}=lightning-{container}")
+            seen.add(container)
+
+
+def not_built(name: str, value: str, choices: str) -> SettingsError:
+    """Make the error for a choice that this version does not have; never fall back in silence."""
+    return SettingsError([SettingsProblem(name, f"this version has no {value}", f"{name}={choices}")])
+
+
+def from_environment(**changes: object) -> Settings:
+    """Read the settings of this process from its environment.
+
+    Parameters:
+      changes: What a command line says instead, by environment name; None changes nothing.
+
+    Raises:
+      SettingsError: It holds every problem at once.
+    """
+    said = {name: str(value) for name, value in changes.items() if value is not None}
+    return Settings.load({**os.environ, **said})

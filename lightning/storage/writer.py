@@ -1,0 +1,162 @@
+"""Group commit for SQLite: one thread a process writes, whole batches at a time.
+
+Each batch is decided inside a write transaction, so its conditions and its
+writes are one moment. Everything that arrives while a transaction is being
+synced to disk shares the next one. Between processes two file locks keep
+order: whoever waits holds the first and is next to take the second, so that
+a busy process cannot overtake a waiting one for ever.
+"""
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lightning.errors import LightningError, Transient
+
+#: Transactions are cut here, so that a waiting process gets its turn.
+BATCHES_PER_TRANSACTION = 128
+
+Write = Callable[[sqlite3.Connection], Any]
+_Job = tuple[Write, Future[Any]]
+
+
+class FairFileLock:
+    """An exclusive lock between processes under which a waiter is always next."""
+
+    def __init__(self, path: Path) -> None:
+        self._queue_fd = os.open(f"{path}-queue.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._turn_fd = os.open(f"{path}-turn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._queue_fd, fcntl.LOCK_EX)
+        fcntl.flock(self._turn_fd, fcntl.LOCK_EX)
+        fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give up the files."""
+        os.close(self._queue_fd)
+        os.close(self._turn_fd)
+
+
+class Writer:
+    """The writing thread of one database file.
+
+    Parameters:
+      path: The database file.
+      connect: Opens a connection to it; called on the writing thread.
+    """
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._connect = connect
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, write: Write) -> Any:
+        """Run ``write`` in a transaction and wait until it is on disk.
+
+        ``write`` must check everything before it changes anything: when it
+        raises a `LightningError`, the rest of the transaction is committed.
+
+        Raises:
+          LightningError: What ``write`` raised.
+          Transient: The transaction could not be committed.
+        """
+        future: Future[Any] = Future()
+        self._jobs.put((write, future))
+        # shielded: a caller that is cancelled does not undo what others share
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def close(self) -> None:
+        """Finish what was handed in, then stop the thread."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        lock = FairFileLock(self._path)
+        connection: sqlite3.Connection | None = None
+        stopping = False
+        while not stopping:
+            job = self._jobs.get()
+            if job is None:
+                break
+            with lock:
+                jobs, stopping = self._gather(job)
+                try:
+                    connection = connection or self._connect()
+                    settled = _commit(connection, jobs)
+                except (sqlite3.Error, OSError) as error:
+                    settled = [_fail(future, error) for _, future in jobs]
+            for settle in settled:
+                settle()
+        if connection is not None:
+            connection.close()
+        lock.close()
+
+    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        jobs = [first]
+        while len(jobs) < BATCHES_PER_TRANSACTION:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+        return jobs, False
+
+
+def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Callable[[], None]]:
+    settled: list[Callable[[], None]] = []
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for write, future in jobs:
+            try:
+                result = write(connection)
+            except sqlite3.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
+                settled.append(_raiser(future, error))
+            else:
+                settled.append(_setter(future, result))
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return settled
+
+
+def _setter(future: Future[Any], result: Any) -> Callable[[], None]:
+    return lambda: future.set_result(result)
+
+
+def _raiser(future: Future[Any], error: Exception) -> Callable[[], None]:
+    return lambda: future.set_exception(error)
+
+
+def _fail(future: Future[Any], error: Exception) -> Callable[[], None]:
+    return _raiser(future, unavailable(error))
+
+
+def unavailable(error: Exception) -> LightningError:
+    """Say in our words that the database file does not serve."""
+    return Transient(
+        f"the store is not available ({error}); check the disk and the data directory",
+        retry_after=1,
+        code="store_unavailable",
+    )

@@ -1,0 +1,72 @@
+"""Every span name and attribute that Lightning writes; no other file spells one out.
+
+The Azure Monitor exporter drops ``messaging.*``, ``http.*``, ``server.*`` and
+``error.type`` from what an operator can query, so whatever operators need is
+written a second time as ``lightning.*``.
+"""
+
+from typing import Final
+
+# Span names: each is followed by a space and what it acts on, as in `process default`.
+
+SEND: Final = "send"
+PROCESS: Final = "process"
+CHAT: Final = "chat"
+RUN: Final = "run"
+INVOKE_AGENT: Final = "invoke_agent"
+EXECUTE_TOOL: Final = "execute_tool"
+
+# Lightning's own attributes.
+
+EVENT: Final = "lightning.event"
+TYPE: Final = "lightning.type"
+ACTOR: Final = "lightning.actor"
+QUEUE: Final = "lightning.queue"
+MESSAGE_ID: Final = "lightning.message_id"
+ATTEMPT: Final = "lightning.attempt"
+RUN_ID: Final = "lightning.run_id"
+AGENT: Final = "lightning.agent"
+ERROR_CODE: Final = "lightning.error_code"
+SKIPPED: Final = "lightning.skipped"
+
+# OpenTelemetry semantic conventions: messaging.
+
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+
+# OpenTelemetry semantic conventions: generative AI. Both names of the provider are
+# in use: `gen_ai.system` by Application Insights, `gen_ai.provider.name` since 1.37.
+
+GEN_AI_SYSTEM: Final = "gen_ai.system"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
+GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
+GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
+GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+
+# OpenTelemetry semantic conventions: HTTP, errors, and where the other side is.
+
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_ROUTE: Final = "http.route"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+URL_PATH: Final = "url.path"
+URL_SCHEME: Final = "url.scheme"
+ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+SERVICE_NAME: Final = "service.name"
+
+# What Application Insights reads to draw its map and to tell the time in the queue.
+
+AZ_NAMESPACE: Final = "az.namespace"
+AZ_NAMESPACE_SERVICE_BUS: Final = "Microsoft.ServiceBus"
+LINK_ENQUEUED_TIME: Final = "enqueuedTime"  # on the link, whole milliseconds since the epoch

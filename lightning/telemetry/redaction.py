@@ -1,0 +1,91 @@
+"""Keeps secrets out of what people and disks get to see."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, cast
+from urllib.parse import quote
+
+REDACTED: Final = "[redacted]"
+
+#: A shorter "secret" would also hide ordinary words.
+MIN_SECRET_LENGTH: Final = 8
+
+#: What is nested deeper, or contains itself, is treated as one text.
+MAX_DEPTH: Final = 16
+
+# Every alternative begins with a plain letter, and looks back only after it: then the expression
+# skips at C speed to the places where one may begin, which makes it ten times faster.
+_BEARER: Final = [rf"{scheme}\s+([A-Za-z0-9\-._~+/]+=*)" for scheme in ("Bearer", "bearer", "BEARER")]
+# Not within a word (task-..., disk-...), yet after an escaped line break of quoted text.
+_API_KEY: Final = r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=\\[nrt]sk-))[A-Za-z0-9_\-]{8,}"
+_SHAPES: Final = re.compile("|".join([*_BEARER, _API_KEY]))
+
+
+class Redactor:
+    """Replaces secrets with ``[redacted]``, wherever they are nested.
+
+    Registered values are found as they are and as they look when quoted for
+    JSON, for Python or for a URL. Bearer tokens and keys that begin with
+    ``sk-`` are masked even if nobody registered them.
+
+    Parameters:
+      secrets: The values to hide; those under 8 characters are left alone.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in _forms(secret)}
+        # The longest first: of two secrets, one may begin with the other.
+        literals = [re.escape(form) for form in sorted(known, key=len, reverse=True)]
+        self._known = re.compile("|".join(literals)) if literals else None
+
+    def text(self, text: str) -> str:
+        """Return ``text`` without its secrets."""
+        if len(text) < MIN_SECRET_LENGTH:
+            return text
+        # Known values first, and whole: a shape may end in the midst of one.
+        if self._known is not None:
+            text = self._known.sub(REDACTED, text)
+        return _SHAPES.sub(_mask, text)
+
+    def value(self, value: object, *, depth: int = MAX_DEPTH) -> object:
+        """Return a copy of ``value`` without secrets, made of plain data only.
+
+        Parameters:
+          value: Anything. Keys and values of mappings, and the members of lists,
+            tuples and sets, are visited; an object of another kind becomes its
+            redacted ``repr``, since whoever prints it would print that.
+          depth: Levels of nesting to visit; what lies deeper becomes its ``repr`` too.
+
+        Returns:
+          The copy.
+        """
+        if isinstance(value, str):
+            return self.text(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if depth > 0 and isinstance(value, Mapping):
+            entries = cast("Mapping[object, object]", value).items()
+            return {self.text(str(key)): self.value(member, depth=depth - 1) for key, member in entries}
+        if depth > 0 and isinstance(value, list | tuple | set | frozenset):
+            return [self.value(member, depth=depth - 1) for member in cast("Iterable[object]", value)]
+        return self.text(repr(value))
+
+
+def _mask(match: re.Match[str]) -> str:
+    """Replace a match, but for the name of a scheme."""
+    if match.lastindex is None:
+        return REDACTED
+    return match.group()[: match.start(match.lastindex) - match.start()] + REDACTED
+
+
+def _forms(secret: str) -> set[str]:
+    """Return the spellings under which a secret may turn up in text."""
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        quote(secret, safe=""),
+        quote(secret),
+    }

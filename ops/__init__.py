@@ -1,0 +1,1 @@
+"""Tools around the platform: the command line, emulators, benchmarks, chaos."""

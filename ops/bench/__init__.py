@@ -1,0 +1,1 @@
+"""Benchmarks: what the platform does in a second, and what bounds it."""

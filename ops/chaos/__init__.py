@@ -1,0 +1,1 @@
+"""Chaos: the platform under random kills, judged from outside."""

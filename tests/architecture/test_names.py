@@ -1,0 +1,139 @@
+"""Names: ours lead here, and importing a module does nothing but define it."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import PACKAGES, PYPROJECT, ROOT, module_name, source_files
+
+VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc"}
+SDKS = {"azure", "openai"}
+
+#: Who may import an SDK: the adapters, and what deploys.
+ADAPTERS = [
+    "lightning.storage.cosmos*",
+    "lightning.llm.*openai*",
+    "lightning.containers.aci*",
+    "lightning.telemetry.azure*",
+    "brokers.servicebus*",
+    "agents.openai_shell*",
+    "infra.*",
+    "ops.*",
+]
+
+#: Modules that only run: what they do when imported is what they are for.
+PROGRAMS = [
+    "worker.main",  # Dramatiq's own command imports it, so it composes its broker there
+    "api.chainlit_app",  # Chainlit's own command imports it, and Chainlit is an extra
+    "infra.__main__",  # the Pulumi program, which has an environment of its own
+    "infra.stack*",
+]
+
+ENVIRONMENT_READERS = [
+    "lightning.settings",
+    "agents.__main__",  # inside a container
+    "ops.up",  # hands its own on to the processes that it starts
+]
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+def reads_environment(path: Path) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb"}
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and names & {a.name for a in node.names})
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
+
+
+def is_any(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def run_imports(*modules: str, cwd: Path = ROOT) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-B", str(ROOT / "tests/architecture/imports.py"), *modules],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_our_names_lead_here(package):
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin == str(ROOT / package / "__init__.py")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_dependency_installs_a_package_of_our_name(package):
+    owners = set(importlib.metadata.packages_distributions().get(package, []))
+    assert owners <= {PYPROJECT["project"]["name"]}
+
+
+def test_no_name_is_vague():
+    names = {part for path in source_files() for part in module_name(path).split(".")}
+    assert not names & VAGUE
+
+
+def test_only_adapters_import_an_sdk():
+    importers = {
+        module_name(path)
+        for path in source_files()
+        if {name.partition(".")[0] for name in imports_of(path)} & SDKS
+    }
+    assert [name for name in sorted(importers) if not is_any(name, ADAPTERS)] == []
+
+
+def test_only_the_settings_read_the_environment():
+    readers = {module_name(path) for path in source_files() if reads_environment(path)}
+    assert readers - set(ENVIRONMENT_READERS) == set()
+
+
+def test_importing_a_module_only_defines_it():
+    modules = [module_name(path) for path in source_files()]
+    plain = [name for name in modules if not is_any(name, PROGRAMS) and not is_any(name, ADAPTERS[:-2])]
+    assert len(plain) > len(PACKAGES)
+    assert run_imports(*plain) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import socket; s = socket.socket()", "socket.__new__"),
+        (
+            "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+            "starts a thread",
+        ),
+        ("open('made', 'w')", "opens made for writing"),
+        ("import pathlib; pathlib.Path('made').mkdir()", "os.mkdir"),
+        ("import os; os.environ['A'] = 'b'", "os.putenv"),
+        ("import sqlite3; sqlite3.connect(':memory:')", "sqlite3.connect"),
+        ("import openai.types", "load openai"),
+    ],
+)
+def test_a_side_effect_is_noticed(tmp_path, source, says):
+    (tmp_path / "guilty.py").write_text(source)
+    assert any(says in line for line in run_imports("guilty", cwd=tmp_path))

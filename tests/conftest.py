@@ -1,0 +1,3 @@
+"""What holds for the whole suite."""
+
+pytest_plugins = ["tests.guards.sockets", "tests.guards.skips"]

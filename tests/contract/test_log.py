@@ -1,0 +1,209 @@
+"""The event log keeps its promises on every store."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lightning.errors import Conflict, PreconditionFailed
+from lightning.events import Draft
+from lightning.log import Claimed, Ended, EventLog, Later, Void
+from lightning.storage import SqliteStorage
+
+
+class Clock:
+    """A clock that a test moves by hand."""
+
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite"])
+async def storage(request, tmp_path: Path):
+    store = SqliteStorage(tmp_path / "log.db")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def log(storage, clock):
+    return EventLog(storage, sweep_seconds=30, clock=clock)
+
+
+def draft(id: str, type: str = "user.message", **metadata):
+    return Draft(id, type, "test", metadata or {"content": id}, "2026-01-01T00:00:00Z", {})
+
+
+async def claimed(log, id="a", wake=0, owner="me", user="anna") -> Claimed:
+    verdict = await log.claim(user, id, wake, owner, 10)
+    assert isinstance(verdict, Claimed)
+    return verdict
+
+
+async def test_places_are_consecutive_whoever_writes(log, storage, tmp_path, clock):
+    # Given two writers, as two processes are
+    other_storage = SqliteStorage(tmp_path / "log.db")
+    other = EventLog(other_storage, clock=clock)
+    # When both append at once
+    await asyncio.gather(
+        *(
+            writer.append("anna", [draft(f"{n}-{i}")])
+            for n, writer in enumerate([log, other])
+            for i in range(50)
+        )
+    )
+    # Then the places are 1 to 100, each given once, and the head counts them
+    events = await log.events("anna", limit=200)
+    assert [event["seq"] for event in events] == list(range(1, 101))
+    head = await log.head("anna")
+    assert head["seq"] == 100
+    assert head["counts"] == {"accepted": 100}
+    await other_storage.close()
+
+
+async def test_a_root_is_its_own_root(log):
+    [event] = await log.append("anna", [draft("a")])
+    assert (event["root"], event["cause"], event["state"]) == ("a", None, "accepted")
+
+
+async def test_an_id_is_recorded_once(log):
+    await log.append("anna", [draft("a")])
+    with pytest.raises(Conflict) as refused:
+        await log.append("anna", [draft("b"), draft("a")])
+    assert refused.value.pointer == "a"
+    assert await log.get("anna", "b") is None
+    assert (await log.head("anna"))["seq"] == 1
+
+
+async def test_the_head_is_no_event(log):
+    await log.append("anna", [draft("a")])
+    assert await log.get("anna", "head") is None
+    assert await log.claim("anna", "nothing", 0, "me", 10) is None
+
+
+async def test_only_one_gets_the_claim(log, clock):
+    await log.append("anna", [draft("a")])
+    verdicts = await asyncio.gather(*(log.claim("anna", "a", 0, f"w{n}", 10) for n in range(20)))
+    winners = [verdict for verdict in verdicts if isinstance(verdict, Claimed)]
+    assert len(winners) == 1
+    assert winners[0].event["attempts"] == 1
+    assert {verdict.at for verdict in verdicts if isinstance(verdict, Later)} == {clock.now + 10}
+
+
+async def test_a_claim_runs_out_and_counts_another_attempt(log, clock):
+    await log.append("anna", [draft("a")])
+    first = await claimed(log)
+    clock.now += 10.1
+    second = await claimed(log, owner="other")
+    assert second.event["attempts"] == 2
+    # Then the first owner can neither end, nor renew, nor postpone
+    with pytest.raises(PreconditionFailed):
+        await log.end(first, "done")
+    with pytest.raises(PreconditionFailed):
+        await log.renew(first, "me", 10)
+    with pytest.raises(PreconditionFailed):
+        await log.postpone(first, 1, attempts=0)
+    await log.end(second, "done")
+
+
+async def test_a_renewed_claim_holds(log, clock):
+    await log.append("anna", [draft("a")])
+    claim = await claimed(log)
+    clock.now += 8
+    claim = await log.renew(claim, "me", 10)
+    clock.now += 8
+    assert isinstance(await log.claim("anna", "a", 0, "other", 10), Later)
+    assert claim.event["attempts"] == 1
+
+
+async def test_the_end_and_what_follows_are_one_batch(log):
+    await log.append("anna", [draft("a")])
+    claim = await claimed(log)
+    [output] = await log.end(claim, "done", outputs=[draft("o")])
+    assert (output["seq"], output["root"], output["cause"]) == (2, "a", "a")
+    event = await log.get("anna", "a")
+    assert (event["state"], event["outputs"], event["claim"], event["sweepAt"]) == ("done", ["o"], None, None)
+    assert (await log.head("anna"))["counts"] == {"accepted": 1, "done": 1}
+    assert isinstance(await log.claim("anna", "a", 0, "me", 10), Ended)
+
+
+async def test_an_end_that_comes_second_changes_nothing(log, clock):
+    await log.append("anna", [draft("a")])
+    first = await claimed(log)
+    clock.now += 11
+    await log.end(await claimed(log, owner="other"), "done", outputs=[draft("o")])
+    with pytest.raises(PreconditionFailed):
+        await log.end(first, "done", outputs=[draft("p")])
+    assert await log.get("anna", "p") is None
+    assert (await log.head("anna"))["seq"] == 2
+
+
+async def test_an_output_that_exists_already_is_kept(log):
+    await log.append("anna", [draft("a"), draft("o")])
+    created = await log.end(await claimed(log), "done", outputs=[draft("o"), draft("p")])
+    assert [event["id"] for event in created] == ["p"]
+    assert (await log.get("anna", "a"))["outputs"] == ["o", "p"]
+
+
+async def test_a_postponed_event_answers_to_its_new_wake_when_it_is_due(log, clock):
+    await log.append("anna", [draft("a")])
+    event = await log.postpone(await claimed(log), 5, attempts=0)
+    assert (event["wake"], event["attempts"], event["dueAt"]) == (1, 0, clock.now + 5)
+    # Then the old message is void, and the new one comes too early
+    assert isinstance(await log.claim("anna", "a", 0, "me", 10), Void)
+    assert await log.claim("anna", "a", 1, "me", 10) == Later(event, clock.now + 5)
+    clock.now += 5
+    await claimed(log, wake=1)
+
+
+async def test_overlooked_events_are_found_and_looked_at_ever_more_rarely(log, clock):
+    await log.append("anna", [draft("a")])
+    await log.append("bert", [draft("b")])
+    assert (await log.overlooked(10)).items == []
+    waits = []
+    clock.now += 30
+    for _ in range(7):
+        found = (await log.overlooked(10)).items
+        assert {item.body["id"] for item in found} == {"a", "b"}
+        swept = [await log.sweep(item) for item in found]
+        assert [event["wake"] for event in swept] == [0, 0]
+        assert (await log.overlooked(10)).items == []
+        wait = swept[0]["sweepAt"] - clock.now
+        waits.append(wait)
+        clock.now += wait
+    assert waits == [60, 120, 240, 480, 600, 600, 600]
+
+
+async def test_two_clocks_sweep_an_event_once(log, clock):
+    await log.append("anna", [draft("a")])
+    clock.now += 31
+    [found] = (await log.overlooked(10)).items
+    assert await log.sweep(found) is not None
+    assert await log.sweep(found) is None
+
+
+async def test_a_claimed_event_is_overlooked_when_its_claim_runs_out(log, clock):
+    await log.append("anna", [draft("a")])
+    await claimed(log)
+    clock.now += 9
+    assert (await log.overlooked(10)).items == []
+    clock.now += 1
+    assert len((await log.overlooked(10)).items) == 1
+    await log.end(await claimed(log), "done")
+    clock.now += 10_000
+    assert (await log.overlooked(10)).items == []
+
+
+async def test_events_are_listed_within_bounds(log):
+    await log.append("anna", [draft(f"e{n}") for n in range(1, 8)])
+    assert [e["seq"] for e in await log.events("anna", after=2, limit=3)] == [3, 4, 5]
+    assert [e["seq"] for e in await log.events("anna", before=4, descending=True, limit=2)] == [3, 2]
+    assert await log.events("bert") == []

@@ -1,0 +1,72 @@
+import json
+from urllib.parse import quote
+
+import pytest
+
+from lightning.telemetry.redaction import REDACTED, Redactor
+
+AWKWARD = 'pä$s"wo\\rd/with+all\n.*'
+
+
+@pytest.mark.parametrize(
+    "spelled", [str, json.dumps, repr, quote, lambda secret: json.dumps(secret, ensure_ascii=False)]
+)
+def test_a_secret_is_found_however_it_is_quoted(spelled):
+    text = Redactor([AWKWARD]).text(f"before {spelled(AWKWARD)} after")
+    assert REDACTED in text
+    assert "wo" not in text
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+
+
+def test_of_two_secrets_that_begin_alike_nothing_is_left():
+    assert Redactor(["secret-one", "secret-one-and-two"]).text("x secret-one-and-two x") == f"x {REDACTED} x"
+
+
+def test_short_values_are_no_secrets():
+    assert Redactor(["", "a", "seven77"]).text("a seven77 or so") == "a seven77 or so"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Authorization: Bearer abc", "Authorization: Bearer [redacted]"),
+        ("'authorization': 'bearer  eyJh.eyJz._-~+/=='", "'authorization': 'bearer  [redacted]'"),
+        ("key sk-proj-Ab_12345678 used", "key [redacted] used"),
+        ('{"key": "\\nsk-0123456789abcdef"}', '{"key": "\\n[redacted]"}'),
+        ("task-0123456789abcdef and disk-0123456789", "task-0123456789abcdef and disk-0123456789"),
+        ("the bearer", "the bearer"),
+    ],
+)
+def test_tokens_and_keys_are_masked_without_being_registered(text, expected):
+    assert Redactor().text(text) == expected
+
+
+def test_a_token_with_unusual_characters_is_hidden_whole():
+    assert Redactor(["token!with$tail"]).text("Bearer token!with$tail.") == f"Bearer {REDACTED}."
+
+
+class Settings:
+    def __repr__(self) -> str:
+        return "Settings(key='hunter2hunter2')"
+
+
+def test_secrets_are_found_wherever_they_are_nested():
+    value = {
+        "a": ["hunter2hunter2", ("x", {"hunter2hunter2"})],
+        "hunter2hunter2": {"b": Settings()},
+        "bytes": b"hunter2hunter2",
+        "number": 5,
+        "none": None,
+        "flag": True,
+    }
+    redacted = Redactor(["hunter2hunter2"]).value(value)
+    assert "hunter2hunter2" not in str(redacted)
+    assert redacted["a"] == [REDACTED, ["x", [REDACTED]]]
+    assert (redacted["number"], redacted["none"], redacted["flag"]) == (5, None, True)
+
+
+def test_a_value_that_contains_itself_ends():
+    value: dict[str, object] = {"key": "hunter2hunter2"}
+    value["self"] = value
+    assert "hunter2" not in str(Redactor(["hunter2hunter2"]).value(value))
