@@ -24,8 +24,8 @@ T = TypeVar("T")
 #: The operations that one transaction takes at most; others wait for the next one.
 MAX_GROUP = 512
 
-#: How often one group is tried when the file is replaced under it.
-MAX_ATTEMPTS = 5
+#: How often one group is tried while somebody removes the file under it.
+MAX_ATTEMPTS = 20
 
 #: The log grows to about this many pages (4 KiB each) before its content moves into the file.
 CHECKPOINT_PAGES = 4000
@@ -166,30 +166,38 @@ class GroupCommit:
             self._close_connection()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            connection = self._connect()
-            try:
-                opened = _identify(self._names[0])
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript(self._schema)
-                files = self._identify()
-                if files[0] == opened and None not in files:
-                    self._connection, self._files = connection, files
-                    return connection
-            except sqlite3.Error as error:
-                if attempt == MAX_ATTEMPTS or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                    connection.close()
-                    raise
-            connection.close()  # somebody removes files while they are being opened
+            opened = self._try_to_open(last=attempt == MAX_ATTEMPTS)
+            if opened is not None:
+                return opened
         raise ConnectionFailed(f"{self.path} is removed again and again while it is being opened")
 
-    def _connect(self) -> sqlite3.Connection:
+    def _try_to_open(self, *, last: bool) -> sqlite3.Connection | None:
+        incomplete = False
+        for name in self._names:
+            # Neither may a new database begin with an old one's log, nor a new log with an old one's index.
+            incomplete = incomplete or _identify(name) is None
+            if incomplete:
+                Path(name).unlink(missing_ok=True)
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        connection.execute("PRAGMA cache_size = -16384")
-        return connection
+        try:
+            opened = _identify(self._names[0])
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute("PRAGMA cache_size = -16384")
+            connection.executescript(self._schema)
+            files = self._identify()
+            if files[0] == opened and None not in files:
+                self._connection, self._files = connection, files
+                return connection
+        except sqlite3.Error as error:
+            if last or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                connection.close()
+                raise
+        connection.close()  # somebody removes files while we open them
+        return None
 
     def _identify(self) -> _Identities:
         database, log, shared_memory = self._names
@@ -204,11 +212,11 @@ class GroupCommit:
         # Asked while the old file is open: once it is closed, a new one may get the same inode.
         with contextlib.suppress(OSError):
             self.generation += self._is_replaced()
-        try:
-            # When only the log was removed, what it holds is saved from this connection or not at all.
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:
-            _logger.debug("No checkpoint before closing %s: %s", self.path, error)
+            if all(now in {None, then} for now, then in zip(self._identify(), self._files, strict=True)):
+                # When only the log was removed, its content is saved by this connection or not at all. If
+                # somebody has begun a new log, though, the old one must not be written over its base.
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._connection.close()
         self._connection = None
 

@@ -31,5 +31,6 @@ def open_broker(
     return SqliteBroker(
         settings.data / "queue.db",
         middleware=[Tracing()] if middleware is None else list(middleware),
+        lease_seconds=settings.lease_seconds,
         crashpoint=crash,
     )

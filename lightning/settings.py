@@ -224,6 +224,12 @@ class Settings(BaseSettings):
         "First re-send of an event that nobody claimed; doubles to 600",
         shown="`30`",
     )
+    lease_seconds: Seconds = _setting(
+        "LIGHTNING_LEASE_SECONDS",
+        30.0,
+        "A message whose worker died is delivered again after so long; renewed while the worker lives",
+        shown="`30`",
+    )
     retry_seconds: Seconds = _setting(
         "LIGHTNING_RETRY_SECONDS",
         1.0,

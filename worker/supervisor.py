@@ -15,9 +15,6 @@ import structlog
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 15.0
 
-#: A process that lived so long has earned the first backoff again.
-STEADY_SECONDS = 10.0
-
 _log = structlog.get_logger(__name__)
 
 
@@ -46,10 +43,14 @@ class Supervisor:
     Parameters:
       processes: What to run, in the order to start; they are stopped together.
       drain_seconds: What does not stop by itself within this time is killed.
+      steady_seconds: A process that lived so long has earned the first backoff again.
     """
 
-    def __init__(self, processes: Sequence[Process], *, drain_seconds: float = 30.0) -> None:
+    def __init__(
+        self, processes: Sequence[Process], *, drain_seconds: float = 30.0, steady_seconds: float = 10.0
+    ) -> None:
         self._processes = processes
+        self._steady_seconds = steady_seconds
         self._drain_seconds = drain_seconds
         self._stop = threading.Event()
         self._changed = threading.Event()
@@ -91,7 +92,7 @@ class Supervisor:
         status = process.running.poll()
         if status is None:
             return
-        if now - process.started_at > STEADY_SECONDS:
+        if now - process.started_at > self._steady_seconds:
             process.backoff_seconds = FIRST_BACKOFF_SECONDS
         _log.warning(
             "process_died", process=process.name, status=status, restart_in_seconds=process.backoff_seconds

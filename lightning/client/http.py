@@ -78,6 +78,10 @@ class Client:
         self.user_id = answer["userID"]
         return answer["access_token"]
 
+    def headers(self) -> dict[str, str]:
+        """Give the headers that show who this client is, for requests made by other means."""
+        return {"authorization": self._http.headers["authorization"]}
+
     def send(
         self,
         type: str,

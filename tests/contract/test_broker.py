@@ -235,7 +235,7 @@ def test_a_message_that_kills_its_process_ends_as_a_dead_letter(kit: Kit):
 
     # When workers are started again and again
     for attempt in range(1, 4):
-        worker = kit.start_worker(**options)
+        worker = kit.start(**options)
         worker.wait(timeout=20)
         assert kit.noted("kill") == ["poison"] * attempt
     worker = kit.start_worker(**options)
