@@ -66,4 +66,4 @@ class Holding:
                 except PreconditionFailed:
                     return
                 except LightningError as error:
-                    _log.warning("renewal_failed", event=self.claim.event["id"], error=error.message)
+                    _log.warning("renewal_failed", event_id=self.claim.event["id"], error=error.message)

@@ -81,10 +81,12 @@ class Step:
         try:
             await self._deliver(message)
         except ClaimLost as lost:
-            _log.warning(lost.code, event=message.event_id)
+            _log.warning(lost.code, event_id=message.event_id)
         except Transient as error:
-            _log.warning("step_put_off", event=message.event_id, error=error.message)
+            _log.warning("step_put_off", event_id=message.event_id, error=error.message)
             await self._again(message, error.retry_after or 5.0)
+        except Exception:  # noqa: BLE001 -- a fault of ours: the claim runs out, and the sweep tries again
+            _log.exception("step_failed", event_id=message.event_id)
 
     async def bury(self, message: Wakeup, error: LightningError) -> None:
         """Declare an event dead whose message the broker gave up.
@@ -117,7 +119,7 @@ class Step:
             case None if time.time() - message.sent_at < UNKNOWN_SECONDS:
                 await self._again(message, 1.0)
             case None:
-                _log.error("event_unknown", event=message.event_id, user=message.user_id)
+                _log.error("event_unknown", event_id=message.event_id, user=message.user_id)
 
     async def _work(self, claim: Claimed) -> None:
         event = claim.event
@@ -150,7 +152,7 @@ class Step:
         except (Transient, Permanent) as error:
             return error
         except Exception as error:  # noqa: BLE001 -- whatever an actor raises ends as an outcome
-            _log.exception("handler_failed", event=event["id"], type=event["type"])
+            _log.exception("handler_failed", event_id=event["id"], type=event["type"])
             return Transient(f"{type(error).__name__} in the handler", code="unexpected_error")
         return outcome
 
@@ -159,7 +161,12 @@ class Step:
         try:
             follow = await self._record_patiently(claim, outcome)
         except PreconditionFailed:
-            _log.info("outcome_dropped", event=claim.event["id"], why="somebody else was first")
+            _log.info("outcome_dropped", event_id=claim.event["id"], why="somebody else was first")
+            return
+        except Permanent as error:
+            if not isinstance(outcome, Done):
+                raise
+            await self._commit(claim, error)  # the store takes no such outcome, ever
             return
         self._crash("step:committed")
         await self._dispatch.announce(follow)
@@ -171,7 +178,7 @@ class Step:
             try:
                 return await self._record(claim, outcome)
             except Transient as error:
-                _log.warning("commit_failed", event=claim.event["id"], error=error.message)
+                _log.warning("commit_failed", event_id=claim.event["id"], error=error.message)
                 await asyncio.sleep(0.1 * 4**attempt)
         return await self._record(claim, outcome)
 
@@ -193,7 +200,7 @@ class Step:
             wait = self._wait(event["attempts"], outcome.retry_after)
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
-        _log.warning("event_dead", event=event["id"], type=event["type"], **error)
+        _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
         follow = self._actors[TYPES[event["type"]].actor].on_dead(event, outcome)
         outputs = await self._log.end(claim, "dead", outputs=_drafts(event, follow), error=error)
         return [wakeup(output) for output in outputs]

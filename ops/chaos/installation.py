@@ -64,7 +64,8 @@ class Installation:
         if clock:
             processes.append(Process("clock", [*program, "worker.clock"], others))
         self._processes = {process.name: process for process in processes}
-        self._supervisor = Supervisor(processes, drain_seconds=20, steady_seconds=0.5)
+        # nothing is left to drain when a scenario is judged, and the directory is thrown away
+        self._supervisor = Supervisor(processes, drain_seconds=0, steady_seconds=0.5)
         self._thread = threading.Thread(target=self._supervisor.run, daemon=True)
 
     def __enter__(self) -> Self:

@@ -14,14 +14,14 @@ from lightning.events import Draft
 from lightning.ids import derived_id
 from lightning.log import Claimed, Dispatch, EventLog, Later, wakeup
 from lightning.queue import Wakeup
-from lightning.storage import SqliteStorage, Upsert
+from lightning.storage import Create, SqliteStorage, Upsert
 from tests.memory_queue import Clock, MemoryQueue
 
 POINTS = ["step:claimed", "step:handled", "step:committed", "step:sent"]
 
 
-class Killed(Exception):
-    """Stands for the death of the process."""
+class Killed(BaseException):
+    """Stands for the death of the process, which nothing catches."""
 
 
 class BlinkingStorage:
@@ -30,6 +30,7 @@ class BlinkingStorage:
     def __init__(self, storage):
         self._storage = storage
         self.refusals = 0
+        self.refusal: Exception = Transient("the store blinks", code="store_unavailable")
         self.losing_answers = False
         self.batches: list[set[str]] = []
 
@@ -53,7 +54,7 @@ class BlinkingStorage:
         self.refusals -= refused
         if refused and not self.losing_answers:
             writing.close()
-            raise Transient("the store blinks", code="store_unavailable")
+            raise self.refusal
         etags = await writing
         self.batches.append({operation.body["id"] for operation in operations})
         if refused:
@@ -616,6 +617,38 @@ class TestOutages:
         await step_of(actor).run(message)
         assert actor.handled == []
         assert [replace(again, delay_seconds=0.0) for again in queue.sent] == [message]
+
+
+class TestFaults:
+    async def test_an_outcome_that_no_store_takes_is_the_end(self, storage, log, queue, step_of, message):
+        # Given a store that refuses an outcome for good
+        async def then_refuse(event):
+            storage.refusals, storage.refusal = 1, Permanent("too much", code="output_too_large")
+            return Done([output("one")])
+
+        actor = Fake(then_refuse, on_dead=[output("failure")])
+        # When the event is delivered
+        await step_of(actor).run(message)
+        # Then it is dead with that reason
+        event = await read(log)
+        assert (event["state"], event["error"]["code"]) == ("dead", "output_too_large")
+        assert [sent.event_id for sent in queue.sent] == [derived_id("a", "failure")]
+
+    async def test_an_outcome_that_cannot_be_recorded_spends_attempts(
+        self, storage, log, clock, queue, step_of, message
+    ):
+        # Given an actor that wants to create what exists
+        taken = {"id": "note", "userID": "anna", "kind": "note"}
+        await storage.batch("events", "anna", [Upsert(taken)])
+        actor = Fake(Done([output("one")], [Create(taken)]))
+        # When its event is delivered as often as there are attempts, and once more
+        for _ in range(3):
+            await step_of(actor, max_attempts=2).run(message)
+            clock.now += 31
+        # Then nothing of it is recorded, and the event is dead
+        event = await read(log)
+        assert (event["state"], len(actor.handled), queue.sent) == ("dead", 2, [])
+        assert len(await log.events("anna")) == 1
 
 
 class TestBury:

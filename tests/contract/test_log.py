@@ -1,6 +1,7 @@
 """The event log keeps its promises on every store."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,29 @@ async def test_events_are_listed_within_bounds(log):
     assert [e["seq"] for e in await log.events("anna", after=2, limit=3)] == [3, 4, 5]
     assert [e["seq"] for e in await log.events("anna", before=4, descending=True, limit=2)] == [3, 2]
     assert await log.events("bert") == []
+
+
+async def test_a_commit_that_is_delayed_past_another_is_not_jumped_over(log, storage, tmp_path):
+    # Given a writer that stands still in the middle of its commit
+    entered, go_on = threading.Event(), threading.Event()
+    slow_storage = SqliteStorage(tmp_path / "log.db")
+    slow = EventLog(slow_storage)
+    place = slow._new
+
+    def place_slowly(*arguments):
+        entered.set()
+        assert go_on.wait(10)
+        return place(*arguments)
+
+    slow._new = place_slowly
+    first = asyncio.create_task(slow.append("anna", [draft("slow")]))
+    await asyncio.to_thread(entered.wait, 10)
+    # When another writer commits, and a reader follows the log meanwhile
+    second = asyncio.create_task(log.append("anna", [draft("fast")]))
+    seen = [(event["seq"], event["id"]) for event in await log.events("anna")]
+    go_on.set()
+    await asyncio.gather(first, second)
+    seen += [(event["seq"], event["id"]) for event in await log.events("anna", after=len(seen))]
+    # Then it saw both, in order, once
+    assert seen == [(1, "slow"), (2, "fast")]
+    await slow_storage.close()

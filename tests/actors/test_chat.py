@@ -1,0 +1,262 @@
+"""The chat actor: the conversation is the log, and its messages are answered in turn."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.chat import Chat
+from actors.outcome import Again, Done
+from actors.step import Step
+from lightning.domain.conversation import estimate
+from lightning.errors import Permanent, Transient
+from lightning.events import TYPES, Draft
+from lightning.ids import derived_id
+from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta, Usage
+from lightning.llm.echo import EchoModel
+from lightning.log import Dispatch, EventLog, wakeup
+from lightning.storage import SqliteStorage
+from tests.memory_queue import MemoryQueue
+
+
+class ScriptedModel(LanguageModel):
+    """Says "answer to" and the last message; remembers what it was shown."""
+
+    provider = "test"
+    model = "test-small"
+
+    def __init__(self):
+        self.shown: list[list[ChatMessage]] = []
+        self.usage: Usage | None = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
+        self.error: Exception | None = None
+
+    async def stream(self, messages, *, model=None, tools=()):
+        self.shown.append(list(messages))
+        if self.error is not None:
+            raise self.error
+        content = f"answer to {messages[-1].content}"
+        yield TextDelta(content)
+        yield Completion(content, "test-small-2026", self.usage, "length")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def log(tmp_path: Path):
+    store = SqliteStorage(tmp_path / "log.db")
+    yield EventLog(store)
+    await store.close()
+
+
+@pytest.fixture
+def model():
+    return ScriptedModel()
+
+
+@pytest.fixture
+def chat(log, model):
+    return Chat(log, model)
+
+
+class Talk:
+    """One user's side of it."""
+
+    def __init__(self, log, chat, user="anna"):
+        self.log, self.chat, self.user = log, chat, user
+        self.step = Step(log, Dispatch(log, MemoryQueue()), {"chat": chat}, owner="me")
+
+    async def say(self, id, content, conversation=None):
+        metadata = {"content": content} | ({"conversationID": conversation} if conversation else {})
+        [event] = await self.log.append(self.user, [Draft(id, "llm.chat", "test", metadata, "now", {})])
+        return event
+
+    async def handle(self, event):
+        return await self.chat.handle(event, TYPES["llm.chat"].metadata.model_validate(event["metadata"]))
+
+    async def exchange(self, id, content, conversation=None):
+        """Say something, and have it answered."""
+        await self.step.run(wakeup(await self.say(id, content, conversation)))
+        return await self.log.get(self.user, derived_id(id, "response"))
+
+
+@pytest.fixture
+def talk(log, chat):
+    return Talk(log, chat)
+
+
+def texts(messages) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in messages]
+
+
+class TestResponse:
+    async def test_it_says_who_answered_and_what_it_cost(self, log, talk):
+        # When a message is answered
+        response = await talk.exchange("a", "Hello")
+        # Then the response names the model that answered, not the one that was asked
+        assert (response["type"], response["source"], response["cause"]) == (
+            "llm.chat.response",
+            "lightning.chat",
+            "a",
+        )
+        assert response["metadata"] == {
+            "content": "answer to Hello",
+            "conversationID": "a",
+            "model": "test-small-2026",
+            "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+            "finishReason": "length",
+        }
+        assert response["conversationID"] == "a"
+
+    async def test_a_cost_that_is_not_known_is_not_made_up(self, model, talk):
+        model.usage = None
+        assert "usage" not in (await talk.exchange("a", "Hello"))["metadata"]
+
+    async def test_it_belongs_to_the_conversation_that_was_named(self, talk):
+        response = await talk.exchange("a", "Hello", "weather")
+        assert response["metadata"]["conversationID"] == response["conversationID"] == "weather"
+
+    async def test_the_echo_says_that_it_is_one(self, log):
+        response = await Talk(log, Chat(log, EchoModel())).exchange("a", "Hello")
+        assert response["metadata"]["content"].endswith("Hello")
+        assert response["metadata"]["model"] == "echo"
+
+    @pytest.mark.parametrize("error", [Transient("busy", retry_after=3), Permanent("no")])
+    async def test_what_the_model_raises_is_the_step_s_affair(self, model, talk, error):
+        model.error = error
+        with pytest.raises(type(error)) as raised:
+            await talk.handle(await talk.say("a", "Hello"))
+        assert raised.value is error
+
+    @pytest.mark.parametrize("conversation", [None, "weather"])
+    async def test_when_given_up_the_user_hears_why(self, chat, talk, conversation):
+        event = await talk.say("a", "Hello", conversation)
+        [output] = chat.on_dead(event, Permanent("there is no credit", code="model_quota_exhausted"))
+        assert output.type == "llm.chat.response"
+        assert output.document() == {
+            "content": "",
+            "conversationID": conversation or "a",
+            "model": "test-small",
+            "finishReason": "error",
+            "error": {"code": "model_quota_exhausted", "message": "there is no credit"},
+        }
+
+
+class TestContext:
+    async def test_the_conversation_is_shown_in_order(self, log, chat, model, talk):
+        # Given a conversation, another one of the same user, and one of that name of another user
+        await talk.exchange("a", "one", "weather")
+        await talk.exchange("x", "elsewhere", "sports")
+        await Talk(log, chat, "bert").exchange("b", "somebody else", "weather")
+        await talk.exchange("c", "two", "weather")
+        # When it goes on
+        await talk.exchange("d", "three", "weather")
+        # Then the model is shown this conversation only, oldest first
+        assert texts(model.shown[-1]) == [
+            ("user", "one"),
+            ("assistant", "answer to one"),
+            ("user", "two"),
+            ("assistant", "answer to two"),
+            ("user", "three"),
+        ]
+
+    async def test_a_conversation_named_by_its_first_message_goes_on(self, model, talk):
+        await talk.exchange("a", "one")
+        await talk.exchange("b", "two", "a")
+        assert texts(model.shown[-1]) == [("user", "one"), ("assistant", "answer to one"), ("user", "two")]
+
+    async def test_without_a_name_each_message_begins_one(self, model, talk):
+        await talk.exchange("a", "one")
+        await talk.exchange("b", "two")
+        assert texts(model.shown[-1]) == [("user", "two")]
+
+    async def test_what_was_said_later_is_not_shown(self, model, talk):
+        first = await talk.say("a", "one", "weather")
+        await talk.say("b", "two", "weather")
+        await talk.handle(first)
+        assert texts(model.shown[-1]) == [("user", "one")]
+
+    async def test_it_goes_back_over_several_pages(self, log, model, talk):
+        # Given more messages than a page of the log
+        drafts = [
+            Draft(f"m{n}", "llm.chat", "test", {"content": f"m{n}", "conversationID": "weather"}, "now", {})
+            for n in range(90)
+        ]
+        for event in await log.append("anna", drafts):
+            await log.end(await log.claim("anna", event["id"], 0, "other", 10), "done")
+        # When another is answered
+        await talk.exchange("a", "last", "weather")
+        # Then all are shown
+        assert [message.content for message in model.shown[-1]] == [*(f"m{n}" for n in range(90)), "last"]
+
+    async def test_the_oldest_do_not_fit(self, log, model):
+        # Given a budget for the message and the two before it
+        budget = estimate("three") + estimate("answer to two") + estimate("two")
+        talk = Talk(log, Chat(log, model, context_tokens=budget))
+        await talk.exchange("a", "one", "weather")
+        await talk.exchange("b", "two", "weather")
+        # When it goes on
+        await talk.exchange("c", "three", "weather")
+        # Then the older ones are left out
+        assert texts(model.shown[-1]) == [("user", "two"), ("assistant", "answer to two"), ("user", "three")]
+
+    async def test_nothing_is_shown_beyond_a_message_that_does_not_fit(self, log, model):
+        # Given a long answer between short messages
+        budget = estimate("x" * 300) + estimate("two") + estimate("one")
+        talk = Talk(log, Chat(log, model, context_tokens=budget))
+        await talk.exchange("a", "one", "weather")
+        await talk.exchange("b", "x" * 300, "weather")
+        # When the conversation goes on
+        await talk.exchange("c", "two", "weather")
+        # Then there is no gap in what is shown
+        assert [message.content[-3:] for message in model.shown[-1]][-1] == "two"
+        assert "one" not in [message.content for message in model.shown[-1]]
+
+    async def test_the_message_itself_always_fits(self, log, model):
+        talk = Talk(log, Chat(log, model, context_tokens=10))
+        await talk.exchange("a", "one", "weather")
+        await talk.exchange("b", "two " * 100, "weather")
+        assert texts(model.shown[-1]) == [("user", "two " * 100)]
+
+    async def test_an_answer_that_failed_is_not_shown_as_one(self, log, chat, model, talk):
+        # Given a message that was given up
+        event = await talk.say("a", "one", "weather")
+        failure = chat.on_dead(event, Permanent("no"))[0]
+        draft = Draft("f", failure.type, "test", failure.document(), "now", {})
+        await log.end(await log.claim("anna", "a", 0, "other", 10), "dead", outputs=[draft])
+        # When the conversation goes on
+        await talk.exchange("b", "two", "weather")
+        # Then the model is not told that it said nothing
+        assert texts(model.shown[-1]) == [("user", "one"), ("user", "two")]
+
+
+class TestTurns:
+    @pytest.mark.parametrize("state", ["done", "dead", "cancelled"])
+    async def test_a_message_waits_for_the_one_before_it(self, log, model, talk, state):
+        # Given two messages of a conversation
+        await talk.say("a", "one", "weather")
+        second = await talk.say("b", "two", "weather")
+        # When the second is looked at first
+        outcome = await talk.handle(second)
+        # Then it waits, and holds nothing
+        assert isinstance(outcome, Again)
+        assert 0 < outcome.after_seconds <= 1
+        assert model.shown == []
+        # And it is answered when the first has ended in whatever way
+        await log.end(await log.claim("anna", "a", 0, "other", 10), state)
+        assert isinstance(await talk.handle(second), Done)
+
+    async def test_the_first_does_not_wait_for_the_second(self, talk):
+        first = await talk.say("a", "one", "weather")
+        await talk.say("b", "two", "weather")
+        assert isinstance(await talk.handle(first), Done)
+
+    async def test_other_conversations_and_users_do_not_wait(self, log, chat, talk):
+        await talk.say("a", "one", "weather")
+        assert isinstance(await talk.handle(await talk.say("b", "two", "sports")), Done)
+        bert = Talk(log, chat, "bert")
+        assert isinstance(await bert.handle(await bert.say("c", "three", "weather")), Done)
+
+    async def test_an_answer_that_nobody_has_read_yet_keeps_nobody_waiting(self, log, talk):
+        response = await talk.exchange("a", "one", "weather")
+        assert response["state"] == "accepted"
+        assert isinstance(await talk.handle(await talk.say("b", "two", "weather")), Done)

@@ -1,0 +1,214 @@
+"""A real ingress on loopback: the application under uvicorn, as `api.main` runs it, with no worker behind it."""
+
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from api.app import create_app
+from lightning.domain.tokens import TokenIssuer
+from lightning.keys import with_keys
+from lightning.settings import Settings
+
+#: Longer than any answer may take; what takes so long has hung.
+PATIENCE_SECONDS = 20.0
+
+_numbers = itertools.count(1)
+
+
+class Person:
+    """A tenant of the ingress, and its requests."""
+
+    def __init__(self, ingress: "Ingress", id: str, token: str) -> None:
+        self.ingress = ingress
+        self.id = id
+        self.token = token
+
+    def headers(self, **more: str) -> dict[str, str]:
+        """Give the headers of a request; ``_`` in a name stands for ``-``."""
+        named = {name.replace("_", "-"): value for name, value in more.items()}
+        return {"authorization": f"Bearer {self.token}", **named}
+
+    def request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any):
+        return self.ingress.http.request(
+            method, path, headers={**self.headers(), **(headers or {})}, **options
+        )
+
+    def get(self, path: str, **parameters: Any):
+        return self.request("GET", path, params=parameters)
+
+    def post(self, event: object, **headers: str):
+        """Post a JSON value as an event."""
+        return self.post_raw(json.dumps(event).encode(), **headers)
+
+    def post_raw(self, body: bytes, **headers: str):
+        """Post a body as it is."""
+        return self.ingress.http.post("/api/events", content=body, headers=self.headers(**headers))
+
+    def event(self, **changes: object) -> dict[str, Any]:
+        """Make an event that is accepted unless the changes are wrong."""
+        return {
+            "timestamp": datetime.now(UTC).isoformat(),
+            "source": "tests",
+            "type": "llm.chat",
+            "userID": self.id,
+            "metadata": {"content": "hello"},
+            **changes,
+        }
+
+    def says(self, content: str, **headers: str) -> dict[str, Any]:
+        """Post a chat that must be accepted, and give it as recorded."""
+        answer = self.post(self.event(metadata={"content": content}), **headers)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def log(self) -> list[dict[str, Any]]:
+        """Read the whole log."""
+        answer = self.get("/api/events", limit=200)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["next"] is None, "this log is too long for one page"
+        return answer.json()["events"]
+
+    @contextmanager
+    def stream(self, after: int | None = None, *, last_event_id: str | None = None):
+        """Open the stream of events and give its frames."""
+        options: dict[str, Any] = {} if after is None else {"params": {"after": after}}
+        headers = self.headers() if last_event_id is None else self.headers(last_event_id=last_event_id)
+        with self.ingress.http.stream("GET", "/api/stream", headers=headers, **options) as response:
+            assert response.status_code == 200, response.read()
+            assert response.headers["content-type"].startswith("text/event-stream")
+            yield frames(response)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One server-sent event."""
+
+    id: str
+    event: str
+    data: dict[str, Any]
+
+
+def frames(response: httpx2.Response) -> Iterator[Frame]:
+    """Read server-sent events (HTML standard, section 9.2.6); comments are passed over."""
+    fields: dict[str, list[str]] = {}
+    for line in response.iter_lines():
+        if not line:
+            if "data" in fields:
+                (id,), (event,) = fields["id"], fields["event"]
+                yield Frame(id, event, json.loads("\n".join(fields["data"])))
+            fields = {}
+            continue
+        name, _, value = line.partition(":")
+        if name:
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+
+
+class Ingress:
+    """A running ingress."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.data: Path = settings.data
+        self.url = url
+        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
+        assert settings.jwt_signing_key is not None
+        self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
+
+    def person(self, *, role: str = "user") -> Person:
+        """Make a tenant that nobody had before; its token is signed as `/api/token` does, without a password."""
+        id = f"person-{next(_numbers)}"
+        return Person(self, id, self.issuer.issue("user", id, role=role))
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which says when it listens or has given up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.decided = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.decided.set()
+
+
+@contextmanager
+def serving(data: Path, **settings: str) -> Iterator[Ingress]:
+    """Run an ingress on a data directory, in a thread, for as long as the block lasts."""
+    loaded = with_keys(Settings.load({"LIGHTNING_DATA": str(data), **settings}))
+    config = uvicorn.Config(
+        create_app(loaded),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        loop="uvloop",
+        http="httptools",
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name="ingress", daemon=True
+        )
+        thread.start()
+        try:
+            assert server.decided.wait(PATIENCE_SECONDS), "the ingress does not start"
+            assert server.started, "the ingress gave up at its start"
+            ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            with ingress.http:
+                yield ingress
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive(), "the ingress does not stop"
+
+
+@pytest.fixture(scope="module")
+def ingress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
+    with serving(tmp_path_factory.mktemp("ingress") / "data") as ingress:
+        yield ingress
+
+
+@pytest.fixture
+def person(ingress: Ingress) -> Person:
+    return ingress.person()
+
+
+def assert_problem(
+    response: httpx2.Response, status: int, code: str | None = None, *, pointer: str | None = None
+) -> dict[str, Any]:
+    """Check that a response is a problem (RFC 9457) in full, and give it.
+
+    Parameters:
+      pointer: The field at fault; None says that no field is.
+    """
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) - {"pointer"} == {"type", "title", "status", "code", "detail"}
+    assert problem["status"] == status
+    assert problem["title"] == HTTPStatus(status).phrase
+    assert problem["type"] == f"urn:lightning:problem:{problem['code']}"
+    assert problem["detail"], "a problem says what to do"
+    assert problem.get("pointer") == pointer, problem
+    if code is not None:
+        assert problem["code"] == code
+    return problem
+
+
+def from_now(**difference: float) -> str:
+    return (datetime.now(UTC) + timedelta(**difference)).isoformat()

@@ -1,0 +1,267 @@
+"""Notifications: signed so that the receiver believes them, and never in anybody's way."""
+
+import asyncio
+import base64
+import gc
+import json
+from collections import Counter
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from standardwebhooks import Webhook
+
+from lightning.errors import InvalidRequest, Unauthorized
+from lightning.live import Notifier, read_notification
+from lightning.live.notify import MAX_USERS
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ...").decode()
+OTHER = "whsec_" + base64.b64encode(b"another secret, also of 32 bytes").decode()
+
+
+class Receiver:
+    """An HTTP server that keeps what it gets, and answers when it is let."""
+
+    def __init__(self):
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.status = "204 No Content"
+        self.hangs_up = False
+        self.open = asyncio.Event()
+        self.open.set()
+        self.url = ""
+
+    async def serve(self, reader, writer):
+        try:
+            while head := await self._head(reader):
+                headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+                headers = {name.lower(): value for name, value in headers.items()}
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.requests.append((headers, body))
+                await self.open.wait()
+                if self.hangs_up:
+                    return
+                writer.write(f"HTTP/1.1 {self.status}\r\ncontent-length: 0\r\n\r\n".encode())
+                await writer.drain()
+        finally:
+            writer.close()
+
+    @staticmethod
+    async def _head(reader) -> bytes:
+        try:
+            return await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+
+    async def received(self, number: int) -> None:
+        """Wait until so many requests came."""
+        async with asyncio.timeout(10):
+            while len(self.requests) < number:  # noqa: ASYNC110 -- it is the other side that changes
+                await asyncio.sleep(0.005)
+
+    def users(self) -> list[dict[str, int]]:
+        return [json.loads(body)["users"] for _, body in self.requests]
+
+
+@asynccontextmanager
+async def receiving():
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/notify"
+    async with server:
+        yield receiver
+
+
+@pytest.fixture
+async def receiver():
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def unheard():
+    """What tasks raised that nobody waits for; a test that uses this fails when there is any."""
+    errors: list[dict] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    yield errors
+    gc.collect()
+    assert errors == []
+
+
+@pytest.fixture
+async def notifier(unheard, receiver):
+    notifier = Notifier(receiver.url, SECRET)
+    yield notifier
+    await notifier.close()
+
+
+def signed(body: bytes, *, secret=SECRET, at=None) -> dict[str, str]:
+    moment = at or datetime.now(UTC)
+    return {
+        "webhook-id": "m",
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": Webhook(secret).sign("m", moment, body.decode()),
+    }
+
+
+BODY = b'{"type": "log.grown", "users": {"anna": 3}}'
+
+
+class TestNotifier:
+    async def test_the_receiver_believes_it(self, receiver, notifier):
+        # When somebody's log has grown
+        notifier.notify("anna", 3)
+        await receiver.received(1)
+        # Then the receiver can check the signature, and reads whose
+        [(headers, body)] = receiver.requests
+        assert headers["content-type"] == "application/json"
+        assert json.loads(body) == {"type": "log.grown", "users": {"anna": 3}}
+        assert read_notification(SECRET, headers, body) == ["anna"]
+        with pytest.raises(Unauthorized):
+            read_notification(OTHER, headers, body)
+
+    async def test_what_comes_up_during_a_post_is_in_the_next(self, receiver, notifier):
+        # Given a receiver that is slow to answer
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        # When much happens meanwhile
+        for seq in (2, 5, 4):
+            notifier.notify("anna", seq)
+        notifier.notify("bert", 9)
+        receiver.open.set()
+        await receiver.received(2)
+        await notifier.close()
+        # Then it is told in one go, each user's last place only
+        assert receiver.users() == [{"anna": 1}, {"anna": 5, "bert": 9}]
+
+    async def test_each_notification_has_an_id_of_its_own(self, receiver, notifier):
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        notifier.notify("anna", 2)
+        await receiver.received(2)
+        assert len({headers["webhook-id"] for headers, _ in receiver.requests}) == 2
+
+    async def test_many_users_are_told_in_parts(self, receiver, notifier):
+        for n in range(MAX_USERS + 5):
+            notifier.notify(f"user {n}", n)
+        await receiver.received(2)
+        counts = Counter(user for users in receiver.users() for user in users)
+        assert [len(users) for users in receiver.users()] == [MAX_USERS, 5]
+        assert set(counts.values()) == {1}
+
+    @pytest.mark.parametrize("status", ["500 Oh", "401 No", "302 Found", "429 Slow down"])
+    async def test_a_refusal_is_in_nobody_s_way(self, receiver, notifier, status):
+        # Given a receiver that refuses
+        receiver.status = status
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        # When it takes notifications again
+        receiver.status = "204 No Content"
+        notifier.notify("bert", 2)
+        await receiver.received(2)
+        # Then they come
+        assert receiver.users() == [{"anna": 1}, {"bert": 2}]
+
+    async def test_a_receiver_that_hangs_up_is_in_nobody_s_way(self, receiver, notifier):
+        receiver.hangs_up = True
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        receiver.hangs_up = False
+        notifier.notify("bert", 2)
+        await receiver.received(2)
+        assert receiver.users()[-1] == {"bert": 2}
+
+    @pytest.mark.usefixtures("unheard")
+    async def test_nor_is_one_that_is_not_there(self):
+        # Given a port on which nobody listens any more
+        async with receiving() as gone:
+            url = gone.url
+        notifier = Notifier(url, SECRET)
+        # When it is to be told something, nothing is raised here or in a task
+        notifier.notify("anna", 1)
+        await notifier.close()
+
+    async def test_without_an_address_nobody_is_told(self):
+        notifier = Notifier(None, SECRET)
+        notifier.notify("anna", 1)
+        await notifier.close()
+
+    async def test_closing_finishes_what_is_under_way(self, receiver, notifier):
+        notifier.notify("anna", 1)
+        await notifier.close()
+        assert receiver.users() == [{"anna": 1}]
+
+
+class TestReading:
+    def test_the_users_are_read(self):
+        body = b'{"users": {"anna": 3, "bert": 4}}'
+        assert read_notification(SECRET, signed(body), body) == ["anna", "bert"]
+
+    def test_header_names_may_be_written_in_any_case(self):
+        headers = {name.title(): value for name, value in signed(BODY).items()}
+        assert read_notification(SECRET, headers, BODY) == ["anna"]
+
+    def test_a_second_signature_counts_while_a_secret_is_changed(self):
+        headers, old = signed(BODY), signed(BODY, secret=OTHER)
+        headers["webhook-signature"] = f"{old['webhook-signature']} {headers['webhook-signature']}"
+        assert read_notification(SECRET, headers, BODY) == ["anna"]
+
+    @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+    def test_a_missing_header(self, missing):
+        headers = signed(BODY)
+        del headers[missing]
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, headers, BODY)
+
+    @pytest.mark.parametrize(
+        "signature",
+        [
+            "",
+            "v1",
+            "v1,",
+            "v1,!!!",
+            "v1,abc",
+            "v1,ä",
+            "v2,AAAA",
+            ",",
+            "v1,a,b",
+            "nonsense",
+            "  ",
+            "v1,AAAA AAAA",
+        ],
+    )
+    def test_a_malformed_signature(self, signature):
+        with pytest.raises(Unauthorized) as refused:
+            read_notification(SECRET, {**signed(BODY), "webhook-signature": signature}, BODY)
+        assert refused.value.code == "signature_refused"
+
+    @pytest.mark.parametrize(
+        "timestamp", ["", "now", "nan", "inf", "-inf", "1e300", "9" * 30, "-" + "9" * 18]
+    )
+    def test_a_malformed_timestamp(self, timestamp):
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, {**signed(BODY), "webhook-timestamp": timestamp}, BODY)
+
+    @pytest.mark.parametrize("minutes", [-6, 6])
+    def test_one_of_another_time(self, minutes):
+        headers = signed(BODY, at=datetime.now(UTC) + timedelta(minutes=minutes))
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, headers, BODY)
+
+    def test_another_body(self):
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, signed(BODY), BODY.replace(b"anna", b"bert"))
+
+    def test_another_id(self):
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, {**signed(BODY), "webhook-id": "n"}, BODY)
+
+    def test_a_body_that_is_no_text(self):
+        with pytest.raises(Unauthorized):
+            read_notification(SECRET, signed(BODY), b"\xff\xfe")
+
+    @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"null", b"{}", b'{"users": ["anna"]}'])
+    def test_a_signed_body_that_is_no_notification(self, body):
+        with pytest.raises(InvalidRequest) as refused:
+            read_notification(SECRET, signed(body), body)
+        assert refused.value.code == "not_a_notification"
