@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench chaos lock clean
+.PHONY: run test lint types bench chaos docs lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
@@ -23,6 +23,9 @@ bench: $(VENV)/.test
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m ops.chaos
+
+docs: $(VENV)/.test
+	$(BIN)/python -m ops.docs
 
 lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock

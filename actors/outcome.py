@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+import orjson
+from pydantic import BaseModel, ValidationError
 
+from lightning.errors import Permanent
+from lightning.events import TYPES
 from lightning.storage import Operation
+
+#: A step makes no more than this, on every store alike (a batch of Cosmos DB takes 100 and 2 MB).
+MAX_OPERATIONS = 90
+MAX_OUTCOME_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +55,43 @@ class Again:
 
 
 Outcome = Done | Again
+
+
+def check(outcome: object) -> None:
+    """Refuse an outcome that could be recorded but not be worked on.
+
+    Raises:
+      Permanent: It is no outcome (``invalid_outcome``), one of its outputs does not fit its type
+        (``invalid_output``), or it is too large (``output_too_large``).
+    """
+    if isinstance(outcome, Again):
+        return
+    if not isinstance(outcome, Done):
+        raise Permanent(f"the handler returned {type(outcome).__name__}", code="invalid_outcome")
+    if len({output.name for output in outcome.outputs}) < len(outcome.outputs):
+        raise Permanent("two outputs have one name", code="invalid_output")
+    size = sum(len(orjson.dumps(_checked(output))) for output in outcome.outputs)
+    size += sum(len(orjson.dumps(getattr(write, "body", None))) for write in outcome.writes)
+    operations = len(outcome.outputs) + len(outcome.writes)
+    if operations > MAX_OPERATIONS or size > MAX_OUTCOME_BYTES:
+        raise Permanent(
+            f"the outcome has {operations} documents and {size} bytes; at most {MAX_OPERATIONS} and"
+            f" {MAX_OUTCOME_BYTES} are possible, larger data belongs into a file that the event names",
+            code="output_too_large",
+        )
+
+
+def _checked(output: Output) -> dict[str, Any]:
+    kind = TYPES.get(output.type)
+    if kind is None:
+        raise Permanent(f"the output {output.name} has the unknown type {output.type}", code="invalid_output")
+    document = output.document()
+    if not isinstance(output.metadata, kind.metadata):
+        try:
+            kind.metadata.model_validate(document)
+        except ValidationError as error:
+            raise Permanent(
+                f"the output {output.name} does not fit {output.type}: {error.error_count()} fields wrong",
+                code="invalid_output",
+            ) from None
+    return document

@@ -11,13 +11,13 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 
-import orjson
 import structlog
 from opentelemetry import trace
+from pydantic import ValidationError
 
 from actors.actor import Actor
 from actors.holding import ClaimLost, Holding
-from actors.outcome import Again, Done, Outcome, Output
+from actors.outcome import Again, Done, Outcome, Output, check
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import LightningError, Permanent, PreconditionFailed, Transient
 from lightning.events import TYPES, Draft, EventDocument, now_text
@@ -25,10 +25,6 @@ from lightning.ids import derived_id
 from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Void, wakeup
 from lightning.queue import Wakeup
 from lightning.telemetry import carrier, names
-
-#: A step makes no more than this, on every store alike (a batch of Cosmos DB takes 100 and 2 MB).
-MAX_OPERATIONS = 90
-MAX_OUTCOME_BYTES = 1024 * 1024
 
 #: A message whose event is not to be found is asked again for so long: a read may be stale.
 UNKNOWN_SECONDS = 60.0
@@ -141,16 +137,22 @@ class Step:
 
     async def _handle(self, holding: Holding) -> Outcome | LightningError:
         event = holding.claim.event
-        kind = TYPES[event["type"]]
+        kind = TYPES.get(event["type"])
+        if kind is None:
+            return Permanent(f"this version knows no events of type {event['type']}", code="unknown_type")
         try:
             metadata = kind.metadata.model_validate(event["metadata"])
+        except ValidationError:
+            return Permanent("the recorded metadata does not fit its type", code="invalid_metadata")
+        try:
             outcome = await holding.during(self._actors[kind.actor].handle(event, metadata))
-            if isinstance(outcome, Done):
-                _check_size(outcome)
-        except ClaimLost:
-            raise
-        except (Transient, Permanent) as error:
+            check(outcome)
+        except (ClaimLost, Transient, Permanent) as error:
+            if isinstance(error, ClaimLost):
+                raise
             return error
+        except LightningError as error:
+            return Transient(error.message, code=error.code)
         except Exception as error:  # noqa: BLE001 -- whatever an actor raises ends as an outcome
             _log.exception("handler_failed", event_id=event["id"], type=event["type"])
             return Transient(f"{type(error).__name__} in the handler", code="unexpected_error")
@@ -201,9 +203,22 @@ class Step:
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
-        follow = self._actors[TYPES[event["type"]].actor].on_dead(event, outcome)
-        outputs = await self._log.end(claim, "dead", outputs=_drafts(event, follow), error=error)
+        follow = _drafts(event, self._last_words(event, outcome))
+        outputs = await self._log.end(claim, "dead", outputs=follow, error=error)
         return [wakeup(output) for output in outputs]
+
+    def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
+        """Ask the actor what follows from a death; whatever it answers, the event is dead."""
+        kind = TYPES.get(event["type"])
+        if kind is None:
+            return ()
+        try:
+            outputs = self._actors[kind.actor].on_dead(event, error)
+            check(Done(outputs))
+        except Exception:  # noqa: BLE001 -- an actor that fails at this must not keep its event alive
+            _log.exception("on_dead_failed", event_id=event["id"], type=event["type"])
+            return ()
+        return outputs
 
     def _wait(self, attempts: int, retry_after: float | None) -> float:
         """Give the seconds before the next attempt: what the other side asked for, or doubling ones."""
@@ -249,15 +264,3 @@ def _drafts(cause: EventDocument, outputs: Sequence[Output]) -> list[Draft]:
         )
         for output in outputs
     ]
-
-
-def _check_size(outcome: Done) -> None:
-    operations = len(outcome.outputs) + len(outcome.writes)
-    size = sum(len(orjson.dumps(output.document())) for output in outcome.outputs)
-    size += sum(len(orjson.dumps(getattr(write, "body", None))) for write in outcome.writes)
-    if operations > MAX_OPERATIONS or size > MAX_OUTCOME_BYTES:
-        raise Permanent(
-            f"the outcome has {operations} documents and {size} bytes; at most {MAX_OPERATIONS} and"
-            f" {MAX_OUTCOME_BYTES} are possible, larger data belongs into a file that the event names",
-            code="output_too_large",
-        )

@@ -101,7 +101,10 @@ def _timestamp(value: object) -> datetime:
     moment = datetime.fromisoformat(value.upper())
     if moment.tzinfo is None:
         raise ValueError("the timestamp has no zone; add Z or an offset such as +02:00")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the timestamp is beyond the calendar in UTC") from None
 
 
 class Envelope(BaseModel):

@@ -444,3 +444,8 @@ def from_environment(**changes: object) -> Settings:
     """
     said = {name: str(value) for name, value in changes.items() if value is not None}
     return Settings.load({**os.environ, **said})
+
+
+def for_child(settings: Settings) -> dict[str, str]:
+    """Give the environment of a child process: this process's own, with these settings."""
+    return settings.to_environ(os.environ)

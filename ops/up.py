@@ -1,6 +1,5 @@
 """`lightning up`: the whole platform on one machine, under one supervisor."""
 
-import os
 import signal
 import socket
 import sys
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from lightning.client import ClientError
 from lightning.keys import with_keys
-from lightning.settings import Settings
+from lightning.settings import Settings, for_child
 from ops.access import make_first_user
 from worker.supervisor import Process, Supervisor
 
@@ -50,7 +49,7 @@ def up(settings: Settings, *, quiet: bool = False) -> None:
 
 
 def _processes(settings: Settings) -> list[Process]:
-    ingress = settings.to_environ(os.environ)
+    ingress = for_child(settings)
     # workers and clock share the machine with the ingress: their health is on a free port
     others = {**ingress, "PORT": "0"}
     python = [sys.executable, "-m"]

@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from lightning.events import EventDocument
+from lightning.events import TYPES, EventDocument
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.log.documents import as_event
 from lightning.queue import Queue
@@ -70,5 +70,10 @@ class Sweep:
 
 
 def _is_lost(event: EventDocument, now: float, backlog_seconds: float) -> bool:
-    """Tell a lost message from one that waits: a claim that ran out was certainly delivered."""
+    """Tell a lost message from one that waits: a claim that ran out was certainly delivered.
+
+    Events of a type that only a newer version knows are left to it.
+    """
+    if event["type"] not in TYPES:
+        return False
     return event["claim"] is not None or backlog_seconds < now - event["dueAt"]

@@ -1,5 +1,7 @@
 """A conversation is a read of the log: its messages and answers, newest first until the model is full."""
 
+from collections.abc import AsyncGenerator
+
 from lightning.events import EventDocument
 from lightning.llm import ChatMessage
 from lightning.log import EventLog
@@ -31,31 +33,42 @@ async def context(
     """
     newest_first = [ChatMessage("user", content)]
     left = tokens - estimate(content)
-    before = event["seq"]
+    async for earlier in _turns(log, event, conversation):
+        left -= estimate(earlier.content)
+        if left < 0:
+            break
+        newest_first.append(earlier)
+    return newest_first[::-1]
+
+
+async def _turns(log: EventLog, event: EventDocument, conversation: str) -> AsyncGenerator[ChatMessage]:
+    """Give the turns before a message, newest first: to each message its answer, then itself.
+
+    An answer stands in the log behind its message, but perhaps also behind the
+    message that waited for it: so the log is read from its end.
+    """
     spoken = [
         Where("conversationID", "=", conversation),
         Where("type", "in", ("llm.chat", "llm.chat.response")),
     ]
-    while left > 0:
+    answers: dict[str | None, str] = {}
+    before: int | None = None
+    while True:
         page = await log.events(event["userID"], spoken, before=before, descending=True, limit=PAGE)
-        for earlier in page:
-            message = _message(earlier)
-            left -= estimate(message.content)
-            if left < 0:
-                break
-            if message.content:
-                newest_first.append(message)
+        for spoken_event in page:
+            content = spoken_event["metadata"]["content"]
+            if spoken_event["type"] == "llm.chat.response":
+                answers[spoken_event["cause"]] = content
+            elif spoken_event["seq"] < event["seq"]:
+                answer = answers.get(spoken_event["id"])
+                if answer:
+                    yield ChatMessage("assistant", answer)
+                yield ChatMessage("user", content)
         if len(page) < PAGE:
-            break
+            return
         before = page[-1]["seq"]
-    return newest_first[::-1]
 
 
 def estimate(text: str) -> int:
     """Estimate the tokens of a message."""
     return len(text) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE
-
-
-def _message(event: EventDocument) -> ChatMessage:
-    role = "user" if event["type"] == "llm.chat" else "assistant"
-    return ChatMessage(role, event["metadata"]["content"])

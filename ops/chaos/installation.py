@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 import socket
@@ -20,7 +19,7 @@ import httpx2
 
 from lightning.client import Client, ClientError
 from lightning.keys import with_keys
-from lightning.settings import Settings
+from lightning.settings import Settings, for_child
 from worker.supervisor import Process, Supervisor
 
 PASSWORD = "a password for chaos only"  # noqa: S105 -- of an installation that is thrown away
@@ -57,7 +56,7 @@ class Installation:
             **environment,
         }
         self.settings = with_keys(Settings.load(given))
-        web = self.settings.to_environ(os.environ)
+        web = for_child(self.settings)
         others = {**web, "PORT": "0"}
         processes = [Process("web", [sys.executable, "-m", "api.main"], web)]
         processes += [Process(f"worker.{n}", [*program, "worker.main"], others) for n in range(workers)]

@@ -230,6 +230,16 @@ class TestContext:
 
 
 class TestTurns:
+    async def test_a_message_that_waited_is_answered_knowing_the_answer_before_it(self, model, talk):
+        # Given a second message that came while the first was worked on
+        first = await talk.say("a", "one", "weather")
+        second = await talk.say("b", "two", "weather")
+        await talk.step.run(wakeup(first))
+        # When it is answered
+        await talk.handle(second)
+        # Then the model is shown the answer that the second waited for
+        assert texts(model.shown[-1]) == [("user", "one"), ("assistant", "answer to one"), ("user", "two")]
+
     @pytest.mark.parametrize("state", ["done", "dead", "cancelled"])
     async def test_a_message_waits_for_the_one_before_it(self, log, model, talk, state):
         # Given two messages of a conversation

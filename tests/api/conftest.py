@@ -1,4 +1,4 @@
-"""A real ingress on loopback: the application under uvicorn, as `api.main` runs it, with no worker behind it."""
+"""A real ingress on loopback: the application under uvicorn, as `api.main` runs it. No worker runs."""
 
 import itertools
 import json
@@ -106,8 +106,8 @@ def frames(response: httpx2.Response) -> Iterator[Frame]:
     for line in response.iter_lines():
         if not line:
             if "data" in fields:
-                (id,), (event,) = fields["id"], fields["event"]
-                yield Frame(id, event, json.loads("\n".join(fields["data"])))
+                (place,), (event,) = fields["id"], fields["event"]
+                yield Frame(place, event, json.loads("\n".join(fields["data"])))
             fields = {}
             continue
         name, _, value = line.partition(":")
@@ -127,9 +127,9 @@ class Ingress:
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
 
     def person(self, *, role: str = "user") -> Person:
-        """Make a tenant that nobody had before; its token is signed as `/api/token` does, without a password."""
-        id = f"person-{next(_numbers)}"
-        return Person(self, id, self.issuer.issue("user", id, role=role))
+        """Make a tenant that nobody had before; its token is signed as `/api/token` does it."""
+        name = f"person-{next(_numbers)}"
+        return Person(self, name, self.issuer.issue("user", name, role=role))
 
 
 class _Server(uvicorn.Server):

@@ -39,7 +39,6 @@ PROGRAMS = [
 ENVIRONMENT_READERS = [
     "lightning.settings",
     "agents.__main__",  # inside a container
-    "ops.up",  # hands its own on to the processes that it starts
 ]
 
 

@@ -173,3 +173,10 @@ def test_events_of_the_platform_are_not_posted(type):
         read_envelope({**GOOD, "type": type}, now=NOW)
     assert (refused.value.code, refused.value.pointer) == ("platform_event", "/type")
     assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-02:00"])
+def test_a_timestamp_beyond_the_calendar_is_refused(text):
+    with pytest.raises(InvalidEvent) as refused:
+        read_envelope({**GOOD, "timestamp": text}, now=NOW)
+    assert refused.value.pointer == "/timestamp"

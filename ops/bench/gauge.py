@@ -1,0 +1,67 @@
+"""What a measurement costs: processor time of processes, transactions of SQLite files.
+
+Linux only: it reads ``/proc``, which costs those who are measured nothing.
+"""
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+#: Where the index of a WAL counts transactions (`iChange` of its header, "WAL-mode file format" of SQLite).
+_CHANGES_AT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """Reads counters that only grow.
+
+    Parameters:
+      processes: Process ids by name.
+      databases: SQLite files in WAL mode by name.
+    """
+
+    processes: Mapping[str, int]
+    databases: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def read(self) -> dict[str, float]:
+        """Give ``cpu NAME`` in seconds and ``commits NAME`` of everything that can be read now."""
+        found = {f"cpu {name}": cpu_seconds(pid) for name, pid in self.processes.items()}
+        found |= {f"commits {name}": commits(Path(path)) for name, path in self.databases.items()}
+        return found
+
+    def since(self, before: Mapping[str, float]) -> dict[str, float]:
+        """Give what the counters have grown by."""
+        return {name: value - before[name] for name, value in self.read().items()}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Give the processor time that a process has taken, in user and in kernel mode."""
+    # the name in parentheses may hold anything; utime and stime are the fields 14 and 15 (proc(5))
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def commits(database: Path) -> int:
+    """Count the transactions that wrote, of all processes, since the file was opened."""
+    try:
+        with Path(f"{database}-shm").open("rb") as index:
+            index.seek(_CHANGES_AT)
+            [changes] = struct.unpack("=I", index.read(4))
+    except (OSError, struct.error):
+        return 0
+    return changes
+
+
+def children(pid: int) -> dict[str, int]:
+    """Give the children of a process by the Python module that each runs."""
+    found: dict[str, int] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+            if "-m" in words:
+                found[words[words.index("-m") + 1]] = int(child)
+    return found

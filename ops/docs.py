@@ -1,0 +1,19 @@
+"""`make docs`: writes the parts of the README that follow from the code."""
+
+from pathlib import Path
+
+from lightning.settings import settings_table
+
+BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->"
+
+
+def main() -> None:
+    """Write the table of settings into the README of the current directory."""
+    readme = Path("README.md")
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{settings_table()}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

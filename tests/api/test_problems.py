@@ -1,0 +1,187 @@
+"""What every route has in common: problems, health, and the door of `/notify`."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from standardwebhooks import Webhook
+
+from api.app import ROUTES
+from lightning.keys import FILE
+from tests.api.conftest import assert_problem, serving
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+ALLOWED: dict[str, set[str]] = {}
+for _route in ROUTES:
+    ALLOWED.setdefault(_route.path, set()).update(_route.methods or ())
+REFUSED = [(method, path) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed]
+
+
+class TestRouting:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/",
+            "/api",
+            "/api/",
+            "/api/nothing",
+            "/api/events/a/b",
+            "/API/events",
+            "/notify/x",
+            "/%00",
+            "/../etc/passwd",
+        ],
+    )
+    @pytest.mark.parametrize("method", METHODS)
+    def test_no_such_route(self, ingress, method, path):
+        assert_problem(ingress.http.request(method, path), 404, "not_found")
+
+    @pytest.mark.parametrize(("method", "path"), REFUSED)
+    def test_no_such_method(self, ingress, method, path):
+        # When a route is asked with a method that it does not have
+        answer = ingress.http.request(method, path.format(id="x"))
+
+        # Then the answer is a problem that says so
+        assert_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"]
+
+    @pytest.mark.parametrize("path", ALLOWED)
+    def test_allow_names_every_method_of_the_path(self, ingress, path):
+        # RFC 9110, section 15.5.6
+        answer = ingress.http.request("DELETE", path.format(id="x"))
+        assert {name.strip() for name in answer.headers["allow"].split(",")} == ALLOWED[path]
+
+    def test_a_trace_context_that_is_none_costs_nothing(self, ingress):
+        person = ingress.person()
+        for traceparent in ("", "x", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "\xff" * 55, "0" * 4000):
+            headers = {**person.headers(), "traceparent": traceparent.encode("latin-1")}
+            answer = ingress.http.post("/api/events", json=person.event(), headers=headers)
+            assert answer.status_code == 202, traceparent
+
+
+class TestHealth:
+    def test_everything_is_well(self, ingress):
+        # When health is asked for, by anybody
+        answer = ingress.http.get("/api/health")
+
+        # Then each part is named, and nothing secret
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "status": "ok",
+            "live": True,
+            "ready": True,
+            "parts": {"storage": {"ready": True}, "queue": {"ready": True}},
+        }
+
+    def test_it_leaves_nothing_behind(self, ingress):
+        person = ingress.person()
+        ingress.http.get("/api/health")
+        assert person.says("first")["seq"] == 1
+
+
+@pytest.fixture(scope="module")
+def secret(ingress):
+    return ingress.settings.notify_secret.get_secret_value()
+
+
+def signed(secret, body, *, moment=None, id="msg_1", **changes):
+    """Give the headers of a signed webhook; those that are changed to None are left out."""
+    moment = moment or datetime.now(UTC)
+    headers = {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": Webhook(secret).sign(id, moment, body),
+        **{name.replace("_", "-"): value for name, value in changes.items()},
+    }
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+OTHER_SECRET = "whsec_" + "QUJD" * 10
+BODY = json.dumps({"type": "log.grown", "users": {"somebody": 3}})
+
+BADLY_SIGNED = {
+    "not at all": lambda secret: {},
+    "with another secret": lambda secret: signed(OTHER_SECRET, BODY),
+    "another body": lambda secret: signed(secret, BODY + " "),
+    "another id": lambda secret: signed(secret, BODY) | {"webhook-id": "msg_2"},
+    "another time": lambda secret: signed(secret, BODY, webhook_timestamp="1700000000"),
+    "long ago": lambda secret: signed(secret, BODY, moment=datetime.now(UTC) - timedelta(minutes=6)),
+    "far ahead": lambda secret: signed(secret, BODY, moment=datetime.now(UTC) + timedelta(minutes=6)),
+    "no id": lambda secret: signed(secret, BODY, webhook_id=None),
+    "no time": lambda secret: signed(secret, BODY, webhook_timestamp=None),
+    "no signature": lambda secret: signed(secret, BODY, webhook_signature=None),
+    "empty signature": lambda secret: signed(secret, BODY, webhook_signature=""),
+    "half a signature": lambda secret: signed(secret, BODY, webhook_signature="v1,"),
+    "no version": lambda secret: signed(secret, BODY, webhook_signature="abc"),
+    "another version": lambda secret: (
+        signed(secret, BODY) | {"webhook-signature": "v2," + signed(secret, BODY)["webhook-signature"][3:]}
+    ),
+    "no base64": lambda secret: signed(secret, BODY, webhook_signature="v1,***"),
+    "beyond ASCII": lambda secret: signed(secret, BODY, webhook_signature=b"v1,\xff\xfe"),
+    "time in words": lambda secret: signed(secret, BODY, webhook_timestamp="now"),
+    "no number": lambda secret: signed(secret, BODY, webhook_timestamp="nan"),
+    "endless": lambda secret: signed(secret, BODY, webhook_timestamp="inf"),
+    "beyond all calendars": lambda secret: signed(secret, BODY, webhook_timestamp="9" * 30),
+}
+
+
+class TestNotify:
+    @pytest.mark.parametrize("make", BADLY_SIGNED.values(), ids=BADLY_SIGNED)
+    def test_badly_signed(self, ingress, secret, make):
+        answer = ingress.http.post("/notify", content=BODY, headers=make(secret))
+        assert_problem(answer, 401, "signature_refused")
+
+    @pytest.mark.parametrize("body", [BODY, '{"users": {}}', '{"users": {"nobody": 1}, "more": [1]}'])
+    def test_signed(self, ingress, secret, body):
+        answer = ingress.http.post("/notify", content=body, headers=signed(secret, body))
+        assert (answer.status_code, answer.content) == (204, b"")
+
+    def test_signed_with_two_secrets_while_they_are_rotated(self, ingress, secret):
+        headers = signed(secret, BODY)
+        other = signed(OTHER_SECRET, BODY)["webhook-signature"]
+        headers["webhook-signature"] = f"{other} {headers['webhook-signature']}"
+        assert ingress.http.post("/notify", content=BODY, headers=headers).status_code == 204
+
+    @pytest.mark.parametrize(
+        "body", ["", "x", "[]", "null", "1", "{}", '{"users": 1}', '{"users": ["a"]}', "\ufeff{}"]
+    )
+    def test_signed_nonsense(self, ingress, secret, body):
+        answer = ingress.http.post("/notify", content=body.encode(), headers=signed(secret, body))
+        assert_problem(answer, 400, "not_a_notification")
+
+    def test_signed_nonsense_without_bottom(self, ingress, secret):
+        body = "[" * 200_000
+        answer = ingress.http.post("/notify", content=body, headers=signed(secret, body))
+        assert_problem(answer, 400)
+
+    def test_too_large(self, ingress, secret):
+        body = json.dumps({"users": {"x" * 262_144: 1}})
+        answer = ingress.http.post("/notify", content=body, headers=signed(secret, body))
+        assert_problem(answer, 413, "too_large")
+
+    def test_a_users_token_opens_nothing(self, ingress):
+        person = ingress.person()
+        answer = person.request("POST", "/notify", content=BODY)
+        assert_problem(answer, 401, "signature_refused")
+
+    def test_it_wakes_a_reader(self, ingress, secret):
+        # Given a reader, and an event that another process has recorded in the same data directory
+        person = ingress.person()
+        with person.stream() as frames, serving(ingress.data) as elsewhere:
+            twin = elsewhere.issuer.issue("user", person.id)
+            answer = elsewhere.http.post(
+                "/api/events", json=person.event(), headers={"authorization": f"Bearer {twin}"}
+            )
+            assert answer.status_code == 202
+
+            # When that process says so
+            body = json.dumps({"type": "log.grown", "users": {person.id: 1}})
+            assert ingress.http.post("/notify", content=body, headers=signed(secret, body)).status_code == 204
+
+            # Then the reader gets it
+            assert next(frames).data == answer.json()
+
+
+def test_the_keys_are_for_the_owner_only(ingress):
+    for name in (FILE, "log.db"):
+        assert (ingress.data / name).stat().st_mode & 0o077 == 0

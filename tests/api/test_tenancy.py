@@ -1,0 +1,172 @@
+"""Every route as somebody else: nothing of another person's is shown or changed.
+
+The cases come from the route table. A route whose shape is not known here fails `test_every_route_is_checked`
+until it has an entry in one of the tables below.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from api.app import ROUTES
+from tests.api.conftest import Person
+
+#: What only stands in the owner's log.
+CANARY = "canary-7c1f5b"
+
+#: For each path parameter, how to find one of the owner's.
+PARAMETERS = {"id": lambda owner: owner.log()[0]["id"]}
+
+#: Routes without path parameters that a GET answers for ever: how much of them is read is decided there.
+STREAMS = {"/api/stream"}
+
+#: Routes without path parameters that change something, each with why no other person's things are at stake,
+#: or the test that shows it.
+WRITING = {
+    ("POST", "/api/register"): "makes something new; a taken name: test_identity",
+    ("POST", "/api/token"): "asks for the password; test_identity",
+    ("POST", "/api/events"): "test_nobody_posts_in_anothers_name",
+    ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
+}
+
+CASES = [
+    (method, route.path) for route in ROUTES for method in sorted(route.methods or ()) if method != "HEAD"
+]
+WITH_PARAMETERS = [case for case in CASES if "{" in case[1]]
+READING = [case for case in CASES if case[0] == "GET" and "{" not in case[1]]
+
+
+@dataclass
+class Tenants:
+    owner: Person
+    other: Person
+
+    def secrets(self):
+        """Everything that stands for the owner's things."""
+        events = self.owner.log()
+        return {CANARY, self.owner.id, *(event["id"] for event in events)}
+
+
+@pytest.fixture(scope="module")
+def tenants(ingress):
+    # Given someone with events, and somebody else with a log of their own
+    owner, other = ingress.person(), ingress.person()
+    for number in range(3):
+        event = owner.event(
+            source=CANARY, metadata={"content": f"{CANARY} {number}", "conversationID": f"{CANARY}-c"}
+        )
+        assert owner.post(event, idempotency_key=f"key-{number}").status_code == 202
+    other.says("mine")
+    return Tenants(owner, other)
+
+
+def filled(path, owner):
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: PARAMETERS[match[1]](owner), path)
+
+
+@pytest.mark.parametrize(("method", "path"), CASES)
+def test_every_route_is_checked(method, path):
+    unknown = set(re.findall(r"\{(\w+)", path)) - set(PARAMETERS)
+    assert not unknown, f"{path}: add {unknown} to PARAMETERS, so that the route is tried with another's"
+    known = "{" in path or method == "GET" or (method, path) in WRITING
+    assert known, f"{method} {path}: add it to WRITING, with the test that keeps tenants apart"
+
+
+@pytest.mark.parametrize("entry", WRITING)
+def test_no_entry_outlives_its_route(entry):
+    assert entry in CASES
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_PARAMETERS)
+def test_anothers_things_are_not_there(tenants, method, path):
+    before = tenants.owner.log()
+    address = filled(path, tenants.owner)
+    bodies = [None] if method == "GET" else [{}, tenants.owner.event(), tenants.other.event()]
+    for body in bodies:
+        # When somebody else asks for one of the owner's things
+        answer = tenants.other.request(method, address, json=body)
+
+        # Then it is as if there were none
+        assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text}"
+        assert not {secret for secret in tenants.secrets() if secret in answer.text}
+
+    # And the owner's log stands as it stood
+    assert tenants.owner.log() == before
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_PARAMETERS)
+def test_the_owner_finds_them(tenants, method, path):
+    # so that the case above is not 404 for a mistake of this test
+    answer = tenants.owner.request(method, filled(path, tenants.owner))
+    assert answer.status_code != 404
+
+
+@pytest.mark.parametrize(("method", "path"), [case for case in READING if case[1] not in STREAMS])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "",
+        "?userID={owner}",
+        "?user={owner}",
+        "?root={event}",
+        "?conversationID={canary}-c",
+        "?after=0&limit=200",
+    ],
+)
+def test_reading_shows_nothing_of_anothers(tenants, method, path, parameters):
+    # When somebody else reads what they may, and asks for the owner's by every name
+    query = parameters.format(owner=tenants.owner.id, event=tenants.owner.log()[0]["id"], canary=CANARY)
+    answer = tenants.other.request(method, path + query)
+
+    # Then nothing of the owner's is in it
+    assert answer.status_code == 200, answer.text
+    assert not {secret for secret in tenants.secrets() if secret in answer.text}
+
+
+@pytest.mark.parametrize(("method", "path"), [case for case in READING if case[1] in STREAMS])
+def test_a_stream_shows_nothing_of_anothers(tenants, method, path):
+    # Given somebody else who listens while the owner speaks
+    seen = []
+    parameters = {"after": 0, "userID": tenants.owner.id}
+    headers = tenants.other.headers()
+    stream = tenants.other.ingress.http.stream(method, path, params=parameters, headers=headers)
+    with stream as response:
+        tenants.owner.says(f"{CANARY} while somebody listens")
+        last = tenants.other.says("the last that is mine")
+
+        # When everything up to their own last event has come
+        for line in response.iter_lines():
+            seen.append(line)
+            if last["id"] in line:
+                break
+
+    # Then nothing of the owner's was among it
+    assert not {secret for secret in tenants.secrets() if secret in "\n".join(seen)}
+
+
+def test_nobody_posts_in_anothers_name(tenants):
+    before = tenants.owner.log()
+    # not under their name, nor under their keys and ids
+    assert tenants.other.post(tenants.owner.event()).status_code == 403
+    for body, headers in [
+        (tenants.other.event(), {"idempotency_key": "key-0"}),
+        (tenants.other.event(id=before[0]["id"]), {}),
+    ]:
+        answer = tenants.other.post(body, **headers)
+        assert answer.status_code == 202, answer.text
+        assert not {secret for secret in tenants.secrets() if secret in answer.text}
+    assert tenants.owner.log() == before
+
+
+def test_a_conversation_of_the_same_name_is_another_one(tenants):
+    # When somebody else speaks in a conversation whose id is the owner's
+    conversation = f"{CANARY}-c"
+    event = tenants.other.event(metadata={"content": "x", "conversationID": conversation})
+    assert tenants.other.post(event).status_code == 202
+
+    # Then each sees what they said themselves
+    for person, source in ((tenants.owner, CANARY), (tenants.other, "tests")):
+        found = person.get("/api/events", conversationID=conversation).json()["events"]
+        assert {shown["source"] for shown in found} == {source}
+        assert {shown["userID"] for shown in found} == {person.id}
