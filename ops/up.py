@@ -12,6 +12,7 @@ from rich.console import Console
 from lightning.client import ClientError
 from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
+from lightning.telemetry.logs import configure_logging
 from ops.access import make_first_user
 from worker.supervisor import Process, Supervisor
 
@@ -30,6 +31,7 @@ def up(settings: Settings, *, quiet: bool = False) -> None:
     Raises:
       PortTakenError: The ingress could not listen.
     """
+    configure_logging(log_format=settings.log, log_level=settings.log_level)
     settings = with_keys(settings)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": _free_port(settings.host)})

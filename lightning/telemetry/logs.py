@@ -12,6 +12,9 @@ from lightning.telemetry.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["console", "json"]
 
+#: These tell of every request at the level of information, which is our own to do.
+_LIBRARIES_THAT_TELL_EACH_REQUEST: Final = ("httpx2", "httpcore2", "openai")
+
 #: These bring handlers of their own, which would print a second, unredacted line.
 _LIBRARIES_WITH_HANDLERS: Final = ("uvicorn", "uvicorn.access", "uvicorn.error", "dramatiq")
 
@@ -63,6 +66,8 @@ def configure_logging(*, log_format: LogFormat, log_level: str, redactor: Redact
     root = logging.getLogger()
     root.setLevel(log_level.upper())
     root.handlers = [handler]
+    for name in _LIBRARIES_THAT_TELL_EACH_REQUEST:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     for name in _LIBRARIES_WITH_HANDLERS:
         library = logging.getLogger(name)
         library.handlers.clear()

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ import orjson
 import typer
 
 from lightning.events import now_text
-from ops.bench.plan import Plan, Result
+from ops.bench.plan import Kind, Plan, Result
 from ops.bench.report import document, table
 from ops.bench.target import Target
 
@@ -41,6 +41,19 @@ def measure(plan: Plan) -> Result:
     return Result(**orjson.loads(done.stdout))
 
 
+def _plan(kind: Kind, target: Target, *, events: int = 0, seconds: float, connections: int = 1) -> Plan:
+    return Plan(
+        kind,
+        target.url,
+        target.tokens,
+        connections=connections,
+        events=events,
+        seconds=seconds,
+        processes=target.processes(),
+        databases=target.databases(),
+    )
+
+
 def ingress(users: int) -> dict[str, Result]:
     """Measure one ingress process, and beside it what its store alone can do."""
     results: dict[str, Result] = {}
@@ -53,16 +66,7 @@ def ingress(users: int) -> dict[str, Result]:
                 Plan("ceiling", connections=connections, events=40_000, seconds=2.5)
             )
             results[f"accepted, {connections} connections"] = measure(
-                Plan(
-                    "accept",
-                    target.url,
-                    target.tokens,
-                    connections=connections,
-                    events=40_000,
-                    seconds=5,
-                    processes=target.processes(),
-                    databases=target.databases(),
-                )
+                _plan("accept", target, connections=connections, events=40_000, seconds=5)
             )
     return results
 
@@ -74,19 +78,11 @@ def whole(users: int, workers: int, threads: int) -> dict[str, Result]:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         environment = {"LIGHTNING_WORKERS": str(workers), "LIGHTNING_THREADS": str(threads)}
         target = stack.enter_context(Target(Path(folder), users=users, environment=environment, whole=True))
-        plan = {
-            "url": target.url,
-            "tokens": target.tokens,
-            "processes": target.processes(),
-            "databases": target.databases(),
-        }
+        latency = _plan("latency", target, events=200, seconds=10)
+        throughput = _plan("throughput", target, connections=32, seconds=10)
         for kind, events in (("user.message", 4000), ("llm.chat", 2000)):
-            results[f"idle, {kind} to done"] = measure(
-                Plan("latency", type=kind, events=200, seconds=5, **plan)
-            )
-            results[f"done, {kind}"] = measure(
-                Plan("throughput", type=kind, events=events, seconds=10, connections=32, **plan)
-            )
+            results[f"idle, {kind} to done"] = measure(replace(latency, type=kind))
+            results[f"done, {kind}"] = measure(replace(throughput, type=kind, events=events))
             time.sleep(1)  # what the answers bring about ends before the next measurement
     return results
 

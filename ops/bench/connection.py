@@ -28,10 +28,10 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect to a server."""
+        """Connect to a server of this machine, ``http://HOST:PORT``."""
         parts = urlsplit(url)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(cls, parts.hostname, parts.port)
+        _, connection = await loop.create_connection(cls, parts.hostname or "", parts.port or 80)
         return connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -30,12 +30,16 @@ class Gauge:
     def read(self) -> dict[str, float]:
         """Give ``cpu NAME`` in seconds and ``commits NAME`` of everything that can be read now."""
         found = {f"cpu {name}": cpu_seconds(pid) for name, pid in self.processes.items()}
+        found["cpu all"] = machine_seconds()
         found |= {f"commits {name}": commits(Path(path)) for name, path in self.databases.items()}
         return found
 
     def since(self, before: Mapping[str, float]) -> dict[str, float]:
-        """Give what the counters have grown by."""
-        return {name: value - before[name] for name, value in self.read().items()}
+        """Give what the counters have grown by; ``cpu others`` is that of the rest of the machine."""
+        grown = {name: value - before[name] for name, value in self.read().items()}
+        whole = grown.pop("cpu all")
+        ours = sum(value for name, value in grown.items() if name.startswith("cpu "))
+        return {**grown, "cpu others": max(0.0, whole - ours)}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -43,6 +47,12 @@ def cpu_seconds(pid: int) -> float:
     # the name in parentheses may hold anything; utime and stime are the fields 14 and 15 (proc(5))
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def machine_seconds() -> float:
+    """Give the processor time that everything on this machine has taken."""
+    user, nice, system, _idle, _iowait, irq, softirq = Path("/proc/stat").read_text().split()[1:8]
+    return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS_PER_SECOND
 
 
 def commits(database: Path) -> int:

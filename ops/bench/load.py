@@ -1,6 +1,7 @@
 """The process that makes the load: a plan on its standard input, the result on its standard output."""
 
 import asyncio
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,9 @@ DRAIN_SECONDS = 20.0
 
 #: Posts before an accept measurement begins: imports, caches, connections.
 WARM_UP = 500
+
+#: Events before a latency measurement begins.
+WARM_UP_ALONE = 10
 
 WAIT = 10
 PAGE = 200
@@ -138,7 +142,9 @@ async def latency(plan: Plan, gauge: Gauge, connections: list[Connection]) -> Re
     [connection], posts, tokens = connections, _posts(plan), list(plan.tokens.values())
     times: list[float] = []
     began, before = time.perf_counter(), gauge.read()
-    for number in range(plan.events):
+    for number in range(-WARM_UP_ALONE, plan.events):
+        if number == 0:
+            times, began, before = [], time.perf_counter(), gauge.read()
         sent = time.perf_counter()
         if sent > began + plan.seconds:
             break
@@ -153,7 +159,7 @@ async def latency(plan: Plan, gauge: Gauge, connections: list[Connection]) -> Re
 
 async def run(plan: Plan) -> Result:
     """Do what a plan says."""
-    gauge = Gauge(plan.processes, plan.databases)
+    gauge = Gauge({**plan.processes, "load": os.getpid()}, plan.databases)
     if plan.kind == "ceiling":
         return await ceiling(plan)
     connections = [await Connection.open(plan.url) for _ in range(plan.connections)]

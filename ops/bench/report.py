@@ -14,7 +14,12 @@ def table(results: Mapping[str, Result]) -> str:
     lines = [_ROW.format("", "events", "events/s", "p50 ms", "p99 ms", "max ms")]
     for name, each in results.items():
         times = [f"{value:.1f}" for value in (each.p50_ms, each.p99_ms, each.max_ms)]
-        lines.append(_ROW.format(name, each.events, f"{each.per_second:,.0f}", *times))
+        if each.accepted_per_second is None:
+            lines.append(_ROW.format(name, each.events, f"{each.per_second:,.0f}", *times))
+        else:
+            lines.append(_ROW.format(name, each.events, f"{each.per_second:,.0f}", "", "", ""))
+            rate = f"{each.accepted_per_second:,.0f}"
+            lines.append(_ROW.format("  accepted meanwhile", each.events, rate, *times))
     lines += ["", "What one event cost: processor time in ms (share of one core); transactions"]
     lines += [f"{name:<34} {_cost(each)}" for name, each in results.items()]
     return "\n".join(lines)

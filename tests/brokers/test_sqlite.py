@@ -558,6 +558,23 @@ def test_removing_the_file_again_and_again_raises_to_no_sender(kit: SqliteKit, c
     assert rows(kit, "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_removing_only_the_log_splits_nobody_off_and_loses_nothing(kit: SqliteKit):
+    # Given a worker in another process, and a message that is not due yet
+    broker = kit.open()
+    actors = kit.actors(broker)
+    kit.start_worker()
+    actors["record"].send_with_options(args=("delayed",), delay=500)
+
+    # When log and shared memory are removed, but not the database
+    for suffix in ("-wal", "-shm"):
+        Path(f"{kit.path}{suffix}").unlink()
+    actors["record"].send("after")
+
+    # Then both processes go on with the same new log, and with what was in the old one
+    eventually(lambda: sorted(kit.noted("record")) == ["after", "delayed"])
+    broker.join("default", timeout=5000)
+
+
 def test_a_removed_directory_is_created_again(tmp_path: Path):
     path = tmp_path / "data" / "queue.db"
     broker, sender = two_brokers(path)
