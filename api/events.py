@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.platform import Platform
 from api.requests import authenticated, platform, read_json, respond
 from lightning.domain.tokens import Claims
-from lightning.errors import Forbidden, InvalidRequest, NotFound
+from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from lightning.events import Draft, Envelope, EventDocument, read_envelope
 from lightning.ids import keyed_id, new_id
 from lightning.log import public
@@ -19,6 +19,9 @@ from lightning.storage import Where
 from lightning.telemetry import carrier
 
 MAX_PAGE = 200
+
+#: The largest ``seq`` that every JSON reader keeps exactly (RFC 8259, section 6).
+MAX_PLACE = 2**53
 
 #: The longest wait for an event's end in one request.
 MAX_WAIT_SECONDS = 60
@@ -37,9 +40,14 @@ async def post_event(request: Request) -> Response:
     raw = await read_json(request)
     envelope = read_envelope(raw)
     _check_tenant(envelope, claims)
-    draft = _draft(envelope, raw, request.headers.get("idempotency-key"))
+    key = request.headers.get("idempotency-key")
+    draft = _draft(envelope, raw, key)
     parts = platform(request)
-    event, _ = await parts.dispatch.accept(envelope.userID, draft)
+    try:
+        event, _ = await parts.dispatch.accept(envelope.userID, draft)
+    except Conflict as conflict:
+        conflict.pointer = "/id" if key is None else None
+        raise
     parts.hub.wake(envelope.userID)
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
 
@@ -113,7 +121,7 @@ async def _when_over(parts: Platform, user_id: str, event_id: str, seconds: floa
 async def list_events(request: Request) -> Response:
     """List the caller's events by their place in the log, a page at a time."""
     claims = authenticated(request)
-    after = whole_number(request, "after", 0, highest=2**53)
+    after = whole_number(request, "after", 0, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
     where = [
         Where(field, "=", request.query_params[field])

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.requests import authenticated, platform, read_json, respond
-from lightning.errors import Forbidden, InvalidEvent
+from lightning.errors import Forbidden, InvalidEvent, json_pointer
 
 
 class Credentials(BaseModel):
@@ -26,7 +26,7 @@ async def _credentials(request: Request) -> Credentials:
     except ValidationError as error:
         # never the input: it holds a password
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        pointer = "".join(f"/{part}" for part in first["loc"])
+        pointer = json_pointer(first["loc"])
         raise InvalidEvent(first["msg"], code="invalid_field", pointer=pointer) from None
 
 

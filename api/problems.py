@@ -9,6 +9,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from lightning.errors import LightningError, Transient, Unauthorized
 
@@ -59,12 +60,23 @@ def from_lightning_error(_request: Request, error: Exception) -> Response:
     return problem(error.status, error.code, error.message, pointer=error.pointer, headers=headers)
 
 
-def from_http_exception(_request: Request, error: Exception) -> Response:
+def from_http_exception(request: Request, error: Exception) -> Response:
     """Show what Starlette refused: no such route, no such method."""
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        error.headers = {"allow": ", ".join(_allowed(request))}
     code = _HTTP_CODES.get(error.status_code, "http_error")
     return problem(error.status_code, code, error.detail, headers=error.headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """List the methods of every route of this path; Starlette names those of the first one only."""
+    allowed: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    return sorted(allowed)
 
 
 def from_unexpected(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events import whole_number
+from api.events import MAX_PLACE, whole_number
 from api.platform import Platform
 from api.requests import authenticated, platform
 from lightning.errors import InvalidRequest
@@ -38,8 +38,8 @@ async def stream(request: Request) -> Response:
 def _position(request: Request) -> int:
     last = request.headers.get("last-event-id")
     if last is None:
-        return whole_number(request, "after", 0, highest=2**53)
-    if not (last.isascii() and last.isdigit() and len(last) < 20):
+        return whole_number(request, "after", 0, highest=MAX_PLACE)
+    if not (last.isascii() and last.isdigit() and len(last) < 17 and int(last) <= MAX_PLACE):
         raise InvalidRequest("Last-Event-ID is the id of an event of this stream", code="invalid_position")
     return int(last)
 

@@ -20,7 +20,7 @@ async def health(request: Request) -> Response:
     The queue may be away: events are recorded all the same and announced when it is back.
     """
     parts = platform(request)
-    storage = await _check(parts.log.head("health"))
+    storage = await _check(parts.log.check())
     queue = await _check(parts.queue.oldest_age_seconds())
     ready = storage["ready"] and not parts.stopping
     body = {

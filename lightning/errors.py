@@ -16,6 +16,13 @@ case everywhere: the ``type`` of an RFC 9457 problem, the span attribute
 ``lightning.error_code`` and the reason of a dead event.
 """
 
+from collections.abc import Iterable
+
+
+def json_pointer(parts: Iterable[object]) -> str:
+    """Write a path into a JSON value as a pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
 
 class LightningError(Exception):
     """Base class of all errors that Lightning raises on purpose.

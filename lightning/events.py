@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from lightning.errors import Forbidden, InvalidEvent
+from lightning.errors import Forbidden, InvalidEvent, json_pointer
 
 #: A client's clock may run this far ahead of ours before its event counts as one of the future.
 CLOCK_SKEW = timedelta(seconds=5)
@@ -226,8 +226,7 @@ def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:
 
 def _invalid(error: ValidationError, prefix: str) -> InvalidEvent:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
-    pointer = prefix + "".join(f"/{part}" for part in parts)
+    pointer = prefix + json_pointer(first["loc"])
     return InvalidEvent(first["msg"].removeprefix("Value error, "), code="invalid_field", pointer=pointer)
 
 

@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from lightning import strict_json
 from lightning.errors import InvalidRequest, Unauthorized
 from lightning.ids import new_id
 
@@ -104,8 +105,8 @@ def read_notification(secret: str, headers: Mapping[str, str], body: bytes) -> l
     except (WebhookVerificationError, ValueError):  # the library lets some malformed headers through
         raise Unauthorized("the signature does not fit", code="signature_refused") from None
     try:
-        raw: Any = json.loads(body)
-    except ValueError:
+        raw: Any = strict_json.loads(body)
+    except InvalidRequest:
         raw = None
     if not isinstance(raw, dict) or not isinstance(raw.get("users"), dict):  # pyright: ignore[reportUnknownMemberType]
         raise InvalidRequest("the body is not a notification with users", code="not_a_notification")

@@ -22,6 +22,9 @@ _log = structlog.get_logger(__name__)
 #: Accepts of one user that share a batch: half of what a batch may hold.
 MAX_COALESCED = 50
 
+#: A queue that takes longer is left to itself: the event is recorded, and the sweep repairs what was lost.
+ANNOUNCE_SECONDS = 2.0
+
 _Waiting = tuple[Draft, "asyncio.Future[EventDocument]"]
 
 
@@ -94,14 +97,17 @@ class Dispatch:
         if not wakeups:
             return
         try:
-            await self._queue.send(wakeups)
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await self._queue.send(wakeups)
+        except TimeoutError:
+            _log.warning("queue_slow", seconds=ANNOUNCE_SECONDS, messages=len(wakeups))
         except LightningError as error:
             _log.warning("queue_unavailable", error=error.message, messages=len(wakeups))
 
     async def _repeated(self, user_id: str, draft: Draft) -> EventDocument:
         event = await self._log.get(user_id, draft.id)
         if event is None or event.get("fingerprint") != draft.fingerprint or draft.fingerprint is None:
-            raise Conflict("another event was accepted under this id", code="id_taken", pointer="/id")
+            raise Conflict("another event was accepted under this id", code="id_taken")
         return event
 
     async def _record(self, user_id: str) -> None:

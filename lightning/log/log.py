@@ -115,6 +115,14 @@ class EventLog:
         )
         return [documents.as_event(item) for item in page.items]
 
+    async def check(self) -> None:
+        """Find out whether events can be recorded now, without recording any.
+
+        Raises:
+          Transient: They cannot.
+        """
+        await self._storage.batch(CONTAINER, "health", [])
+
     async def head(self, user_id: str) -> dict[str, Any]:
         """Read the last place given and the number of events in each state."""
         stored = await self._storage.get(CONTAINER, user_id, HEAD)

@@ -13,6 +13,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,6 +24,9 @@ from lightning.errors import LightningError, Transient
 
 #: Transactions are cut here, so that a waiting process gets its turn.
 BATCHES_PER_TRANSACTION = 128
+
+#: A write that does not get its turn within this time fails; the caller may try again.
+LOCK_SECONDS = 5.0
 
 Write = Callable[[sqlite3.Connection], Any]
 _Job = tuple[Write, Future[Any]]
@@ -36,9 +40,12 @@ class FairFileLock:
         self._turn_fd = os.open(f"{path}-turn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> None:
-        fcntl.flock(self._queue_fd, fcntl.LOCK_EX)
-        fcntl.flock(self._turn_fd, fcntl.LOCK_EX)
-        fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+        deadline = time.monotonic() + LOCK_SECONDS
+        _lock(self._queue_fd, deadline)
+        try:
+            _lock(self._turn_fd, deadline)
+        finally:
+            fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -49,6 +56,21 @@ class FairFileLock:
         """Give up the files."""
         os.close(self._queue_fd)
         os.close(self._turn_fd)
+
+
+def _lock(handle: int, deadline: float) -> None:
+    """Take a file lock, or give up: a process that stands still with it must not hang all others."""
+    pause = 0.000_05
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process holds the store") from None
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.002)
+        else:
+            return
 
 
 class Writer:
@@ -63,6 +85,8 @@ class Writer:
         self._path = path
         self._connect = connect
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._thread.start()
 
@@ -88,36 +112,41 @@ class Writer:
 
     def _run(self) -> None:
         lock = FairFileLock(self._path)
-        connection: sqlite3.Connection | None = None
         stopping = False
-        while not stopping:
-            job = self._jobs.get()
-            if job is None:
-                break
-            with lock:
-                jobs, stopping = self._gather(job)
-                try:
-                    connection = connection or self._connect()
-                    settled = _commit(connection, jobs)
-                except (sqlite3.Error, OSError) as error:
-                    settled = [_fail(future, error) for _, future in jobs]
+        while not stopping and (job := self._jobs.get()) is not None:
+            jobs, settled = [job], []
+            try:
+                with lock:
+                    stopping = self._gather(jobs)
+                    settled = _commit(self._opened(), jobs)
+            except (sqlite3.Error, OSError) as error:
+                settled = [_fail(future, error) for _, future in jobs]
             for settle in settled:
                 settle()
-        if connection is not None:
-            connection.close()
+        if self._connection is not None:
+            self._connection.close()
         lock.close()
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        jobs = [first]
+    def _opened(self) -> sqlite3.Connection:
+        """Give the connection, and make sure that the file it writes to is still the one at the path."""
+        if self._connection is None:
+            self._connection = self._connect()
+            self._inode = self._path.stat().st_ino
+        if self._path.stat().st_ino != self._inode:
+            raise FileNotFoundError(f"{self._path} was replaced; put it back, or restart")
+        return self._connection
+
+    def _gather(self, jobs: list[_Job]) -> bool:
+        """Add what else is waiting; tell whether the end of the thread was among it."""
         while len(jobs) < BATCHES_PER_TRANSACTION:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
-                break
+                return False
             if job is None:
-                return jobs, True
+                return True
             jobs.append(job)
-        return jobs, False
+        return False
 
 
 def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Callable[[], None]]:
