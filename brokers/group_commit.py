@@ -178,6 +178,7 @@ class GroupCommit:
             incomplete = incomplete or _identify(name) is None
             if incomplete:
                 Path(name).unlink(missing_ok=True)
+        before = self._identify()
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
@@ -189,7 +190,8 @@ class GroupCommit:
             connection.execute("PRAGMA cache_size = -16384")
             connection.executescript(self._schema)
             files = self._identify()
-            if files[0] == opened and None not in files:
+            kept = all(then in {None, now} for then, now in zip(before, files, strict=True))
+            if kept and files[0] == opened and None not in files:
                 self._connection, self._files = connection, files
                 return connection
         except sqlite3.Error as error:

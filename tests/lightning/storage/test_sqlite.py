@@ -1,0 +1,50 @@
+"""What the SQLite store does when something outside is in its way."""
+
+import fcntl
+import os
+import time
+
+import pytest
+
+from lightning.errors import Transient
+from lightning.storage import Create, SqliteStorage
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    store = SqliteStorage(tmp_path / "log.db")
+    await store.batch("users", "anna", [Create({"id": "first", "userID": "anna"})])
+    yield store
+    await store.close()
+
+
+async def test_a_process_that_stands_still_with_the_lock_does_not_hang_others(storage, tmp_path):
+    # Given somebody who took the turn to write and does not go on
+    handle = os.open(tmp_path / "log.db-turn.lock", os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    started = time.monotonic()
+    # When another one writes
+    with pytest.raises(Transient) as refused:
+        await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+    # Then it is told within bounds, and nothing was written
+    assert time.monotonic() - started < 10
+    assert refused.value.code == "store_unavailable"
+    assert refused.value.retry_after
+    # And when the lock is free, writing goes on
+    os.close(handle)
+    await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+
+
+async def test_a_file_that_was_removed_takes_no_more_writes(storage, tmp_path):
+    # Given a log whose file was removed under the process
+    (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
+    # When it is written to, which nobody would find again
+    with pytest.raises(Transient):
+        await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+    # Then putting it back is enough
+    (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
+    await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+
+
+async def test_only_the_owner_reads_the_file(storage, tmp_path):
+    assert (tmp_path / "log.db").stat().st_mode & 0o777 == 0o600
