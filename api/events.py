@@ -29,6 +29,7 @@ MAX_WAIT_SECONDS = 60
 #: A waiting request looks by itself after so long at first, then twice as long each time up to the second.
 FIRST_LOOK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
+SOON_SECONDS = 0.005
 
 #: Roles that may post for somebody else.
 TRUSTED_ROLES = frozenset({"operator", "service"})
@@ -115,7 +116,8 @@ async def _when_over(parts: Platform, user_id: str, event_id: str, seconds: floa
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(pause, left)):
                     await news.wait()
-            pause = min(pause * 2, LOOK_SECONDS)
+            # a notification may come just before the commit that it speaks of
+            pause = SOON_SECONDS if news.is_set() else min(pause * 2, LOOK_SECONDS)
 
 
 async def list_events(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
 ) -> None:
     """Measure, print a table, and write it to a file if one is named."""
+    # told to stop, we stop what we started
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     began = time.monotonic()
     results = {**ingress(users), **whole(users, workers, threads)}
     print(table(results))

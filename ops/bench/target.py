@@ -1,6 +1,5 @@
 """What is measured: an ingress alone, or a whole platform, in a data directory of its own."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from lightning.client import Client, ClientError
 from lightning.domain.tokens import TokenIssuer
 from lightning.ids import new_id
 from lightning.keys import secret, with_keys
-from lightning.settings import Settings
+from lightning.settings import Settings, for_child
 from ops.bench.gauge import children
 
 READY_SECONDS = 20.0
@@ -45,7 +44,7 @@ class Target:
         settings = with_keys(Settings.load(given))
         tokens = TokenIssuer(secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"))
         self.tokens = {user: tokens.issue("user", user) for user in (new_id() for _ in range(users))}
-        self._environment = settings.to_environ(os.environ)
+        self._environment = for_child(settings)
         up = [str(Path(sys.executable).with_name("lightning")), "up", "--quiet"]
         self._command: Sequence[str] = up if whole else [sys.executable, "-m", "api.main"]
         self._whole = whole
