@@ -1,7 +1,6 @@
 """Messages that this process holds, and the thread that keeps their leases alive."""
 
 import logging
-import os
 import sqlite3
 import threading
 import weakref
@@ -96,7 +95,6 @@ class LeaseKeeper:
     """
 
     def __init__(self, commits: GroupCommit, lease_seconds: float) -> None:
-        self.pid = os.getpid()
         self._commits = commits
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()

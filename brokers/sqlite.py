@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from os import PathLike, getpid
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from brokers import sqlite_statements as statements
 from brokers.group_commit import GroupCommit
 from brokers.leases import Delivery, LeaseKeeper, State
 from brokers.sqlite_consumer import RECHECK_SECONDS, Queue, SqliteConsumer, decode
+from brokers.sqlite_file import SqliteFile
 from brokers.sqlite_statements import Entry, now_ms
 from brokers.wakeup import Sleeper, Wakeup
 
@@ -91,11 +92,13 @@ class SqliteBroker(Broker):
         if lease_seconds <= 0 or max_deliveries < 1:
             raise ValueError("lease_seconds must be positive and max_deliveries at least 1")
         super().__init__(middleware)
-        file = Path(path).absolute()
-        self._commits = GroupCommit(
-            file, statements.SCHEMA, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds
+        path = Path(path).absolute()
+        file = SqliteFile(
+            path, statements.SCHEMA, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds
         )
-        self._wakeup = Wakeup(file.with_name(file.name + ".wake"))
+        self._commits = GroupCommit(file)
+        self._commits.on_forked = self._forget_parent
+        self._wakeup = Wakeup(path.with_name(path.name + ".wake"))
         self._lease_seconds = lease_seconds
         self._max_deliveries = max_deliveries
         self._crash: Callable[[str], None] = crashpoint or _survive
@@ -131,12 +134,11 @@ class SqliteBroker(Broker):
         Raises:
           QueueNotFound: When the queue was not declared.
         """
-        queue = self._queue(queue_name)
-        if self._keeper.pid != getpid():  # forked: the consumers are copies, and their threads are not here
-            self._keeper = LeaseKeeper(self._commits, self._lease_seconds)
-            self._consumers = []
-        consumer = SqliteConsumer(queue, self._keeper, prefetch, timeout)
-        self._consumers = [other for other in self._consumers if not other.closed] + [consumer]
+        consumer = SqliteConsumer(self._queue(queue_name), self._keeper, prefetch, timeout)
+        for closed in [other for other in self._consumers if other.closed]:
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._consumers.remove(closed)
+        self._consumers.append(consumer)
         return consumer
 
     def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
@@ -183,18 +185,18 @@ class SqliteBroker(Broker):
     ) -> None:
         now = now_ms()
         entries: list[Entry] = []
-        moving: list[Delivery] = []
+        moving: dict[int, Delivery] = {}
         for (message, delay), delivery in zip(messages, retried, strict=True):
             entry = Entry(message.queue_name, message.encode(), now + max(0, int(delay or 0)))
-            if delivery is not None and delivery not in moving:  # a second retry is a message of its own
+            if delivery is not None and id(delivery) not in moving:  # a second retry is a message of its own
                 entry = entry._replace(held=delivery.lease, generation=delivery.generation)
-                moving.append(delivery)
+                moving[id(delivery)] = delivery
             entries.append(entry)
         self._crash("enqueue:before")
-        for delivery in moving:
+        for delivery in moving.values():
             delivery.state = State.MOVING  # not a loss in the eyes of the lease keeper
         dropped = self._commits.run(lambda c: statements.put(c, entries, self._commits.generation))
-        for delivery in moving:
+        for delivery in moving.values():
             delivery.state = State.MOVED
         self._crash("enqueue:after")
         for entry in dropped:
@@ -299,9 +301,8 @@ class SqliteBroker(Broker):
 
     def discard_dead_letter(self, dead_letter_id: int) -> bool:
         """Remove a dead letter; False when there is none."""
-        return (
-            self._commits.run(partial(statements.take_dead_letter, dead_letter_id=dead_letter_id)) is not None
-        )
+        taken = self._commits.run(partial(statements.take_dead_letter, dead_letter_id=dead_letter_id))
+        return taken is not None
 
     def replay_dead_letter(self, dead_letter_id: int) -> bool:
         """Put a dead letter back on its queue, with all its retries before it; False when there is none."""
@@ -312,9 +313,16 @@ class SqliteBroker(Broker):
 
     def _settle_all(self) -> None:
         """Write what consumers of this process have settled, so that what is read next includes it."""
-        if self._keeper.pid == getpid():
-            for consumer in self._consumers:
-                consumer.settle()
+        for consumer in list(self._consumers):
+            consumer.settle()
+
+    def _forget_parent(self) -> None:
+        """After a fork: what the parent holds is not ours to renew or to settle."""
+        self._keeper = LeaseKeeper(self._commits, self._lease_seconds)
+        self._consumers = []
+        self._held = weakref.WeakValueDictionary()
+        for queue in self.queues.values():
+            queue.unsettled.clear()
 
     def _queue(self, queue_name: str) -> Queue:
         queue = self.queues.get(queue_name)

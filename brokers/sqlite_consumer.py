@@ -160,10 +160,13 @@ class SqliteConsumer(Consumer):
         if room > 0:
             self._sleeper.announce()
         terms = self._terms(room)
-        claim = self._queue.commits.run(lambda connection: statements.claim(connection, settlements, terms))
+        commits = self._queue.commits
+        claim, generation = commits.run(
+            lambda connection: (statements.claim(connection, settlements, terms), commits.generation)
+        )
         if claim.messages:
             self._sleeper.withdraw()
-        self._take(claim)
+        self._take(claim, generation)
         self._written(settlements)
         self._report_lost(claim.lost)
         return self._pass_on(claim, room)
@@ -180,11 +183,16 @@ class SqliteConsumer(Consumer):
         return min(RECHECK_SECONDS, max(0.0, (claim.next_at - now_ms()) / 1000))
 
     def _terms(self, room: int) -> Terms:
-        most = self._queue.max_deliveries
-        suspects = not any(statements.is_suspect(d.deliveries - 1, most) for d in self._holder.snapshot())
-        return Terms(self._queue.name, room, 1 + randbits(62), self._queue.lease_ms, most, suspects)
+        queue = self._queue
+        return Terms(
+            queue.name, room, 1 + randbits(62), queue.lease_ms, queue.max_deliveries, self._holds_no_suspect
+        )
 
-    def _take(self, claim: Claim) -> None:
+    def _holds_no_suspect(self) -> bool:
+        most = self._queue.max_deliveries
+        return not any(statements.is_suspect(d.deliveries - 1, most) for d in self._holder.snapshot())
+
+    def _take(self, claim: Claim, generation: int) -> None:
         leased_until = now_ms() + self._queue.lease_ms
         for claimed in claim.messages:
             try:
@@ -192,7 +200,7 @@ class SqliteConsumer(Consumer):
             except DecodeError as error:
                 self._bury_undecodable(claimed, error)
                 continue
-            delivery = Delivery(message, claimed, self._queue.commits.generation, leased_until)
+            delivery = Delivery(message, claimed, generation, leased_until)
             self._holder.add(delivery)
             self._queue.on_hold(delivery)
             self._ready.append(delivery)

@@ -7,7 +7,7 @@ compares the token, so a holder whose lease was lost changes nothing. Times are 
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -138,8 +138,8 @@ class Terms(NamedTuple):
     token: int
     lease_ms: int
     max_deliveries: int
-    #: Whether a message that is suspected of killing its process may be among them.
-    suspects: bool
+    #: Asked whether a message that is suspected of killing its process may be among them.
+    may_take_suspect: Callable[[], bool]
 
 
 def now_ms() -> int:
@@ -182,14 +182,16 @@ def claim(connection: sqlite3.Connection, settlements: Iterable[Settlement], ter
     due = connection.execute(_DUE, (terms.queue_name, now, terms.room)).fetchall() if terms.room > 0 else []
     claimed: list[Claimed] = []
     hidden: list[int] = []
-    suspects = terms.suspects
+    suspects = 0
     for row_id, deliveries, body in due:
         if deliveries >= terms.max_deliveries:
             connection.execute(_REMOVE, (row_id,))
             error = f"delivered {deliveries} times, but no worker lived to settle it"
             bury(connection, Grave(terms.queue_name, body, "delivery_count_exceeded", error, deliveries))
-        elif not is_suspect(deliveries, terms.max_deliveries) or suspects:
-            suspects = suspects and not is_suspect(deliveries, terms.max_deliveries)
+        elif not is_suspect(deliveries, terms.max_deliveries):
+            claimed.append(Claimed(Lease(row_id, terms.token), deliveries + 1, body))
+        elif not suspects and terms.may_take_suspect():
+            suspects += 1
             claimed.append(Claimed(Lease(row_id, terms.token), deliveries + 1, body))
         else:
             hidden.append(row_id)

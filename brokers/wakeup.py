@@ -79,6 +79,7 @@ class Sleeper:
         self._topic = topic
         self._lock = threading.Lock()
         self._closed = False
+        self._warned = False
         self._slot = -1
         self._fifo = -1
         self._nudged, self._nudge = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,9 +134,9 @@ class Sleeper:
             _logger.warning("Cannot be woken: %s", error)
             return
         if taken is None:
-            _logger.warning(
-                "All %d slots for sleepers are taken; waiting for %s by looking.", SLOTS, self._topic
-            )
+            if not self._warned:
+                _logger.warning("All %d slots for sleepers are taken: %s is polled.", SLOTS, self._topic)
+            self._warned = True
             return
         self._board = board
         self._slot, self._fifo = taken
@@ -153,9 +154,11 @@ class _Board:
     """The shared file and the pipes, as one process sees them."""
 
     def __init__(self, directory: Path) -> None:
+        self._descriptors: list[int] = []
+        self._writers: dict[int, int] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._writers: dict[int, int] = {}
+        self._descriptors.append(self._directory)
         descriptor = os.open(
             "board", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode=0o600, dir_fd=self._directory
         )
@@ -168,7 +171,7 @@ class _Board:
 
     def __del__(self) -> None:
         # Other threads may still use the board when a newer one replaces it, hence no close method.
-        for descriptor in (*self._writers.values(), self._directory):
+        for descriptor in (*self._writers.values(), *self._descriptors):
             os.close(descriptor)
 
     def is_current(self) -> bool:

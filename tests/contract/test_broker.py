@@ -102,12 +102,12 @@ def test_a_delayed_message_comes_when_it_is_due(kit: Kit):
 
     with working(broker, threads=1):
         sent = time.time()
-        for delay in (600, 200, 400):
+        for delay in (700, 100, 400):
             note.send_with_options(args=(delay,), delay=delay)
         eventually(lambda: len(seen) == 3)
 
     # Then each comes at its time, and none before it
-    assert [delay for delay, _ in seen] == [200, 400, 600]
+    assert [delay for delay, _ in seen] == [100, 400, 700]
     for delay, at in seen:
         assert at - sent >= delay / 1000 - 0.001
 
@@ -134,7 +134,7 @@ def test_a_delay_is_precise_and_needs_no_memory_of_a_worker(kit: Kit):
             late.append(seen.pop() - due)
 
     # And consumers sleep until it is due, no longer
-    assert sorted(late)[2] < 0.02
+    assert sorted(late)[2] < 0.1
 
 
 def test_retries_run_again_after_their_backoff(kit: Kit):
@@ -344,7 +344,7 @@ def test_an_acknowledgement_wakes_a_consumer_that_is_full(kit: Kit):
         assert held is not None
 
     # Then it never waits longer than for the acknowledgement
-    assert time.monotonic() - started < 20 * 0.06
+    assert time.monotonic() - started < 20 * 0.25
     consumer.ack(held)
     consumer.close()
 
