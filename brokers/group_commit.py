@@ -123,14 +123,16 @@ class GroupCommit:
 
     def _commit(self, group: "list[_Operation[Any]]") -> None:
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            connection = self._file.open()
             try:
-                _transact(self._file.open(), group)
-                # Into a file that has lost its name meanwhile? Then once more, into its successor.
-                if not self._file.is_replaced():
-                    break
+                _transact(connection, group)
             except sqlite3.Error:
                 if attempt == MAX_ATTEMPTS or self._file.is_intact():
                     raise
+            else:
+                # Into a file that has lost its name meanwhile? Then once more, into its successor.
+                if not self._file.is_replaced():
+                    break
             _logger.warning("The queue file %s was removed or replaced; creating it anew.", self._file.path)
             self._file.close()
         for operation in group:

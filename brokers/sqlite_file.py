@@ -78,34 +78,42 @@ class SqliteFile:
         raise ConnectionFailed("somebody removes it again and again while it is being opened")
 
     def _try_to_open(self, *, last: bool) -> sqlite3.Connection | None:
-        self._unlink_leftovers(self._identify())
         before = self._identify()
+        if None in before and any(before[before.index(None) :]):
+            self._unlink_behind(before)
+            return None
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
         try:
             opened = _identify(self._names[0])
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            connection.execute("PRAGMA cache_size = -16384")
-            connection.executescript(self._schema)
+            self._prepare(connection)
             files = self._identify()
-            kept = all(then in {None, now} for then, now in zip(before, files, strict=True))
-            if kept and files[0] == opened and None not in files:
+            if files[0] == opened and None not in files and _is_kept(before, files):
                 self._connection, self._files = connection, files
                 return connection
-            # Somebody removes files while we open them, and what we have may not belong together.
-            self._unlink_leftovers((files[0], None, None))
         except sqlite3.Error as error:
             if last or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 connection.close()
                 raise
+            if error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHORT_READ:
+                Path(self._names[2]).unlink(missing_ok=True)  # the index of another log; it is made anew
+        # Somebody removes files while we open them, and what we have may not belong together.
         connection.close()
+        files = self._identify()
+        if not _is_kept(before, files):
+            self._unlink_behind((files[0], None, None))
         return None
 
-    def _unlink_leftovers(self, files: _Identities) -> None:
-        """Remove what comes after a missing file: a log belongs to one database, an index to one log."""
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.executescript(self._schema)
+
+    def _unlink_behind(self, files: _Identities) -> None:
+        """Remove what comes behind a missing file: a log belongs to one database, an index to one log."""
         for position, name in enumerate(self._names):
             if None in files[: position + 1]:
                 Path(name).unlink(missing_ok=True)
@@ -136,6 +144,10 @@ class SqliteFile:
                     self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._connection.close()
         self._connection = None
+
+
+def _is_kept(before: _Identities, files: _Identities) -> bool:
+    return all(then in {None, now} for then, now in zip(before, files, strict=True))
 
 
 def _identify(path: str) -> _Identity:

@@ -351,6 +351,34 @@ def test_a_fork_in_the_middle_of_everything(broker: Any):
     assert [one for one in take_all(broker) if one != "thread"] == list(range(10))
 
 
+def test_a_child_keeps_its_own_leases_and_not_those_of_its_parent(broker: Any):
+    # Given a process that holds a message and has acknowledged another
+    broker.enqueue_many([(message(number), None) for number in range(3)])
+    consumer = consume(broker, prefetch=2)
+    acknowledged, held = receive(consumer), receive(consumer)
+    consumer.ack(acknowledged)
+
+    # When it forks, and the child consumes
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            broker.dead_letters()  # would settle what is settled in this process
+            own = consume(broker)
+            keepers = [thread.name for thread in threading.enumerate()].count("lease-keeper")
+            if receive(own).args == (2,) and keepers == 1 and broker.qsize("default") == 3:
+                status = 0
+            own.close()
+        finally:
+            os._exit(status)
+
+    # Then it has a keeper of its own, and leaves to the parent what is the parent's
+    assert os.waitpid(child, 0)[1] == 0
+    consumer.ack(held)
+    consumer.close()
+    assert broker.qsize("default") == 1
+
+
 def test_nothing_is_opened_before_the_first_use(tmp_path: Path):
     broker = SqliteBroker(tmp_path / "queue.db")
     broker.declare_queue("default")
