@@ -147,9 +147,9 @@ class Step:
         try:
             outcome = await holding.during(self._actors[kind.actor].handle(event, metadata))
             check(outcome)
-        except (ClaimLost, Transient, Permanent) as error:
-            if isinstance(error, ClaimLost):
-                raise
+        except ClaimLost:
+            raise
+        except (Transient, Permanent) as error:
             return error
         except LightningError as error:
             return Transient(error.message, code=error.code)

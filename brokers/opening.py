@@ -7,7 +7,7 @@ from dramatiq import Middleware
 from brokers.sqlite import SqliteBroker
 from brokers.tracing import Tracing
 from lightning.crash import CrashPoint, no_crash
-from lightning.settings import Settings, not_built
+from lightning.settings import Settings, refuse_unbuilt
 
 
 def open_broker(
@@ -26,8 +26,7 @@ def open_broker(
     Raises:
       SettingsError: This version has no such broker.
     """
-    if settings.broker != "sqlite":
-        raise not_built("LIGHTNING_BROKER", settings.broker, "sqlite")
+    refuse_unbuilt(settings)
     return SqliteBroker(
         settings.data / "queue.db",
         middleware=[Tracing()] if middleware is None else list(middleware),

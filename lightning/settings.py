@@ -428,9 +428,28 @@ def _shared_containers(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
             seen.add(container)
 
 
-def not_built(name: str, value: str, choices: str) -> SettingsError:
-    """Make the error for a choice that this version does not have; never fall back in silence."""
-    return SettingsError([SettingsProblem(name, f"this version has no {value}", f"{name}={choices}")])
+#: What the settings know and this version does not have yet, and what to choose instead.
+_UNBUILT: Final = (
+    ("LIGHTNING_STORAGE", "storage", "cosmos", "sqlite"),
+    ("LIGHTNING_BROKER", "broker", "servicebus", "sqlite"),
+    ("LIGHTNING_RUNNER", "runner", "aci", "sandbox"),
+    ("LIGHTNING_LLM", "llm", "azure-openai", "openai"),
+)
+
+
+def refuse_unbuilt(settings: Settings) -> None:
+    """Refuse parts that this version does not have, rather than fall back in silence.
+
+    Raises:
+      SettingsError: It names all of them.
+    """
+    problems = [
+        SettingsProblem(name, f"this version has no {choice}", f"{name}={instead}")
+        for name, part, choice, instead in _UNBUILT
+        if getattr(settings, part) == choice
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def from_environment(**changes: object) -> Settings:
@@ -440,10 +459,12 @@ def from_environment(**changes: object) -> Settings:
       changes: What a command line says instead, by environment name; None changes nothing.
 
     Raises:
-      SettingsError: It holds every problem at once.
+      SettingsError: It holds every problem at once, or the parts that this version does not have.
     """
     said = {name: str(value) for name, value in changes.items() if value is not None}
-    return Settings.load({**os.environ, **said})
+    settings = Settings.load({**os.environ, **said})
+    refuse_unbuilt(settings)
+    return settings
 
 
 def for_child(settings: Settings) -> dict[str, str]:

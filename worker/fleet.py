@@ -16,7 +16,7 @@ from lightning.keys import secret
 from lightning.live import Notifier
 from lightning.llm import LanguageModel, open_model
 from lightning.log import Dispatch, EventLog
-from lightning.settings import Settings, not_built
+from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
 
 
@@ -55,10 +55,8 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     queue = BrokerQueue(broker, settings.servicebus_queue)
     log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
     dispatch = Dispatch(log, queue, crash=crash)
-    if settings.llm == "azure-openai":
-        raise not_built("LIGHTNING_LLM", settings.llm, "openai")
     model = open_model(
-        provider=settings.llm,
+        provider="echo" if settings.llm == "echo" else "openai",
         api_key=secret(settings.openai_api_key),
         model=settings.openai_model,
         base_url=settings.openai_base_url,

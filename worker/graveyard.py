@@ -11,6 +11,8 @@ from actors.step import Step
 from brokers import read_wakeup
 from lightning.errors import InvalidEvent, Permanent, Transient
 
+LETTERS_PER_ROUND = 100
+
 _log = structlog.get_logger(__name__)
 
 
@@ -64,7 +66,8 @@ class Graveyard:
         Raises:
           Transient: The store does not answer.
         """
-        for letter in self._broker.dead_letters():
+        # those that stay with the broker must not hide the ones behind them
+        for letter in self._broker.dead_letters(limit=LETTERS_PER_ROUND + len(self._unreadable)):
             if letter.id in self._unreadable:
                 continue
             try:

@@ -1,6 +1,6 @@
 """Where documents live: one port, an adapter for each store."""
 
-from lightning.settings import Settings, not_built
+from lightning.settings import Settings, refuse_unbuilt
 from lightning.storage.port import (
     CONTAINERS,
     Body,
@@ -43,6 +43,5 @@ def open_storage(settings: Settings) -> Storage:
     Raises:
       SettingsError: This version has no adapter for it.
     """
-    if settings.storage != "sqlite":
-        raise not_built("LIGHTNING_STORAGE", settings.storage, "sqlite")
+    refuse_unbuilt(settings)
     return SqliteStorage(settings.data / "log.db")

@@ -119,6 +119,9 @@ class Writer:
                 with lock:
                     stopping = self._gather(jobs)
                     settled = _commit(self._opened(), jobs)
+            except TimeoutError as error:
+                stopping = self._gather(jobs)  # they have waited as long: nobody waits for a second turn
+                settled = [_fail(future, error) for _, future in jobs]
             except (sqlite3.Error, OSError) as error:
                 settled = [_fail(future, error) for _, future in jobs]
             for settle in settled:

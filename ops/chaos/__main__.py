@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from ops.chaos.installation import Installation, ModelServer
-from ops.chaos.storm import Verdict, storm
+from ops.chaos.storm import THREADS, Verdict, storm
 
 #: Short times, so that what waits for a timeout does not wait long.
 HASTE = {
     "LIGHTNING_CLAIM_SECONDS": "2",
     "LIGHTNING_SWEEP_SECONDS": "2",
     "LIGHTNING_RETRY_SECONDS": "0.2",
-    "LIGHTNING_THREADS": "16",
+    "LIGHTNING_THREADS": str(THREADS),
     "LIGHTNING_MAX_ATTEMPTS": "20",  # a thread's event is killed with its process, again and again
 }
 

@@ -137,12 +137,12 @@ def test_a_crash_of_the_worker_is_repaired_by_redelivery_alone(tmp_path, point):
 
 def test_the_matrix_notices_an_early_acknowledgement(tmp_path):
     with pytest.raises(Broken):
-        crash(tmp_path, "worker/step:handled", sabotage="acknowledge_early", clock=False, within_seconds=6)
+        crash(tmp_path, "worker/step:handled", sabotage="acknowledge_early", clock=False, within_seconds=12)
 
 
 def test_the_matrix_notices_a_missing_sweep(tmp_path):
     with pytest.raises(Broken):
-        crash(tmp_path, "web/accept:recorded", sabotage="no_sweep", within_seconds=6)
+        crash(tmp_path, "web/accept:recorded", sabotage="no_sweep", within_seconds=12)
 
 
 def stall(tmp_path, *, sabotage: str | None = None):

@@ -137,6 +137,11 @@ def test_messages_of_one_conversation_are_answered_in_turn(client):
     assert [event["metadata"]["content"] for event in found] == [f"You said: message {n}" for n in range(4)]
 
 
+def test_a_message_to_the_user_is_delivered(client):
+    over = client.wait(client.send("user.message", {"content": "Lunch is ready"}), timeout_seconds=20)
+    assert (over["state"], over["attempts"], over["outputs"]) == ("done", 1, [])
+
+
 def test_a_busy_model_is_asked_again_and_the_trace_stays_one(up, client):
     # When the model answers 429 with Retry-After at first
     event = say(client, "are you busy?")
@@ -310,3 +315,21 @@ def test_wrong_settings_are_one_message(up):
     assert "LIGHTNING_THREADS" in ran.stderr
     assert "LIGHTNING_TREADS" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "needed"),
+    [
+        ("LIGHTNING_STORAGE", "cosmos", {"COSMOS_CONNECTION": "AccountEndpoint=https://x;AccountKey=y"}),
+        ("LIGHTNING_BROKER", "servicebus", {"SERVICEBUS_CONNECTION": "Endpoint=sb://x"}),
+        ("LIGHTNING_LLM", "azure-openai", {}),
+    ],
+)
+def test_a_part_that_is_not_built_is_refused_and_nothing_falls_back(up, tmp_path, name, value, needed):
+    ran = up.run(
+        "up", "--data", str(tmp_path / "data"), environment={**up.environment, name: value, **needed}
+    )
+    assert ran.returncode == 1
+    assert f"{name}: this version has no {value}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "data").exists()
