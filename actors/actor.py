@@ -1,6 +1,7 @@
 """What the step needs of an actor."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.outcome import Outcome, Output
@@ -8,8 +9,29 @@ from lightning.errors import LightningError
 from lightning.events import EventDocument
 
 
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often, and how far apart, an actor's events are tried again.
+
+    Parameters:
+      attempts: Attempts after which an event is dead.
+      wait_seconds: The wait after each failed attempt but the last, a little less at random;
+        the last one named holds for all further ones.
+    """
+
+    attempts: int
+    wait_seconds: tuple[float, ...]
+
+    def wait(self, attempts: int) -> float:
+        """Give the full wait after so many failed attempts."""
+        return self.wait_seconds[min(attempts, len(self.wait_seconds)) - 1]
+
+
 class Actor(Protocol):
     """Turns one event into what follows from it; plain code, no queue and no log."""
+
+    #: None: as the installation's settings say.
+    retries: Retries | None = None
 
     async def handle(self, event: EventDocument, metadata: Any) -> Outcome:
         """Work on an event.

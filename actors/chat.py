@@ -4,6 +4,7 @@ from contextlib import aclosing
 
 from opentelemetry import trace
 
+from actors.actor import Actor
 from actors.outcome import Again, Done, Outcome, Output
 from lightning.domain.conversation import context
 from lightning.errors import LightningError
@@ -21,7 +22,7 @@ SOURCE = "lightning.chat"
 _tracer = trace.get_tracer(__name__)
 
 
-class Chat:
+class Chat(Actor):
     """The chat actor.
 
     Parameters:

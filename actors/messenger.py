@@ -1,12 +1,13 @@
 """Delivers messages to people: live clients are told that there is something to read."""
 
+from actors.actor import Actor
 from actors.outcome import Done, Outcome, Output
 from lightning.errors import LightningError
 from lightning.events import ChatResponseMetadata, EventDocument, UserMessageMetadata
 from lightning.live import Notifier
 
 
-class Messenger:
+class Messenger(Actor):
     """The messenger actor.
 
     The message itself is in the user's log, where every client finds it; what

@@ -15,7 +15,7 @@ import structlog
 from opentelemetry import trace
 from pydantic import ValidationError
 
-from actors.actor import Actor
+from actors.actor import Actor, Retries
 from actors.holding import ClaimLost, Holding
 from actors.outcome import Again, Done, Outcome, Output, check
 from lightning.crash import CrashPoint, no_crash
@@ -68,8 +68,8 @@ class Step:
         self._actors = actors
         self._owner = owner
         self._claim_seconds = claim_seconds
-        self._max_attempts = max_attempts
-        self._backoff_seconds = backoff_seconds
+        doubling = tuple(min(backoff_seconds * 2**n, MAX_BACKOFF_SECONDS) for n in range(max_attempts))
+        self._retries = Retries(max_attempts, doubling)
         self._crash = crash
 
     async def run(self, message: Wakeup) -> None:
@@ -123,9 +123,10 @@ class Step:
             {names.TYPE: event["type"], names.ATTEMPT: event["attempts"], names.EVENT: event["id"]}
         )
         outcome: Outcome | LightningError
-        if event["attempts"] > self._max_attempts:
+        retries = self._retries_of(event)
+        if event["attempts"] > retries.attempts:
             outcome = Permanent(
-                f"given up after {self._max_attempts} attempts that ended without an outcome",
+                f"given up after {retries.attempts} attempts that ended without an outcome",
                 code=(event["error"] or {}).get("code", "attempts_exhausted"),
             )
         else:
@@ -198,8 +199,9 @@ class Step:
         span = trace.get_current_span()
         span.set_status(trace.StatusCode.ERROR, outcome.message)
         span.set_attribute(names.ERROR_CODE, outcome.code)
-        if isinstance(outcome, Transient) and event["attempts"] < self._max_attempts:
-            wait = self._wait(event["attempts"], outcome.retry_after)
+        retries = self._retries_of(event)
+        if isinstance(outcome, Transient) and event["attempts"] < retries.attempts:
+            wait = _wait(retries, event["attempts"], outcome.retry_after)
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
@@ -220,12 +222,10 @@ class Step:
             return ()
         return outputs
 
-    def _wait(self, attempts: int, retry_after: float | None) -> float:
-        """Give the seconds before the next attempt: what the other side asked for, or doubling ones."""
-        if retry_after is not None:
-            return retry_after
-        full = min(self._backoff_seconds * 2 ** (attempts - 1), MAX_BACKOFF_SECONDS)
-        return full * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
+    def _retries_of(self, event: EventDocument) -> Retries:
+        kind = TYPES.get(event["type"])
+        own = None if kind is None else self._actors[kind.actor].retries
+        return own or self._retries
 
     async def _announce_outputs(self, event: EventDocument) -> None:
         """Send again for outputs that nobody finished: a crash may have come between commit and send."""
@@ -250,6 +250,13 @@ class Step:
                 )
             ]
         )
+
+
+def _wait(retries: Retries, attempts: int, retry_after: float | None) -> float:
+    """Give the seconds before the next attempt: what the other side asked for, or the actor's own."""
+    if retry_after is not None:
+        return retry_after
+    return retries.wait(attempts) * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
 
 
 def _drafts(cause: EventDocument, outputs: Sequence[Output]) -> list[Draft]:

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
 
 from api import events, identity, problems, stream, system
+from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
@@ -23,16 +23,11 @@ from lightning.settings import Settings
 from lightning.storage import open_storage
 
 #: Every route; the tests of tenancy and the documentation read this table.
-ROUTES: Sequence[Route] = (
-    Route("/api/register", identity.register, methods=["POST"]),
-    Route("/api/token", identity.token, methods=["POST"]),
-    Route("/api/me", identity.me, methods=["GET"]),
-    Route("/api/events", events.post_event, methods=["POST"]),
-    Route("/api/events", events.list_events, methods=["GET"]),
-    Route("/api/events/{id}", events.get_event, methods=["GET"]),
-    Route("/api/stream", stream.stream, methods=["GET"]),
-    Route("/api/health", system.health, methods=["GET"]),
-    Route("/notify", system.notify, methods=["POST"]),
+ROUTES: Sequence[Operation] = (
+    *identity.ROUTES,
+    *events.ROUTES,
+    *stream.ROUTES,
+    *system.ROUTES,
 )
 
 

@@ -3,13 +3,17 @@
 import asyncio
 import hashlib
 from contextlib import suppress
+from typing import Annotated
 
 import orjson
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.operation import Operation
 from api.platform import Platform
 from api.requests import authenticated, platform, read_json, respond
+from api.shown import EventPage, EventShown, EventWithOutputs
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from lightning.events import Draft, Envelope, EventDocument, read_envelope
@@ -37,7 +41,7 @@ TRUSTED_ROLES = frozenset({"operator", "service"})
 
 async def post_event(request: Request) -> Response:
     """Accept an event: 202 once it is recorded durably."""
-    claims = authenticated(request)
+    claims = await authenticated(request)
     raw = await read_json(request)
     envelope = read_envelope(raw)
     _check_tenant(envelope, claims)
@@ -86,7 +90,7 @@ async def get_event(request: Request) -> Response:
 
     With ``?wait=SECONDS`` the answer waits until the event is over, or so long.
     """
-    claims = authenticated(request)
+    claims = await authenticated(request)
     parts = platform(request)
     log = parts.log
     seconds = whole_number(request, "wait", 0, highest=MAX_WAIT_SECONDS)
@@ -122,7 +126,7 @@ async def _when_over(parts: Platform, user_id: str, event_id: str, seconds: floa
 
 async def list_events(request: Request) -> Response:
     """List the caller's events by their place in the log, a page at a time."""
-    claims = authenticated(request)
+    claims = await authenticated(request)
     after = whole_number(request, "after", 0, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
     where = [
@@ -155,3 +159,62 @@ def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, 
             code="invalid_parameter",
         )
     return int(text)
+
+
+class Waiting(BaseModel):
+    """Whether to wait for an event's end."""
+
+    wait: Annotated[
+        int, Field(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the event to be over.")
+    ] = 0
+
+
+class Choice(BaseModel):
+    """Which of the caller's events are listed."""
+
+    after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="At most so many.")] = 50
+    type: str | None = None
+    state: str | None = None
+    conversationID: str | None = None  # noqa: N815 -- the wire's name
+    root: str | None = None
+
+
+ROUTES = (
+    Operation(
+        "POST",
+        "/api/events",
+        post_event,
+        summary="Accept an event: 202 once it is recorded durably.",
+        scope="events:write",
+        body=Envelope,
+        headers={"Idempotency-Key": "The same key with the same event answers with the first one."},
+        answers={202: EventShown},
+        problems={
+            400: ("invalid_idempotency_key",),
+            403: ("foreign_user", "platform_event"),
+            409: ("id_taken",),
+            422: ("unknown_type", "timestamp_in_future", "output_too_large"),
+        },
+    ),
+    Operation(
+        "GET",
+        "/api/events",
+        list_events,
+        summary="List the caller's events by their place in the log, a page at a time.",
+        scope="events:read",
+        query=Choice,
+        answers={200: EventPage},
+        problems={400: ("invalid_parameter",)},
+    ),
+    Operation(
+        "GET",
+        "/api/events/{id}",
+        get_event,
+        summary="Show one event of the caller's, with what followed from it.",
+        scope="events:read",
+        query=Waiting,
+        answers={200: EventWithOutputs},
+        problems={400: ("invalid_parameter",)},
+    ),
+)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.operation import Operation
 from api.requests import authenticated, platform, read_json, respond
 from lightning.errors import Forbidden, InvalidEvent, json_pointer
 
@@ -17,6 +18,30 @@ class Credentials(BaseModel):
 
     username: Annotated[str, StringConstraints(max_length=1024)]
     password: Annotated[str, StringConstraints(max_length=1024)]
+
+
+class AccountShown(BaseModel):
+    """An account, as its owner sees it."""
+
+    userID: str  # noqa: N815 -- the wire's name
+    username: str
+    role: str
+
+
+class TokenShown(BaseModel):
+    """An access token (the shape of RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    userID: str  # noqa: N815 -- the wire's name
+
+
+class CallerShown(BaseModel):
+    """Who a token stands for."""
+
+    userID: str  # noqa: N815 -- the wire's name
+    role: str
 
 
 async def _credentials(request: Request) -> Credentials:
@@ -57,5 +82,42 @@ async def token(request: Request) -> Response:
 
 async def me(request: Request) -> Response:
     """Tell the caller who they are."""
-    claims = authenticated(request)
+    claims = await authenticated(request)
     return respond({"userID": claims.subject, "role": claims.role})
+
+
+ROUTES = (
+    Operation(
+        "POST",
+        "/api/register",
+        register,
+        summary="Create an account.",
+        scope=None,
+        body=Credentials,
+        answers={201: AccountShown},
+        problems={
+            403: ("registration_closed",),
+            409: ("username_taken",),
+            422: ("invalid_account",),
+            503: ("busy",),
+        },
+    ),
+    Operation(
+        "POST",
+        "/api/token",
+        token,
+        summary="Give an access token for a username and password.",
+        scope=None,
+        body=Credentials,
+        answers={200: TokenShown},
+        problems={401: ("wrong_credentials",), 503: ("busy",)},
+    ),
+    Operation(
+        "GET",
+        "/api/me",
+        me,
+        summary="Tell the caller who they are.",
+        scope="account",
+        answers={200: CallerShown},
+    ),
+)

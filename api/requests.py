@@ -33,7 +33,7 @@ def platform(request: Request) -> "Platform":
     return cast("Platform", request.app.state.platform)
 
 
-def authenticated(request: Request) -> Claims:
+async def authenticated(request: Request) -> Claims:
     """Tell who asks.
 
     Raises:

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import orjson
+from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events import MAX_PLACE, whole_number
+from api.operation import Operation
 from api.platform import Platform
 from api.requests import authenticated, platform
 from lightning.errors import InvalidRequest
@@ -23,13 +26,19 @@ PING_SECONDS = 15
 PAGE = 100
 
 
+class Position(BaseModel):
+    """Where a stream begins."""
+
+    after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
+
+
 async def stream(request: Request) -> Response:
     """Stream the caller's events; each has its ``seq`` as its id.
 
     A client that comes back with ``Last-Event-ID`` (or ``?after=``) goes on
     behind that place; without either the log is streamed from its beginning.
     """
-    claims = authenticated(request)
+    claims = await authenticated(request)
     after = _position(request)
     frames = _frames(platform(request), claims.subject, after)
     return EventSourceResponse(frames, ping=PING_SECONDS, headers={"cache-control": "no-store"})
@@ -59,3 +68,18 @@ async def _frames(parts: Platform, user_id: str, after: int) -> AsyncGenerator[S
                         await news.wait()
                 except TimeoutError:
                     continue
+
+
+ROUTES = (
+    Operation(
+        "GET",
+        "/api/stream",
+        stream,
+        summary="Stream the caller's events as server-sent events.",
+        scope="events:read",
+        query=Position,
+        headers={"Last-Event-ID": "The id of the last event that was seen; wins over `after`."},
+        answers={200: "text/event-stream"},
+        problems={400: ("invalid_position", "invalid_parameter")},
+    ),
+)

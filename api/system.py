@@ -2,16 +2,42 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Literal
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.operation import Operation
 from api.requests import platform, read_body, respond
 from lightning.errors import LightningError
 from lightning.live import read_notification
 
 #: A part that does not answer in time is not ready.
 PART_SECONDS = 2.0
+
+
+class PartShown(BaseModel):
+    """Whether one part of the platform answers; ``error`` says why not."""
+
+    ready: bool
+    error: str | None = None
+
+
+class HealthShown(BaseModel):
+    """How the ingress is: ``ok``, ``degraded`` (the queue is away) or ``unavailable``."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    live: bool
+    ready: bool
+    parts: dict[str, PartShown]
+
+
+class Notification(BaseModel):
+    """What `/notify` takes, signed: the users whose logs have grown, and how far."""
+
+    type: Literal["log.grown"]
+    users: dict[str, int]
 
 
 async def health(request: Request) -> Response:
@@ -50,3 +76,30 @@ async def notify(request: Request) -> Response:
     for user_id in read_notification(parts.notify_secret, request.headers, body):
         parts.hub.wake(user_id)
     return Response(status_code=204)
+
+
+ROUTES = (
+    Operation(
+        "GET",
+        "/api/health",
+        health,
+        summary="Tell whether the ingress lives, and whether each part that it needs is ready.",
+        scope=None,
+        answers={200: HealthShown, 503: HealthShown},
+    ),
+    Operation(
+        "POST",
+        "/notify",
+        notify,
+        summary="Wake the readers of the logs that a signed notification names.",
+        scope=None,
+        body=Notification,
+        headers={
+            "webhook-id": "Id of the notification (Standard Webhooks).",
+            "webhook-timestamp": "When it was sent, in seconds since 1970.",
+            "webhook-signature": "`v1,` and the signature.",
+        },
+        answers={204: None},
+        problems={400: ("not_a_notification",), 401: ("signature_refused",)},
+    ),
+)

@@ -65,6 +65,8 @@ class BlinkingStorage:
 class Fake:
     """An actor that answers as it is told; the last answer holds for all further calls."""
 
+    retries = None
+
     def __init__(self, *answers, on_dead=()):
         self.answers = list(answers)
         self.handled = []

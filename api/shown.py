@@ -1,0 +1,55 @@
+"""The forms in which people see events."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+State = Literal["accepted", "done", "dead", "cancelled"]
+
+
+class ProblemShown(BaseModel):
+    """Why an event did not end well."""
+
+    code: str
+    message: str
+
+
+class EventShown(BaseModel):
+    """An event as it stands in the log (see `lightning.log.public`)."""
+
+    id: str
+    seq: int
+    type: str
+    source: str
+    userID: str  # noqa: N815 -- the wire's name
+    timestamp: str
+    recordedAt: str  # noqa: N815 -- the wire's name
+    metadata: dict[str, Any]
+    root: str
+    cause: str | None
+    state: State
+    attempts: int
+    outputs: list[str]
+    error: ProblemShown | None
+
+
+class OutputShown(BaseModel):
+    """An event that followed from another."""
+
+    id: str
+    type: str
+    state: State
+    metadata: dict[str, Any]
+
+
+class EventWithOutputs(EventShown):
+    """An event with what followed from it."""
+
+    outputs: list[OutputShown]  # pyright: ignore[reportIncompatibleVariableOverride] -- in full here
+
+
+class EventPage(BaseModel):
+    """A page of events; ``next`` is the ``after`` of the page behind it."""
+
+    events: list[EventShown]
+    next: int | None
