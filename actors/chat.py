@@ -5,17 +5,14 @@ from contextlib import aclosing
 from opentelemetry import trace
 
 from actors.actor import Actor
-from actors.outcome import Again, Done, Outcome, Output
-from lightning.domain.conversation import context
+from actors.outcome import Done, Outcome, Output
+from lightning.domain.conversation import context, estimate
+from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
 from lightning.llm import ChatMessage, Completion, LanguageModel
 from lightning.log import EventLog
-from lightning.storage import Where
 from lightning.telemetry import names
-
-#: How soon a message looks again whether the one before it has been answered.
-TURN_SECONDS = 0.2
 
 SOURCE = "lightning.chat"
 
@@ -28,21 +25,33 @@ class Chat(Actor):
     Parameters:
       log: The user's log is the memory of the conversation.
       model: Who answers.
+      conversations: What a conversation asks for: its system prompt, its model.
       context_tokens: At most so many tokens of the conversation are shown to the model.
     """
 
-    def __init__(self, log: EventLog, model: LanguageModel, *, context_tokens: int = 8000) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        model: LanguageModel,
+        conversations: Conversations,
+        *,
+        context_tokens: int = 8000,
+    ) -> None:
         self._log = log
         self._model = model
+        self._conversations = conversations
         self._context_tokens = context_tokens
 
     async def handle(self, event: EventDocument, metadata: ChatMetadata) -> Outcome:
-        """Answer one message, after those before it in its conversation; see `Actor.handle`."""
-        conversation = event["conversationID"] if "conversationID" in event else event["id"]
-        if await self._is_early(event, conversation):
-            return Again(TURN_SECONDS)
-        messages = await context(self._log, event, conversation, metadata.content, self._context_tokens)
-        answer = await self._ask(messages, conversation)
+        """Answer one message; the log hands them out in turn. See `Actor.handle`."""
+        conversation = event.get("conversationID", event["id"])
+        known = await self._conversations.find(event["userID"], conversation)
+        system, model = (None, None) if known is None else (known.get("systemPrompt"), known.get("model"))
+        tokens = self._context_tokens - (0 if system is None else estimate(system))
+        messages = await context(self._log, event, conversation, metadata.content, tokens)
+        if system is not None:
+            messages.insert(0, ChatMessage("system", system))
+        answer = await self._ask(messages, conversation, model)
         response = ChatResponseMetadata(
             content=answer.content,
             conversationID=conversation,
@@ -63,28 +72,20 @@ class Chat(Actor):
         )
         return [Output("failure", "llm.chat.response", response, SOURCE)]
 
-    async def _is_early(self, event: EventDocument, conversation: str) -> bool:
-        """Tell whether a message before this one in the conversation still waits for its answer."""
-        before = [
-            Where("conversationID", "=", conversation),
-            Where("type", "=", "llm.chat"),
-            Where("state", "=", "accepted"),
-        ]
-        return bool(await self._log.events(event["userID"], before, before=event["seq"], limit=1))
-
-    async def _ask(self, messages: list[ChatMessage], conversation: str) -> Completion:
+    async def _ask(self, messages: list[ChatMessage], conversation: str, model: str | None) -> Completion:
+        asked = model or self._model.model
         attributes = {
             names.GEN_AI_OPERATION_NAME: "chat",
             names.GEN_AI_SYSTEM: self._model.provider,
             names.GEN_AI_PROVIDER_NAME: self._model.provider,
-            names.GEN_AI_REQUEST_MODEL: self._model.model,
+            names.GEN_AI_REQUEST_MODEL: asked,
             names.GEN_AI_CONVERSATION_ID: conversation,
         }
         with _tracer.start_as_current_span(
-            f"{names.CHAT} {self._model.model}", kind=trace.SpanKind.CLIENT, attributes=attributes
+            f"{names.CHAT} {asked}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ) as span:
             try:
-                answer = await self._complete(messages)
+                answer = await self._complete(messages, model)
             except LightningError as error:
                 span.set_attribute(names.ERROR_CODE, error.code)
                 raise
@@ -95,8 +96,8 @@ class Chat(Actor):
                 span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
             return answer
 
-    async def _complete(self, messages: list[ChatMessage]) -> Completion:
-        async with aclosing(self._model.stream(messages)) as stream:
+    async def _complete(self, messages: list[ChatMessage], model: str | None) -> Completion:
+        async with aclosing(self._model.stream(messages, model=model)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
                     return piece

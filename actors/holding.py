@@ -1,6 +1,7 @@
 """Holding a claim while a handler runs."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,6 +13,10 @@ from lightning.log import Claimed, EventLog
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
+
+
+#: A handler whose event was taken away (cancelled, interrupted) is stopped within this time.
+LOOK_SECONDS = 1.0
 
 
 class ClaimLost(LightningError):
@@ -58,11 +63,17 @@ class Holding:
 
     async def _renew(self) -> None:
         """Renew until told to stop; return when the claim is lost."""
+        length = self._seconds / 3
+        due = time.monotonic() + length
         while True:
-            await asyncio.sleep(self._seconds / 3)
+            await asyncio.sleep(min(length, LOOK_SECONDS))
             async with self._writing:
                 try:
-                    self.claim = await self._log.renew(self.claim, self._owner, self._seconds)
+                    if time.monotonic() >= due:
+                        self.claim = await self._log.renew(self.claim, self._owner, self._seconds)
+                        due = time.monotonic() + length
+                    elif not await self._log.holds(self.claim):
+                        return
                 except PreconditionFailed:
                     return
                 except LightningError as error:

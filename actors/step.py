@@ -22,7 +22,7 @@ from lightning.crash import CrashPoint, no_crash
 from lightning.errors import LightningError, Permanent, PreconditionFailed, Transient
 from lightning.events import TYPES, Draft, EventDocument, now_text
 from lightning.ids import derived_id
-from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Void, wakeup
+from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Void, wakeup, wakeups
 from lightning.queue import Wakeup
 from lightning.telemetry import carrier, names
 
@@ -35,6 +35,12 @@ STORE_ATTEMPTS = 4
 MAX_BACKOFF_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
+
+
+class Cancelled(LightningError):
+    """Nothing is to come of the event any more."""
+
+    code = "cancelled"
 
 
 class Step:
@@ -74,6 +80,7 @@ class Step:
 
     async def run(self, message: Wakeup) -> None:
         """Look at the event of a message, and do what is to be done. Returning acknowledges it."""
+        self._log.resume(message.session)
         try:
             await self._deliver(message)
         except ClaimLost as lost:
@@ -107,7 +114,7 @@ class Step:
                 self._crash("step:claimed")
                 await self._work(verdict)
             case Ended(event):
-                await self._announce_outputs(event)
+                await self._announce_what_follows(event)
             case Later(_, at):
                 await self._again(message, at - time.time())
             case Void():
@@ -124,7 +131,9 @@ class Step:
         )
         outcome: Outcome | LightningError
         retries = self._retries_of(event)
-        if event["attempts"] > retries.attempts:
+        if await self._log.is_cancelled(event):
+            outcome = Cancelled("what it follows from was cancelled")
+        elif event["attempts"] > retries.attempts:
             outcome = Permanent(
                 f"given up after {retries.attempts} attempts that ended without an outcome",
                 code=(event["error"] or {}).get("code", "attempts_exhausted"),
@@ -162,9 +171,14 @@ class Step:
     async def _commit(self, claim: Claimed, outcome: Outcome | LightningError) -> None:
         """Write the outcome once, whatever it is, then send what follows."""
         try:
-            follow = await self._record_patiently(claim, outcome)
+            if isinstance(outcome, Done | Again) and await self._log.is_cancelled(claim.event):
+                follow = await self._record_patiently(claim, Cancelled("what it follows from was cancelled"))
+                await self._record_late(claim.event, outcome)
+            else:
+                follow = await self._record_patiently(claim, outcome)
         except PreconditionFailed:
             _log.info("outcome_dropped", event_id=claim.event["id"], why="somebody else was first")
+            await self._record_late(claim.event, outcome)
             return
         except Permanent as error:
             if not isinstance(outcome, Done):
@@ -174,6 +188,17 @@ class Step:
         self._crash("step:committed")
         await self._dispatch.announce(follow)
         self._crash("step:sent")
+
+    async def _record_late(self, event: EventDocument, outcome: Outcome | LightningError) -> None:
+        """Note on an event that was cancelled meanwhile what came of it; it changes nothing else."""
+        if not isinstance(outcome, Done):
+            return
+        outputs = [
+            {"name": output.name, "type": output.type, "metadata": output.document()}
+            for output in outcome.outputs
+        ]
+        if await self._log.record_late(event["userID"], event["id"], outputs):
+            _log.info("late_result", event_id=event["id"])
 
     async def _record_patiently(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
         """Try a few times: an answer of a model is not thrown away for a store that blinks."""
@@ -188,14 +213,14 @@ class Step:
     async def _record(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
         event = claim.event
         if isinstance(outcome, Done):
-            outputs = await self._log.end(
-                claim, "done", outputs=_drafts(event, outcome.outputs), writes=outcome.writes
-            )
-            return [wakeup(output) for output in outputs]
+            drafts = _drafts(event, outcome.outputs)
+            return wakeups(await self._log.end(claim, "done", outputs=drafts, writes=outcome.writes))
         if isinstance(outcome, Again):
             later = await self._log.postpone(claim, outcome.after_seconds, attempts=0)
             return [wakeup(later, delay_seconds=outcome.after_seconds)]
         error = {"code": outcome.code, "message": outcome.message}
+        if isinstance(outcome, Cancelled):
+            return wakeups(await self._log.end(claim, "cancelled", error=error))
         span = trace.get_current_span()
         span.set_status(trace.StatusCode.ERROR, outcome.message)
         span.set_attribute(names.ERROR_CODE, outcome.code)
@@ -206,8 +231,7 @@ class Step:
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
         follow = _drafts(event, self._last_words(event, outcome))
-        outputs = await self._log.end(claim, "dead", outputs=follow, error=error)
-        return [wakeup(output) for output in outputs]
+        return wakeups(await self._log.end(claim, "dead", outputs=follow, error=error))
 
     def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
         """Ask the actor what follows from a death; whatever it answers, the event is dead."""
@@ -227,14 +251,14 @@ class Step:
         own = None if kind is None else self._actors[kind.actor].retries
         return own or self._retries
 
-    async def _announce_outputs(self, event: EventDocument) -> None:
-        """Send again for outputs that nobody finished: a crash may have come between commit and send."""
-        follow: list[Wakeup] = []
-        for output in event["outputs"]:
-            found = await self._log.get(event["userID"], output)
-            if found is not None and found["state"] == "accepted":
-                follow.append(wakeup(found, delay_seconds=found["dueAt"] - time.time()))
-        await self._dispatch.announce(follow)
+    async def _announce_what_follows(self, event: EventDocument) -> None:
+        """Send again for what nobody finished: a crash may have come between commit and send.
+
+        That is the outputs, and the message whose turn came when this one ended.
+        """
+        found = [await self._log.get(event["userID"], output) for output in event["outputs"]]
+        follow = [*found, await self._log.front(event)]
+        await self._dispatch.announce(wakeups(each for each in follow if each is not None))
 
     async def _again(self, message: Wakeup, delay_seconds: float) -> None:
         await self._dispatch.announce(
@@ -247,6 +271,7 @@ class Step:
                     message.sent_at,
                     max(0.0, delay_seconds),
                     carrier.current() or message.trace,
+                    message.session,
                 )
             ]
         )

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import events, identity, problems, stream, system
+from api import conversations, events, identity, problems, stream, system
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
 from lightning.domain.accounts import Accounts
+from lightning.domain.conversations import Conversations
 from lightning.domain.tokens import TokenIssuer
 from lightning.errors import LightningError
 from lightning.keys import secret
@@ -26,6 +27,7 @@ from lightning.storage import open_storage
 ROUTES: Sequence[Operation] = (
     *identity.ROUTES,
     *events.ROUTES,
+    *conversations.ROUTES,
     *stream.ROUTES,
     *system.ROUTES,
 )
@@ -55,6 +57,7 @@ def create_app(settings: Settings) -> Starlette:
                 secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
                 secret(settings.jwt_signing_key_previous),
             ),
+            conversations=Conversations(storage, log),
             hub=Hub(),
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )

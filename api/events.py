@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import authenticated, platform, read_json, respond
+from api.requests import authenticated, platform, read_json, respond, whole_number
 from api.shown import EventPage, EventShown, EventWithOutputs
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
@@ -45,13 +45,14 @@ async def post_event(request: Request) -> Response:
     raw = await read_json(request)
     envelope = read_envelope(raw)
     _check_tenant(envelope, claims)
-    key = request.headers.get("idempotency-key")
+    key = _key(request)
     draft = _draft(envelope, raw, key)
     parts = platform(request)
     try:
         event, _ = await parts.dispatch.accept(envelope.userID, draft)
     except Conflict as conflict:
-        conflict.pointer = "/id" if key is None else None
+        if conflict.code == "id_taken":
+            conflict.pointer = "/id" if key is None else None
         raise
     parts.hub.wake(envelope.userID)
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
@@ -67,8 +68,6 @@ def _check_tenant(envelope: Envelope, claims: Claims) -> None:
 
 
 def _draft(envelope: Envelope, raw: object, key: str | None) -> Draft:
-    if key is not None and not 1 <= len(key) <= 256:
-        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
     name = key if key is not None else envelope.id
     fingerprint = None
     if name is not None:
@@ -144,21 +143,30 @@ async def list_events(request: Request) -> Response:
     )
 
 
-def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
-    """Read a query parameter that is a whole number.
+async def cancel_event(request: Request) -> Response:
+    """Stop an event of the caller's, and all that follows from where it came from."""
+    claims = await authenticated(request)
+    parts = platform(request)
+    event = await parts.dispatch.cancel(claims.subject, request.path_params["id"])
+    parts.hub.wake(claims.subject)
+    return respond(public(event))
 
-    Raises:
-      InvalidRequest: It is not, or out of range.
-    """
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and lowest <= int(text) <= highest):
-        raise InvalidRequest(
-            f"the parameter {name} is a whole number from {lowest} to {highest}",
-            code="invalid_parameter",
-        )
-    return int(text)
+
+async def replay_event(request: Request) -> Response:
+    """Have an event of the caller's worked on once more."""
+    claims = await authenticated(request)
+    parts = platform(request)
+    key = _key(request)
+    event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key)
+    parts.hub.wake(claims.subject)
+    return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 256:
+        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
+    return key
 
 
 class Waiting(BaseModel):
@@ -193,7 +201,7 @@ ROUTES = (
         problems={
             400: ("invalid_idempotency_key",),
             403: ("foreign_user", "platform_event"),
-            409: ("id_taken",),
+            409: ("id_taken", "conversation_busy", "conversation_full", "conversation_deleted"),
             422: ("unknown_type", "timestamp_in_future", "output_too_large"),
         },
     ),
@@ -216,5 +224,27 @@ ROUTES = (
         query=Waiting,
         answers={200: EventWithOutputs},
         problems={400: ("invalid_parameter",)},
+    ),
+    Operation(
+        "POST",
+        "/api/events/{id}/cancel",
+        cancel_event,
+        summary="Stop an event of the caller's, and all that follows from where it came from.",
+        scope="events:write",
+        answers={200: EventShown},
+        problems={409: ("already_over",)},
+    ),
+    Operation(
+        "POST",
+        "/api/events/{id}/replay",
+        replay_event,
+        summary="Have an event worked on once more: a dead one itself, another as a new event (`replayOf`).",
+        scope="events:write",
+        headers={"Idempotency-Key": "The same key answers with the same new event."},
+        answers={202: EventShown},
+        problems={
+            400: ("invalid_idempotency_key",),
+            409: ("not_over", "erased", "conversation_full", "conversation_deleted", "id_taken"),
+        },
     ),
 )

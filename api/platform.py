@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lightning.domain.accounts import Accounts
+from lightning.domain.conversations import Conversations
 from lightning.domain.tokens import TokenIssuer
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
@@ -24,6 +25,7 @@ class Platform:
     queue: Queue
     accounts: Accounts
     tokens: TokenIssuer
+    conversations: Conversations
     hub: Hub
     notify_secret: str
     stopping: bool = False

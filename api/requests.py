@@ -77,6 +77,23 @@ async def read_json(request: Request) -> Json:
     return loads(await read_body(request), max_bytes=MAX_BODY_BYTES)
 
 
+def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
+    """Read a query parameter that is a whole number.
+
+    Raises:
+      InvalidRequest: It is not, or out of range.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and lowest <= int(text) <= highest):
+        raise InvalidRequest(
+            f"the parameter {name} is a whole number from {lowest} to {highest}",
+            code="invalid_parameter",
+        )
+    return int(text)
+
+
 def respond(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Make a JSON response that nobody on the way keeps."""
     return Response(

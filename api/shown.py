@@ -14,6 +14,13 @@ class ProblemShown(BaseModel):
     message: str
 
 
+class LateShown(BaseModel):
+    """What came of an event after it was cancelled."""
+
+    recordedAt: str  # noqa: N815 -- the wire's name
+    outputs: list[dict[str, Any]]
+
+
 class EventShown(BaseModel):
     """An event as it stands in the log (see `lightning.log.public`)."""
 
@@ -31,6 +38,10 @@ class EventShown(BaseModel):
     attempts: int
     outputs: list[str]
     error: ProblemShown | None
+    cancelledAt: str | None = None  # noqa: N815 -- the wire's name
+    replayOf: str | None = None  # noqa: N815 -- the wire's name
+    late: LateShown | None = None
+    erased: bool | None = None
 
 
 class OutputShown(BaseModel):

@@ -10,10 +10,10 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events import MAX_PLACE, whole_number
+from api.events import MAX_PLACE
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import authenticated, platform
+from api.requests import authenticated, platform, whole_number
 from lightning.errors import InvalidRequest
 from lightning.log import public
 

@@ -75,12 +75,14 @@ class BrokerQueue:
             raise _unavailable(error) from error
 
     def _message(self, wakeup: Wakeup) -> _Enqueue:
-        kwargs = {
+        kwargs: dict[str, Any] = {
             "userID": wakeup.user_id,
             "eventID": wakeup.event_id,
             "wake": wakeup.wake,
             "sentAt": wakeup.sent_at,
         }
+        if wakeup.session is not None:
+            kwargs["sessionToken"] = wakeup.session
         message = Message[Any](
             queue_name=queue_name(self._default_queue, wakeup.actor),
             actor_name=wakeup.actor,
@@ -137,6 +139,7 @@ def read_wakeup(actor: str, kwargs: Mapping[str, Any], trace: object = None) -> 
             actor=actor,
             sent_at=float(kwargs["sentAt"]),
             trace=cast("dict[str, str]", trace) if isinstance(trace, dict) else {},
+            session=None if kwargs.get("sessionToken") is None else str(kwargs["sessionToken"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidEvent(f"the message is not a wake-up: {error}", code="not_a_wakeup") from None

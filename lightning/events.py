@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from lightning.errors import Forbidden, InvalidEvent, json_pointer
 
@@ -20,6 +28,18 @@ CLOCK_SKEW = timedelta(seconds=5)
 State = Literal["accepted", "done", "dead", "cancelled"]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+def _path_segment(text: str) -> str:
+    if text in {".", ".."} or any(character == "/" or not character.isprintable() for character in text):
+        raise ValueError("it stands in addresses: no slash, no control character, and not only dots")
+    return text
+
+
+#: What a client calls a conversation.
+ConversationID = Annotated[
+    str, StringConstraints(min_length=1, max_length=256), AfterValidator(_path_segment)
+]
 
 
 class _Metadata(BaseModel):
@@ -47,7 +67,9 @@ class ChatMetadata(_Metadata):
     """A person speaks in a conversation; without ``conversationID`` a new one begins."""
 
     content: Annotated[str, StringConstraints(min_length=1)]
-    conversationID: Name | None = None  # noqa: N815 -- the wire's name
+    conversationID: ConversationID | None = None  # noqa: N815 -- the wire's name
+    #: What becomes of it while another message of the conversation is answered.
+    whenBusy: Literal["enqueue", "reject", "interrupt"] | None = None  # noqa: N815 -- the wire's name
 
 
 class ChatResponseMetadata(_Metadata):
@@ -59,6 +81,12 @@ class ChatResponseMetadata(_Metadata):
     usage: Usage | None = None
     finishReason: str  # noqa: N815 -- the wire's name
     error: Problem | None = None
+
+
+class ConversationDeletedMetadata(_Metadata):
+    """A conversation is to be forgotten: what was said in it, then the conversation itself."""
+
+    conversationID: str  # noqa: N815 -- the wire's name
 
 
 class UserMessageMetadata(_Metadata):
@@ -85,6 +113,7 @@ class EventType:
 TYPES: Mapping[str, EventType] = {
     "llm.chat": EventType(ChatMetadata, actor="chat", posted_by_users=True),
     "llm.chat.response": EventType(ChatResponseMetadata, actor="messenger"),
+    "conversation.deleted": EventType(ConversationDeletedMetadata, actor="eraser"),
     "user.message": EventType(UserMessageMetadata, actor="messenger", posted_by_users=True),
 }
 
@@ -127,11 +156,19 @@ class Claim(TypedDict):
     until: float
 
 
+class LateResult(TypedDict):
+    """What came of an event after it was cancelled: recorded, and without effect."""
+
+    recordedAt: str
+    outputs: list[dict[str, Any]]
+
+
 class EventDocument(TypedDict):
     """An event as it stands in the log.
 
     Times that the platform computes with are seconds since 1970; times that
     people read are RFC 3339 strings. ``seq`` is the order of the user's log.
+    An event without ``dueAt`` waits for its turn.
     """
 
     id: str
@@ -148,7 +185,7 @@ class EventDocument(TypedDict):
     state: State
     wake: int
     attempts: int
-    dueAt: float
+    dueAt: float | None
     sweepAt: float | None
     sweeps: int
     claim: Claim | None
@@ -157,6 +194,10 @@ class EventDocument(TypedDict):
     trace: dict[str, str]
     conversationID: NotRequired[str]
     fingerprint: NotRequired[str]
+    replayOf: NotRequired[str]
+    cancelledAt: NotRequired[str]
+    late: NotRequired[LateResult]
+    erased: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +212,7 @@ class Draft:
       timestamp: When it happened, by the one who says so (RFC 3339).
       trace: The W3C trace context it came about in.
       fingerprint: Hash of what a client sent, where a repetition must be known again.
+      replay_of: The event that it repeats.
     """
 
     id: str
@@ -180,6 +222,7 @@ class Draft:
     timestamp: str
     trace: dict[str, str]
     fingerprint: str | None = None
+    replay_of: str | None = None
 
 
 def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:

@@ -18,6 +18,9 @@ _KEYED: Final = uuid_utils.UUID("c1d2a4be-93f7-4b62-8a0d-6f4e5b7c8d22")
 #: Ids of accounts, which follow from the name.
 _ACCOUNT: Final = uuid_utils.UUID("4be7d0c9-1a6f-4c35-b2e8-90a3d4f5e633")
 
+#: Ids of the documents of conversations, which follow from the name that a client chose.
+_CONVERSATION: Final = uuid_utils.UUID("2d9c64f1-7b0e-4a58-8c3d-e15f70b2a944")
+
 
 def new_id() -> str:
     """Make an id that nothing else has: a UUIDv7 (RFC 9562).
@@ -63,6 +66,18 @@ def account_id(username: str) -> str:
       A UUIDv5 (RFC 9562) as text.
     """
     return str(uuid_utils.uuid5(_ACCOUNT, username))
+
+
+def conversation_document_id(conversation_id: str) -> str:
+    """Give the id of the document of a conversation within its user's partition.
+
+    Parameters:
+      conversation_id: What the client calls it: any text, which no store need take as an id.
+
+    Returns:
+      A UUIDv5 (RFC 9562) as text.
+    """
+    return str(uuid_utils.uuid5(_CONVERSATION, conversation_id))
 
 
 def _join(first: str, second: str) -> str:

@@ -17,6 +17,7 @@ class Wakeup:
       sent_at: When it was first sent, seconds since 1970.
       delay_seconds: Not before so many seconds have passed.
       trace: The W3C trace context that the message belongs to.
+      session: The store's token for reading the event as the sender knew it; None where none is needed.
     """
 
     user_id: str
@@ -26,6 +27,7 @@ class Wakeup:
     sent_at: float
     delay_seconds: float = 0.0
     trace: dict[str, str] = field(default_factory=dict[str, str])
+    session: str | None = None
 
 
 class Queue(Protocol):

@@ -134,6 +134,13 @@ class Settings(BaseSettings):
 
     # What the specification leaves to the operator
     openai_model: str = _setting("OPENAI_MODEL", "gpt-3.5-turbo", "Model that answers chats")
+    openai_models: str = _setting(
+        "OPENAI_MODELS",
+        "",
+        "Models that a conversation may ask for besides `OPENAI_MODEL`, separated by commas",
+        example="gpt-4o,gpt-4o-mini",
+        shown="",
+    )
     servicebus_queue: str = _setting("SERVICEBUS_QUEUE", "lightning", "Default queue; others append a suffix")
     notify_url: Url | None = _setting(
         "NOTIFY_URL", None, "Webhook that is told of every message", example="https://example.com/notify"
@@ -299,6 +306,12 @@ class Settings(BaseSettings):
             if not problems:
                 return settings
         raise SettingsError(sorted(problems, key=_position))
+
+    @property
+    def models(self) -> list[str]:
+        """The models that a conversation may ask for."""
+        others = [name.strip() for name in self.openai_models.split(",")]
+        return [self.openai_model, *(name for name in others if name and name != self.openai_model)]
 
     def secret_values(self) -> list[str]:
         """List every secret, and the key within each connection string, for the redactor."""

@@ -7,10 +7,12 @@ from dramatiq import Middleware
 
 from actors.actor import Actor
 from actors.chat import Chat
+from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.step import Step
 from brokers import BrokerQueue, SqliteBroker, open_broker
 from lightning.crash import crash_at
+from lightning.domain.conversations import Conversations
 from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.live import Notifier
@@ -63,8 +65,10 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         timeout_seconds=settings.model_timeout_seconds,
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
+    conversations = Conversations(storage, log)
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, context_tokens=settings.context_tokens),
+        "chat": Chat(log, model, conversations, context_tokens=settings.context_tokens),
+        "eraser": Eraser(conversations),
         "messenger": Messenger(notifier),
     }
     step = Step(

@@ -6,7 +6,7 @@ import time
 import structlog
 
 from lightning.events import TYPES, EventDocument
-from lightning.log import Dispatch, EventLog, wakeup
+from lightning.log import Dispatch, EventLog, wakeups
 from lightning.log.documents import as_event
 from lightning.queue import Queue
 from lightning.storage import Stored
@@ -48,7 +48,7 @@ class Sweep:
         """
         lost = await self._lost()
         events = [event for event in await asyncio.gather(*map(self._log.sweep, lost)) if event is not None]
-        await self._dispatch.announce([wakeup(event) for event in events])
+        await self._dispatch.announce(wakeups(events))
         if events:
             _log.info("swept", events=len(events))
         return len(events)
@@ -75,5 +75,7 @@ def _is_lost(event: EventDocument, now: float, backlog_seconds: float) -> bool:
     Events of a type that only a newer version knows are left to it.
     """
     if event["type"] not in TYPES:
+        return False
+    if event["dueAt"] is None:
         return False
     return event["claim"] is not None or backlog_seconds < now - event["dueAt"]

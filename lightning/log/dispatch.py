@@ -6,21 +6,23 @@ lost; the sweep finds the event and sends another.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from lightning.crash import CrashPoint, no_crash
-from lightning.errors import Conflict, LightningError, Permanent
-from lightning.events import TYPES, Draft, EventDocument
+from lightning.errors import Conflict, LightningError, NotFound, Permanent
+from lightning.events import TYPES, Draft, EventDocument, now_text
+from lightning.ids import keyed_id, new_id
 from lightning.log.log import EventLog
 from lightning.queue import Queue, Wakeup
 from lightning.telemetry import carrier
 
 _log = structlog.get_logger(__name__)
 
-#: Accepts of one user that share a batch: half of what a batch may hold.
-MAX_COALESCED = 50
+#: Accepts of one user that share a batch: each may be an event, its conversation, and what it interrupts.
+MAX_COALESCED = 32
 
 #: A queue that takes longer is left to itself: the event is recorded, and the sweep repairs what was lost.
 ANNOUNCE_SECONDS = 2.0
@@ -41,6 +43,28 @@ def wakeup(event: EventDocument, *, delay_seconds: float = 0.0) -> Wakeup:
         delay_seconds=max(0.0, delay_seconds),
         sent_at=time.time(),
         trace=carrier.current() or event["trace"],
+    )
+
+
+def wakeups(events: Iterable[EventDocument]) -> list[Wakeup]:
+    """Make the messages for those events that are to be looked at: not over, not waiting for their turn."""
+    return [
+        wakeup(event, delay_seconds=event["dueAt"] - time.time())
+        for event in events
+        if event["state"] == "accepted" and event["dueAt"] is not None
+    ]
+
+
+def _replay(event: EventDocument, id: str) -> Draft:
+    return Draft(
+        id=id,
+        type=event["type"],
+        source=event["source"],
+        metadata=event["metadata"],
+        timestamp=now_text(),
+        trace=carrier.current(),
+        fingerprint=f"replay of {event['id']}",
+        replay_of=event["id"],
     )
 
 
@@ -84,29 +108,67 @@ class Dispatch:
             self._busy[user_id] = asyncio.create_task(self._record(user_id))
         try:
             event, new = await future, True
-        except Conflict:
-            event, new = await self._repeated(user_id, draft), False
+        except Conflict as conflict:
+            event, new = await self._repeated(user_id, draft, conflict), False
         self._crash("accept:recorded")
-        if event["state"] == "accepted":
-            await self.announce([wakeup(event)])
+        await self.announce(wakeups([event]))
         self._crash("accept:sent")
         return event, new
 
-    async def announce(self, wakeups: Sequence[Wakeup]) -> None:
+    async def cancel(self, user_id: str, event_id: str) -> EventDocument:
+        """Stop an event and all that follows from its root; see `EventLog.cancel`."""
+        event, released = await self._log.cancel(user_id, event_id)
+        await self.announce(wakeups(released))
+        return event
+
+    async def replay(self, user_id: str, event_id: str, *, key: str | None = None) -> EventDocument:
+        """Have an event worked on once more: a dead one again, one that ended otherwise as a new event.
+
+        Parameters:
+          user_id: Whose log.
+          event_id: The event.
+          key: A replay under the same key answers with the same new event.
+
+        Returns:
+          The event that will be worked on; a new one names the other in ``replayOf``.
+
+        Raises:
+          NotFound: There is no such event.
+          Conflict: It is not over (``not_over``), or what it said is forgotten (``erased``).
+        """
+        event = await self._log.get(user_id, event_id)
+        if event is None:
+            raise NotFound("there is no such event, or it is not yours")
+        if event["state"] == "accepted":
+            raise Conflict("it is not over yet; cancel it, or wait", code="not_over")
+        if event.get("erased"):
+            raise Conflict("what it said was deleted with its conversation", code="erased")
+        if event["state"] == "dead":
+            await self.announce(wakeups(await self._log.revive(user_id, event_id)))
+            return await self._log.get(user_id, event_id) or event
+        again = _replay(event, new_id() if key is None else keyed_id(user_id, key))
+        return (await self.accept(user_id, again))[0]
+
+    async def announce(self, messages: Sequence[Wakeup]) -> None:
         """Send messages for recorded events; a failure is logged, since the sweep repairs it."""
-        if not wakeups:
+        if not messages:
             return
+        session = self._log.session()
+        if session is not None:
+            messages = [replace(each, session=session) for each in messages]
         try:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await self._queue.send(wakeups)
+                await self._queue.send(messages)
         except TimeoutError:
-            _log.warning("queue_slow", seconds=ANNOUNCE_SECONDS, messages=len(wakeups))
+            _log.warning("queue_slow", seconds=ANNOUNCE_SECONDS, messages=len(messages))
         except LightningError as error:
-            _log.warning("queue_unavailable", error=error.message, messages=len(wakeups))
+            _log.warning("queue_unavailable", error=error.message, messages=len(messages))
 
-    async def _repeated(self, user_id: str, draft: Draft) -> EventDocument:
+    async def _repeated(self, user_id: str, draft: Draft, conflict: Conflict) -> EventDocument:
         event = await self._log.get(user_id, draft.id)
-        if event is None or event.get("fingerprint") != draft.fingerprint or draft.fingerprint is None:
+        if event is None:
+            raise conflict  # its conversation does not take it
+        if event.get("fingerprint") != draft.fingerprint or draft.fingerprint is None:
             raise Conflict("another event was accepted under this id", code="id_taken")
         return event
 

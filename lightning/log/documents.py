@@ -58,6 +58,8 @@ def new_event(
     }
     if draft.fingerprint is not None:
         event["fingerprint"] = draft.fingerprint
+    if draft.replay_of is not None:
+        event["replayOf"] = draft.replay_of
     if draft.type == "llm.chat":
         draft.metadata.setdefault("conversationID", draft.id)
     if "conversationID" in draft.metadata:
@@ -99,6 +101,39 @@ def postponed(
     }
 
 
+def held(event: EventDocument) -> EventDocument:
+    """Let an event wait until it is released: nobody looks at it, and no message announces it."""
+    return {**event, "dueAt": None, "sweepAt": None}
+
+
+def released(event: EventDocument, now: float, sweep_at: float) -> EventDocument:
+    """Let a held event be worked on from now on, under its next wake."""
+    return {**event, "wake": event["wake"] + 1, "dueAt": now, "sweepAt": sweep_at, "sweeps": 0}
+
+
+def revived(event: EventDocument, now: float, sweep_at: float) -> EventDocument:
+    """Accept a dead event again."""
+    again = released({**event, "state": "accepted"}, now, sweep_at)
+    return {**again, "attempts": 0, "error": None, "outputs": []}
+
+
+def marked_cancelled(root: EventDocument) -> EventDocument:
+    """Note that nothing is to follow from a root any more."""
+    return {**root, "cancelledAt": now_text()}
+
+
+def with_late_result(event: EventDocument, outputs: list[dict[str, Any]]) -> EventDocument:
+    """Note what would have followed, had the event not been cancelled meanwhile."""
+    return {**event, "late": {"recordedAt": now_text(), "outputs": outputs}}
+
+
+def erased(event: EventDocument) -> EventDocument:
+    """Forget what an event says, and leave that it was there."""
+    kept = {name: event["metadata"][name] for name in ("conversationID",) if name in event["metadata"]}
+    without = cast("EventDocument", {name: value for name, value in event.items() if name != "late"})
+    return {**without, "metadata": kept, "erased": True}
+
+
 def swept(event: EventDocument, now: float, first_seconds: float) -> EventDocument:
     """Note that an overlooked event is announced again, and look later each time."""
     wait = min(first_seconds * 2 ** min(event["sweeps"] + 1, 16), MAX_SWEEP_SECONDS)
@@ -111,4 +146,5 @@ def public(event: EventDocument) -> dict[str, Any]:
         "id", "seq", "type", "source", "userID", "timestamp", "recordedAt", "metadata",
         "root", "cause", "state", "attempts", "outputs", "error",
     )  # fmt: skip
-    return {name: event[name] for name in shown}
+    sometimes = ("cancelledAt", "replayOf", "late", "erased")
+    return {name: event.get(name) for name in (*shown, *sometimes) if name in event}

@@ -6,47 +6,22 @@ user's partition, so two workers can never both decide the same thing.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
-from lightning.errors import Conflict, PreconditionFailed
+from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
+from lightning.ids import conversation_document_id
 from lightning.log import documents
-from lightning.log.head import HEAD, advance
-from lightning.storage import Create, Operation, Page, Replace, Storage, Stored, Where
+from lightning.log.change import CONTAINER, Change, Changes, End
+from lightning.log.head import HEAD
+from lightning.log.turns import as_conversation, turn_of
+from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
+from lightning.storage import Operation, Page, Replace, Storage, Stored, Where
 
-CONTAINER = "events"
+#: Events that one batch cancels: each may move a conversation and release its next message.
+CANCELLED_TOGETHER = 30
 
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The event is ours until the claim runs out; ``etag`` is the version we hold."""
-
-    event: EventDocument
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The event needs nobody any more."""
-
-    event: EventDocument
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Another worker has it, or it is not due: look again at ``at`` (seconds since 1970)."""
-
-    event: EventDocument
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """The message answers a wake that is over."""
-
-
-Verdict = Claimed | Ended | Later | Void | None
+CANCELLED = {"code": "cancelled", "message": "cancelled on request"}
 
 
 class EventLog:
@@ -64,23 +39,23 @@ class EventLog:
         self._storage = storage
         self._sweep_seconds = sweep_seconds
         self._clock = clock
+        self._changes = Changes(storage, sweep_seconds, clock)
 
-    async def append(self, user_id: str, drafts: Sequence[Draft]) -> list[EventDocument]:
-        """Record events that follow from nothing of ours, all or none.
+    async def append(
+        self, user_id: str, drafts: Sequence[Draft], *, writes: Sequence[Operation] = ()
+    ) -> list[EventDocument]:
+        """Record events that follow from nothing of ours, and what is written with them, all or none.
+
+        A message whose conversation is busy is recorded without ``dueAt``: it is announced in its turn.
 
         Raises:
-          Conflict: One of them is recorded already; ``pointer`` is its id.
+          Conflict: One of them is recorded already (``pointer`` is its id), or its conversation does not
+            take it (``conversation_busy``, ``conversation_full``, ``conversation_deleted``).
+          PreconditionFailed: A document to be written with them was changed meanwhile.
         """
-        events: list[EventDocument] = []
-
-        def build(head: Stored | None) -> list[Operation]:
-            events.clear()
-            move, places = advance(head, user_id, ["accepted"] * len(drafts), {})
-            events.extend(self._new(draft, user_id, seq) for draft, seq in zip(drafts, places, strict=True))
-            return [move, *(_create(event) for event in events)]
-
-        await self._storage.batch_on(CONTAINER, user_id, HEAD, build)
-        return events
+        created = [(draft, None) for draft in drafts]
+        changed = await self._changes.apply(user_id, Change(created, writes=writes))
+        return changed.created
 
     async def get(self, user_id: str, event_id: str) -> EventDocument | None:
         """Read one event."""
@@ -163,7 +138,7 @@ class EventLog:
         event = documents.as_event(stored)
         if event["state"] != "accepted":
             return Ended(event)
-        if event["wake"] > wake:
+        if event["wake"] > wake or event["dueAt"] is None:
             return Void()
         now = self._clock()
         if event["claim"] is not None and event["claim"]["until"] > now:
@@ -195,37 +170,28 @@ class EventLog:
         """End a claimed event and record what follows from it, in one batch.
 
         Returns:
-          The outputs, as they were recorded.
+          What workers must hear of: the outputs as they were recorded, and the message whose turn has come.
 
         Raises:
           PreconditionFailed: The event is not ours any more; nothing was changed.
           Permanent: The outcome is over the limits (``output_too_large``).
         """
-        cause, user_id = claim.event, claim.event["userID"]
+        cause = claim.event
+        end = End(cause, claim.etag, state, [draft.id for draft in outputs], error)
         known: set[str] = set()
-        created: list[EventDocument] = []
-
-        def build(head: Stored | None) -> list[Operation]:
-            drafts = [draft for draft in outputs if draft.id not in known]
-            change = {"accepted": -1, state: 1}
-            move, places = advance(head, user_id, ["accepted"] * len(drafts), change)
-            pairs = zip(drafts, places, strict=True)
-            created[:] = [self._new(draft, user_id, seq, cause) for draft, seq in pairs]
-            event = documents.ended(cause, state, [draft.id for draft in outputs], error)
-            return [_replace(event, claim.etag), move, *(_create(each) for each in created), *writes]
-
         while True:
+            created = [(draft, cause) for draft in outputs if draft.id not in known]
             try:
-                await self._storage.batch_on(CONTAINER, user_id, HEAD, build)
+                changed = await self._changes.apply(cause["userID"], Change(created, [end], writes=writes))
             except PreconditionFailed:
                 raise
             except Conflict as conflict:
                 # an event that was dead and is replayed has some of its outputs already
-                if conflict.pointer not in {draft.id for draft in outputs} - known:
+                if conflict.pointer not in {draft.id for draft, _ in created}:
                     raise
                 known.add(conflict.pointer)
             else:
-                return created
+                return changed.to_announce()
 
     async def postpone(
         self, claim: Claimed, after_seconds: float, *, attempts: int, error: dict[str, str] | None = None
@@ -260,15 +226,128 @@ class EventLog:
             return None
         return event
 
-    def _new(self, draft: Draft, user_id: str, seq: int, cause: EventDocument | None = None) -> EventDocument:
-        now = self._clock()
-        return documents.new_event(
-            draft, user_id, seq, now=now, sweep_at=now + self._sweep_seconds, cause=cause
-        )
+    async def cancel(self, user_id: str, event_id: str) -> tuple[EventDocument, list[EventDocument]]:
+        """Stop what an event belongs to: mark its root, and end all of its tree that is not over.
+
+        What is begun elsewhere meanwhile is ended by the step, which looks at the root.
+
+        Returns:
+          The event as it stands then, and the messages whose turn has come.
+
+        Raises:
+          NotFound: There is no such event.
+          Conflict: Everything was over already (``already_over``).
+        """
+        event = await self._existing(user_id, event_id)
+        released: list[EventDocument] = []
+        while True:
+            root = await self._storage.get(CONTAINER, user_id, event["root"])
+            running = await self._storage.query(
+                CONTAINER,
+                user_id,
+                [Where("root", "=", event["root"]), Where("state", "=", "accepted")],
+                limit=CANCELLED_TOGETHER,
+            )
+            if not running.items and (root is None or "cancelledAt" not in root.body):
+                raise Conflict("it is over already; nothing is left to cancel", code="already_over")
+            if not running.items:
+                return await self._existing(user_id, event_id), released
+            try:
+                changed = await self._changes.apply(user_id, _cancellation(root, running.items))
+            except PreconditionFailed:
+                continue  # a step was faster; what it left is read again
+            released += changed.released
+
+    async def revive(self, user_id: str, event_id: str) -> list[EventDocument]:
+        """Accept a dead event again, as if it had never been tried.
+
+        Returns:
+          What workers must hear of.
+
+        Raises:
+          NotFound: There is no such event.
+          Conflict: It is not dead (``not_dead``).
+        """
+        while True:
+            stored = await self._storage.get(CONTAINER, user_id, event_id)
+            if stored is None or stored.body["kind"] != "event":
+                raise NotFound("there is no such event, or it is not yours")
+            if stored.body["state"] != "dead":
+                raise Conflict("only a dead event can be accepted again", code="not_dead")
+            try:
+                changed = await self._changes.apply(
+                    user_id, Change(revived=[(documents.as_event(stored), stored.etag)])
+                )
+            except PreconditionFailed:
+                continue
+            return changed.to_announce()
+
+    async def is_cancelled(self, event: EventDocument) -> bool:
+        """Tell whether nothing is to follow from an event any more, because its root was cancelled."""
+        if event["root"] == event["id"]:
+            return "cancelledAt" in event
+        root = await self._storage.get(CONTAINER, event["userID"], event["root"])
+        return root is not None and "cancelledAt" in root.body
+
+    async def holds(self, claim: Claimed) -> bool:
+        """Tell whether a claimed event is still as we left it."""
+        stored = await self._storage.get(CONTAINER, claim.event["userID"], claim.event["id"])
+        return stored is not None and stored.etag == claim.etag
+
+    async def record_late(self, user_id: str, event_id: str, outputs: list[dict[str, Any]]) -> bool:
+        """Note on a cancelled event what would have followed from it.
+
+        Returns:
+          Whether it was noted: only a cancelled event takes a late result, and only the first.
+        """
+        while True:
+            stored = await self._storage.get(CONTAINER, user_id, event_id)
+            if stored is None or stored.body["state"] != "cancelled" or "late" in stored.body:
+                return False
+            event = documents.with_late_result(documents.as_event(stored), outputs)
+            try:
+                await self._storage.batch(CONTAINER, user_id, [_replace(event, stored.etag)])
+            except PreconditionFailed:
+                continue
+            return True
+
+    async def front(self, event: EventDocument) -> EventDocument | None:
+        """Give the message that is to be answered now in the conversation of a turn, if there is one."""
+        conversation = turn_of(event)
+        if conversation is None:
+            return None
+        stored = await self._storage.get(CONTAINER, event["userID"], conversation_document_id(conversation))
+        turns = [] if stored is None else as_conversation(stored)["turns"]
+        return await self.get(event["userID"], turns[0]) if turns else None
+
+    def session(self) -> str | None:
+        """Give the token with which another process reads at least what this one has written."""
+        return self._storage.session(CONTAINER)
+
+    def resume(self, session: str | None) -> None:
+        """Read at least what the process that gave the token had written."""
+        if session is not None:
+            self._storage.resume(CONTAINER, session)
+
+    async def _existing(self, user_id: str, event_id: str) -> EventDocument:
+        event = await self.get(user_id, event_id)
+        if event is None:
+            raise NotFound("there is no such event, or it is not yours")
+        return event
 
 
-def _create(event: EventDocument) -> Create:
-    return Create(cast("dict[str, Any]", event))
+def _cancellation(root: Stored | None, running: Sequence[Stored]) -> Change:
+    ended: list[End] = []
+    for stored in running:
+        event = documents.as_event(stored)
+        if event["id"] == event["root"]:
+            event = documents.marked_cancelled(event)
+        ended.append(End(event, stored.etag, "cancelled", error=CANCELLED))
+    mark = root is not None and root.body["state"] != "accepted" and "cancelledAt" not in root.body
+    if root is None or not mark:
+        return Change(ended=ended)
+    marked = documents.marked_cancelled(documents.as_event(root))
+    return Change(ended=ended, writes=[_replace(marked, root.etag)])
 
 
 def _replace(event: EventDocument, etag: str) -> Replace:

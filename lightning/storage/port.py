@@ -178,6 +178,18 @@ class Storage(Protocol):
         """
         ...
 
+    def session(self, container: str) -> str | None:
+        """Give a token of what was written here, for a process that must read at least that.
+
+        Returns:
+          The token, for `resume` in the other process; None where every read is of the present.
+        """
+        ...
+
+    def resume(self, container: str, token: str) -> None:
+        """Read at least what was written where the token comes from."""
+        ...
+
     async def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -94,6 +94,14 @@ class SqliteStorage:
         more = _page_token(rows[limit - 1][2], rows[limit - 1][3]) if len(rows) > limit else None
         return Page(items, more)
 
+    def session(self, container: str) -> str | None:
+        """Need no token: all processes read the same file; see `Storage.session`."""
+        del container
+
+    def resume(self, container: str, token: str) -> None:
+        """Read the present anyway; see `Storage.resume`."""
+        del container, token
+
     async def close(self) -> None:
         """Finish the writes under way and close the file."""
         await self._writer.close()

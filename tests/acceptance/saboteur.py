@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from actors.step import Step
 from lightning.log import EventLog, Void
+from lightning.log.change import Changes
 from lightning.storage import sqlite
 from lightning.storage.port import Replace, Upsert
 from worker.sweep import Sweep
@@ -60,6 +61,18 @@ def no_wake_check():
         return judge(self, stored, stored.body["wake"]) if isinstance(verdict, Void) else verdict
 
     EventLog._judge = lenient
+
+
+def keep_the_turn():
+    """End a message without releasing the one that waits for it."""
+    plan = Changes._plan
+
+    async def forgetful(self, *arguments, **options):
+        made = await plan(self, *arguments, **options)
+        made.released = []
+        return made
+
+    Changes._plan = forgetful
 
 
 if __name__ == "__main__":

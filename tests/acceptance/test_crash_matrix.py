@@ -135,6 +135,45 @@ def test_a_crash_of_the_worker_is_repaired_by_redelivery_alone(tmp_path, point):
     crash(tmp_path, point, clock=False)
 
 
+def converse(tmp_path, point: str, *, sabotage: str | None = None, within_seconds: float = 30.0):
+    """Say two things in one conversation, and let the worker die at a point, once."""
+    with (
+        ModelServer(tmp_path) as model,
+        installation(
+            tmp_path,
+            model,
+            sabotage=sabotage,
+            environment={"LIGHTNING_CRASH_AT": point, "LIGHTNING_LEASE_SECONDS": "1"},
+        ) as running,
+        running.user() as client,
+    ):
+        for content in ("one", "two"):
+            client.send("llm.chat", {"content": content, "conversationID": "c"})
+        until(running.crashed, f"the worker dies at {point}")
+
+        def over():
+            found = all_events(client)
+            return len(found) == 4 and all(event["state"] == "done" for event in found)
+
+        try:
+            until(over, "both are answered", seconds=within_seconds)
+        except TimeoutError as error:
+            raise Broken(str(error)) from None
+        answers = [event["metadata"]["content"] for event in all_events(client) if event["cause"]]
+        if answers != ["You said: one", "You said: two"]:
+            raise Broken(f"the answers are {answers}")
+
+
+@pytest.mark.parametrize("point", ["worker/step:handled", "worker/step:committed", "worker/step:sent"])
+def test_the_next_turn_comes_whatever_became_of_the_worker(tmp_path, point):
+    converse(tmp_path, point)
+
+
+def test_the_matrix_notices_a_turn_that_is_not_passed_on(tmp_path):
+    with pytest.raises(Broken):
+        converse(tmp_path, "worker/step:committed", sabotage="keep_the_turn", within_seconds=12)
+
+
 def test_the_matrix_notices_an_early_acknowledgement(tmp_path):
     with pytest.raises(Broken):
         crash(tmp_path, "worker/step:handled", sabotage="acknowledge_early", clock=False, within_seconds=12)

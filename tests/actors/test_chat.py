@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from actors.chat import Chat
-from actors.outcome import Again, Done
 from actors.step import Step
 from lightning.domain.conversation import estimate
+from lightning.domain.conversations import Conversations
 from lightning.errors import Permanent, Transient
 from lightning.events import TYPES, Draft
 from lightning.ids import derived_id
@@ -26,11 +26,13 @@ class ScriptedModel(LanguageModel):
 
     def __init__(self):
         self.shown: list[list[ChatMessage]] = []
+        self.asked: list[str | None] = []
         self.usage: Usage | None = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
         self.error: Exception | None = None
 
     async def stream(self, messages, *, model=None, tools=()):
         self.shown.append(list(messages))
+        self.asked.append(model)
         if self.error is not None:
             raise self.error
         content = f"answer to {messages[-1].content}"
@@ -42,10 +44,20 @@ class ScriptedModel(LanguageModel):
 
 
 @pytest.fixture
-async def log(tmp_path: Path):
+async def storage(tmp_path: Path):
     store = SqliteStorage(tmp_path / "log.db")
-    yield EventLog(store)
+    yield store
     await store.close()
+
+
+@pytest.fixture
+def log(storage):
+    return EventLog(storage)
+
+
+@pytest.fixture
+def conversations(storage, log):
+    return Conversations(storage, log)
 
 
 @pytest.fixture
@@ -54,8 +66,8 @@ def model():
 
 
 @pytest.fixture
-def chat(log, model):
-    return Chat(log, model)
+def chat(log, model, conversations):
+    return Chat(log, model, conversations)
 
 
 class Talk:
@@ -63,7 +75,8 @@ class Talk:
 
     def __init__(self, log, chat, user="anna"):
         self.log, self.chat, self.user = log, chat, user
-        self.step = Step(log, Dispatch(log, MemoryQueue()), {"chat": chat}, owner="me")
+        self.queue = MemoryQueue()
+        self.step = Step(log, Dispatch(log, self.queue), {"chat": chat}, owner="me")
 
     async def say(self, id, content, conversation=None):
         metadata = {"content": content} | ({"conversationID": conversation} if conversation else {})
@@ -115,8 +128,8 @@ class TestResponse:
         response = await talk.exchange("a", "Hello", "weather")
         assert response["metadata"]["conversationID"] == response["conversationID"] == "weather"
 
-    async def test_the_echo_says_that_it_is_one(self, log):
-        response = await Talk(log, Chat(log, EchoModel())).exchange("a", "Hello")
+    async def test_the_echo_says_that_it_is_one(self, log, conversations):
+        response = await Talk(log, Chat(log, EchoModel(), conversations)).exchange("a", "Hello")
         assert response["metadata"]["content"].endswith("Hello")
         assert response["metadata"]["model"] == "echo"
 
@@ -177,21 +190,18 @@ class TestContext:
 
     async def test_it_goes_back_over_several_pages(self, log, model, talk):
         # Given more messages than a page of the log
-        drafts = [
-            Draft(f"m{n}", "llm.chat", "test", {"content": f"m{n}", "conversationID": "weather"}, "now", {})
-            for n in range(90)
-        ]
-        for event in await log.append("anna", drafts):
-            await log.end(await log.claim("anna", event["id"], 0, "other", 10), "done")
+        for n in range(90):
+            await talk.say(f"m{n}", f"m{n}", "weather")
+            await log.end(await log.claim("anna", f"m{n}", 0, "other", 10), "done")
         # When another is answered
         await talk.exchange("a", "last", "weather")
         # Then all are shown
         assert [message.content for message in model.shown[-1]] == [*(f"m{n}" for n in range(90)), "last"]
 
-    async def test_the_oldest_do_not_fit(self, log, model):
+    async def test_the_oldest_do_not_fit(self, log, model, conversations):
         # Given a budget for the message and the two before it
         budget = estimate("three") + estimate("answer to two") + estimate("two")
-        talk = Talk(log, Chat(log, model, context_tokens=budget))
+        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "two", "weather")
         # When it goes on
@@ -199,10 +209,10 @@ class TestContext:
         # Then the older ones are left out
         assert texts(model.shown[-1]) == [("user", "two"), ("assistant", "answer to two"), ("user", "three")]
 
-    async def test_nothing_is_shown_beyond_a_message_that_does_not_fit(self, log, model):
+    async def test_nothing_is_shown_beyond_a_message_that_does_not_fit(self, log, model, conversations):
         # Given a long answer between short messages
         budget = estimate("x" * 300) + estimate("two") + estimate("one")
-        talk = Talk(log, Chat(log, model, context_tokens=budget))
+        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "x" * 300, "weather")
         # When the conversation goes on
@@ -211,8 +221,8 @@ class TestContext:
         assert [message.content[-3:] for message in model.shown[-1]][-1] == "two"
         assert "one" not in [message.content for message in model.shown[-1]]
 
-    async def test_the_message_itself_always_fits(self, log, model):
-        talk = Talk(log, Chat(log, model, context_tokens=10))
+    async def test_the_message_itself_always_fits(self, log, model, conversations):
+        talk = Talk(log, Chat(log, model, conversations, context_tokens=10))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "two " * 100, "weather")
         assert texts(model.shown[-1]) == [("user", "two " * 100)]
@@ -229,44 +239,57 @@ class TestContext:
         assert texts(model.shown[-1]) == [("user", "one"), ("user", "two")]
 
 
+class TestConversation:
+    async def test_what_the_conversation_asks_of_the_model(self, conversations, model, talk):
+        # Given a conversation with a system prompt and a model of its own
+        await conversations.create("anna", "weather", {"systemPrompt": "Be brief.", "model": "test-large"})
+        # When somebody speaks in it
+        await talk.exchange("a", "Hello", "weather")
+        # Then that model is asked, and told so first
+        assert texts(model.shown[-1]) == [("system", "Be brief."), ("user", "Hello")]
+        assert model.asked[-1] == "test-large"
+
+    async def test_the_system_prompt_is_part_of_the_budget(self, log, conversations, model):
+        # Given room for a system prompt, a message and one turn before it, and no more
+        prompt = "Be brief. " * 20
+        budget = estimate(prompt) + estimate("two") + estimate("answer to one") + estimate("one") - 1
+        await conversations.create("anna", "weather", {"systemPrompt": prompt})
+        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
+        await talk.exchange("a", "one", "weather")
+        # When the conversation goes on
+        await talk.exchange("b", "two", "weather")
+        # Then what does not fit is left out, never the prompt
+        assert [role for role, _ in texts(model.shown[-1])] == ["system", "assistant", "user"]
+
+
 class TestTurns:
-    async def test_a_message_that_waited_is_answered_knowing_the_answer_before_it(self, model, talk):
+    async def test_a_message_that_waited_is_answered_knowing_the_answer_before_it(self, log, model, talk):
         # Given a second message that came while the first was worked on
         first = await talk.say("a", "one", "weather")
-        second = await talk.say("b", "two", "weather")
+        await talk.say("b", "two", "weather")
         await talk.step.run(wakeup(first))
-        # When it is answered
-        await talk.handle(second)
+        # When it is answered in its turn
+        await talk.step.run(wakeup(await log.get("anna", "b")))
         # Then the model is shown the answer that the second waited for
         assert texts(model.shown[-1]) == [("user", "one"), ("assistant", "answer to one"), ("user", "two")]
 
-    @pytest.mark.parametrize("state", ["done", "dead", "cancelled"])
-    async def test_a_message_waits_for_the_one_before_it(self, log, model, talk, state):
+    async def test_the_next_message_is_announced_by_the_end_of_the_one_before(self, log, talk, model):
         # Given two messages of a conversation
-        await talk.say("a", "one", "weather")
-        second = await talk.say("b", "two", "weather")
-        # When the second is looked at first
-        outcome = await talk.handle(second)
-        # Then it waits, and holds nothing
-        assert isinstance(outcome, Again)
-        assert 0 < outcome.after_seconds <= 1
-        assert model.shown == []
-        # And it is answered when the first has ended in whatever way
-        await log.end(await log.claim("anna", "a", 0, "other", 10), state)
-        assert isinstance(await talk.handle(second), Done)
-
-    async def test_the_first_does_not_wait_for_the_second(self, talk):
         first = await talk.say("a", "one", "weather")
         await talk.say("b", "two", "weather")
-        assert isinstance(await talk.handle(first), Done)
+        # When the first is answered
+        await talk.step.run(wakeup(first))
+        # Then the queue holds a message for the second, and it is answered
+        [message] = [message for message in talk.queue.take() if message.event_id == "b"]
+        await talk.step.run(message)
+        assert (await log.get("anna", "b"))["state"] == "done"
 
-    async def test_other_conversations_and_users_do_not_wait(self, log, chat, talk):
+    async def test_a_message_that_waits_is_not_worked_on(self, log, model, talk):
+        # Given a message that waits
         await talk.say("a", "one", "weather")
-        assert isinstance(await talk.handle(await talk.say("b", "two", "sports")), Done)
-        bert = Talk(log, chat, "bert")
-        assert isinstance(await bert.handle(await bert.say("c", "three", "weather")), Done)
-
-    async def test_an_answer_that_nobody_has_read_yet_keeps_nobody_waiting(self, log, talk):
-        response = await talk.exchange("a", "one", "weather")
-        assert response["state"] == "accepted"
-        assert isinstance(await talk.handle(await talk.say("b", "two", "weather")), Done)
+        second = await talk.say("b", "two", "weather")
+        # When somebody asks for it all the same
+        await talk.step.run(wakeup(second))
+        # Then nothing happens to it
+        assert model.shown == []
+        assert await log.get("anna", "b") == second

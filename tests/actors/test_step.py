@@ -14,7 +14,7 @@ from lightning.events import Draft
 from lightning.ids import derived_id
 from lightning.log import Claimed, Dispatch, EventLog, Later, wakeup
 from lightning.queue import Wakeup
-from lightning.storage import Create, SqliteStorage, Upsert
+from lightning.storage import Create, Replace, SqliteStorage, Upsert
 from tests.memory_queue import Clock, MemoryQueue
 
 POINTS = ["step:claimed", "step:handled", "step:committed", "step:sent"]
@@ -676,3 +676,96 @@ class TestBury:
         await step.run(replace(message, wake=1))
         await step.bury(replace(message, wake=1), Permanent("given up"))
         assert (await read(log))["state"] == "done"
+
+
+class TestCancelled:
+    """Somebody cancels the root while something follows from it."""
+
+    async def follow_up(self, log, message) -> Wakeup:
+        """Let the event end with one output, and give the message of that one."""
+        claim = await log.claim("anna", message.event_id, 0, "other", 10)
+        draft = Draft("b", "user.message", "test", {"content": "b"}, "now", {})
+        [event] = await log.end(claim, "done", outputs=[draft])
+        return wakeup(event)
+
+    async def mark(self, storage, log):
+        """Mark the root as a cancellation does that had not yet seen what followed."""
+        stored = await storage.get("events", "anna", "a")
+        body = {**stored.body, "cancelledAt": "now"}
+        await storage.batch("events", "anna", [Replace(body, stored.etag)])
+
+    async def test_it_is_not_begun(self, storage, log, queue, step_of, message):
+        # Given a root that was cancelled, and something that follows from it
+        follow = await self.follow_up(log, message)
+        await self.mark(storage, log)
+        # When it is delivered
+        actor = Fake(Done([output("one")]))
+        await step_of(actor).run(follow)
+        # Then its handler is not run, and it is over
+        assert actor.handled == []
+        event = await read(log, "b")
+        assert (event["state"], event["error"]["code"], event["outputs"]) == ("cancelled", "cancelled", [])
+        assert queue.sent == []
+
+    async def test_it_is_not_committed(self, storage, log, queue, step_of, message):
+        # Given something that follows, whose root is cancelled while its handler runs
+        follow = await self.follow_up(log, message)
+
+        async def meanwhile(event):
+            await self.mark(storage, log)
+            return Done([output("one", "too late")])
+
+        # When the handler has its outcome
+        await step_of(Fake(meanwhile)).run(follow)
+        # Then that is recorded as late, and nothing follows from it
+        event = await read(log, "b")
+        assert (event["state"], event["outputs"]) == ("cancelled", [])
+        [late] = event["late"]["outputs"]
+        assert (late["name"], late["metadata"]) == ("one", {"content": "too late"})
+        assert [each["id"] for each in await log.events("anna")] == ["a", "b"]
+        assert queue.sent == []
+
+    async def test_the_result_of_what_was_cancelled_itself_is_recorded_as_late(self, log, step_of, message):
+        async def meanwhile(event):
+            await log.cancel("anna", "a")
+            return Done([output("one", "too late")])
+
+        await step_of(Fake(meanwhile)).run(message)
+        event = await read(log)
+        assert (event["state"], event["outputs"]) == ("cancelled", [])
+        assert event["late"]["outputs"][0]["metadata"] == {"content": "too late"}
+        assert len(await log.events("anna")) == 1
+
+    async def test_a_handler_under_way_is_stopped(self, log, step_of, message):
+        # Given a handler that would take for ever
+        began, stopped = asyncio.Event(), asyncio.Event()
+
+        async def for_ever(event):
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+        running = asyncio.create_task(step_of(Fake(for_ever), claim_seconds=3600).run(message))
+        await began.wait()
+        # When its event is cancelled
+        await log.cancel("anna", "a")
+        # Then it is stopped long before its claim is due for renewal
+        async with asyncio.timeout(20):
+            await stopped.wait()
+            await running
+        assert (await read(log))["state"] == "cancelled"
+
+
+class TestSession:
+    async def test_reads_begin_where_the_sender_wrote(self, storage, log, queue, step_of, message):
+        # Given a store whose reads need a token
+        resumed = []
+        storage.session = lambda container: f"{container}:7"
+        storage.resume = lambda container, token: resumed.append((container, token))
+        # When an event that was announced with one is worked on
+        await step_of(Fake(Done([output("one")]))).run(replace(message, session="events:5"))
+        # Then the token is used, and what follows is announced with the newest
+        assert resumed == [("events", "events:5")]
+        assert [each.session for each in queue.sent] == ["events:7"]

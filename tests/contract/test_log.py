@@ -215,14 +215,17 @@ async def test_a_commit_that_is_delayed_past_another_is_not_jumped_over(log, sto
     entered, go_on = threading.Event(), threading.Event()
     slow_storage = SqliteStorage(tmp_path / "log.db")
     slow = EventLog(slow_storage)
-    place = slow._new
+    batch_on = slow_storage.batch_on
 
-    def place_slowly(*arguments):
-        entered.set()
-        assert go_on.wait(10)
-        return place(*arguments)
+    async def batch_slowly(container, partition, pivot, build):
+        def build_slowly(stored):
+            entered.set()
+            assert go_on.wait(10)
+            return build(stored)
 
-    slow._new = place_slowly
+        return await batch_on(container, partition, pivot, build_slowly)
+
+    slow_storage.batch_on = batch_slowly
     first = asyncio.create_task(slow.append("anna", [draft("slow")]))
     await asyncio.to_thread(entered.wait, 10)
     # When another writer commits, and a reader follows the log meanwhile
