@@ -197,7 +197,7 @@ class Step:
             {"name": output.name, "type": output.type, "metadata": output.document()}
             for output in outcome.outputs
         ]
-        if await self._log.record_late(event["userID"], event["id"], outputs):
+        if await self._log.interventions.record_late(event["userID"], event["id"], outputs):
             _log.info("late_result", event_id=event["id"])
 
     async def _record_patiently(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:

@@ -146,7 +146,7 @@ class Conversations:
             return []
         for turn in as_conversation(stored)["turns"]:
             try:
-                await self._log.cancel(user_id, turn)
+                await self._log.interventions.cancel(user_id, turn)
             except Conflict:
                 continue  # it came to its end by itself
         complete = await self._erase_events(user_id, conversation_id)

@@ -116,8 +116,8 @@ class Dispatch:
         return event, new
 
     async def cancel(self, user_id: str, event_id: str) -> EventDocument:
-        """Stop an event and all that follows from its root; see `EventLog.cancel`."""
-        event, released = await self._log.cancel(user_id, event_id)
+        """Stop an event and all that follows from its root; see `Interventions.cancel`."""
+        event, released = await self._log.interventions.cancel(user_id, event_id)
         await self.announce(wakeups(released))
         return event
 
@@ -144,7 +144,7 @@ class Dispatch:
         if event.get("erased"):
             raise Conflict("what it said was deleted with its conversation", code="erased")
         if event["state"] == "dead":
-            await self.announce(wakeups(await self._log.revive(user_id, event_id)))
+            await self.announce(wakeups(await self._log.interventions.revive(user_id, event_id)))
             return await self._log.get(user_id, event_id) or event
         again = _replay(event, new_id() if key is None else keyed_id(user_id, key))
         return (await self.accept(user_id, again))[0]

@@ -8,20 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from lightning.errors import Conflict, NotFound, PreconditionFailed
+from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
 from lightning.ids import conversation_document_id
 from lightning.log import documents
 from lightning.log.change import CONTAINER, Change, Changes, End
 from lightning.log.head import HEAD
+from lightning.log.interventions import Interventions
 from lightning.log.turns import as_conversation, turn_of
 from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
 from lightning.storage import Operation, Page, Replace, Storage, Stored, Where
-
-#: Events that one batch cancels: each may move a conversation and release its next message.
-CANCELLED_TOGETHER = 30
-
-CANCELLED = {"code": "cancelled", "message": "cancelled on request"}
 
 
 class EventLog:
@@ -40,6 +36,7 @@ class EventLog:
         self._sweep_seconds = sweep_seconds
         self._clock = clock
         self._changes = Changes(storage, sweep_seconds, clock)
+        self.interventions = Interventions(storage, self._changes)
 
     async def append(
         self, user_id: str, drafts: Sequence[Draft], *, writes: Sequence[Operation] = ()
@@ -226,62 +223,6 @@ class EventLog:
             return None
         return event
 
-    async def cancel(self, user_id: str, event_id: str) -> tuple[EventDocument, list[EventDocument]]:
-        """Stop what an event belongs to: mark its root, and end all of its tree that is not over.
-
-        What is begun elsewhere meanwhile is ended by the step, which looks at the root.
-
-        Returns:
-          The event as it stands then, and the messages whose turn has come.
-
-        Raises:
-          NotFound: There is no such event.
-          Conflict: Everything was over already (``already_over``).
-        """
-        event = await self._existing(user_id, event_id)
-        released: list[EventDocument] = []
-        while True:
-            root = await self._storage.get(CONTAINER, user_id, event["root"])
-            running = await self._storage.query(
-                CONTAINER,
-                user_id,
-                [Where("root", "=", event["root"]), Where("state", "=", "accepted")],
-                limit=CANCELLED_TOGETHER,
-            )
-            if not running.items and (root is None or "cancelledAt" not in root.body):
-                raise Conflict("it is over already; nothing is left to cancel", code="already_over")
-            if not running.items:
-                return await self._existing(user_id, event_id), released
-            try:
-                changed = await self._changes.apply(user_id, _cancellation(root, running.items))
-            except PreconditionFailed:
-                continue  # a step was faster; what it left is read again
-            released += changed.released
-
-    async def revive(self, user_id: str, event_id: str) -> list[EventDocument]:
-        """Accept a dead event again, as if it had never been tried.
-
-        Returns:
-          What workers must hear of.
-
-        Raises:
-          NotFound: There is no such event.
-          Conflict: It is not dead (``not_dead``).
-        """
-        while True:
-            stored = await self._storage.get(CONTAINER, user_id, event_id)
-            if stored is None or stored.body["kind"] != "event":
-                raise NotFound("there is no such event, or it is not yours")
-            if stored.body["state"] != "dead":
-                raise Conflict("only a dead event can be accepted again", code="not_dead")
-            try:
-                changed = await self._changes.apply(
-                    user_id, Change(revived=[(documents.as_event(stored), stored.etag)])
-                )
-            except PreconditionFailed:
-                continue
-            return changed.to_announce()
-
     async def is_cancelled(self, event: EventDocument) -> bool:
         """Tell whether nothing is to follow from an event any more, because its root was cancelled."""
         if event["root"] == event["id"]:
@@ -293,23 +234,6 @@ class EventLog:
         """Tell whether a claimed event is still as we left it."""
         stored = await self._storage.get(CONTAINER, claim.event["userID"], claim.event["id"])
         return stored is not None and stored.etag == claim.etag
-
-    async def record_late(self, user_id: str, event_id: str, outputs: list[dict[str, Any]]) -> bool:
-        """Note on a cancelled event what would have followed from it.
-
-        Returns:
-          Whether it was noted: only a cancelled event takes a late result, and only the first.
-        """
-        while True:
-            stored = await self._storage.get(CONTAINER, user_id, event_id)
-            if stored is None or stored.body["state"] != "cancelled" or "late" in stored.body:
-                return False
-            event = documents.with_late_result(documents.as_event(stored), outputs)
-            try:
-                await self._storage.batch(CONTAINER, user_id, [_replace(event, stored.etag)])
-            except PreconditionFailed:
-                continue
-            return True
 
     async def front(self, event: EventDocument) -> EventDocument | None:
         """Give the message that is to be answered now in the conversation of a turn, if there is one."""
@@ -328,26 +252,6 @@ class EventLog:
         """Read at least what the process that gave the token had written."""
         if session is not None:
             self._storage.resume(CONTAINER, session)
-
-    async def _existing(self, user_id: str, event_id: str) -> EventDocument:
-        event = await self.get(user_id, event_id)
-        if event is None:
-            raise NotFound("there is no such event, or it is not yours")
-        return event
-
-
-def _cancellation(root: Stored | None, running: Sequence[Stored]) -> Change:
-    ended: list[End] = []
-    for stored in running:
-        event = documents.as_event(stored)
-        if event["id"] == event["root"]:
-            event = documents.marked_cancelled(event)
-        ended.append(End(event, stored.etag, "cancelled", error=CANCELLED))
-    mark = root is not None and root.body["state"] != "accepted" and "cancelledAt" not in root.body
-    if root is None or not mark:
-        return Change(ended=ended)
-    marked = documents.marked_cancelled(documents.as_event(root))
-    return Change(ended=ended, writes=[_replace(marked, root.etag)])
 
 
 def _replace(event: EventDocument, etag: str) -> Replace:

@@ -727,7 +727,7 @@ class TestCancelled:
 
     async def test_the_result_of_what_was_cancelled_itself_is_recorded_as_late(self, log, step_of, message):
         async def meanwhile(event):
-            await log.cancel("anna", "a")
+            await log.interventions.cancel("anna", "a")
             return Done([output("one", "too late")])
 
         await step_of(Fake(meanwhile)).run(message)
@@ -750,7 +750,7 @@ class TestCancelled:
         running = asyncio.create_task(step_of(Fake(for_ever), claim_seconds=3600).run(message))
         await began.wait()
         # When its event is cancelled
-        await log.cancel("anna", "a")
+        await log.interventions.cancel("anna", "a")
         # Then it is stopped long before its claim is due for renewal
         async with asyncio.timeout(20):
             await stopped.wait()
