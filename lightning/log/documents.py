@@ -128,10 +128,11 @@ def with_late_result(event: EventDocument, outputs: list[dict[str, Any]]) -> Eve
 
 
 def erased(event: EventDocument) -> EventDocument:
-    """Forget what an event says, and leave that it was there."""
-    kept = {name: event["metadata"][name] for name in ("conversationID",) if name in event["metadata"]}
-    without = cast("EventDocument", {name: value for name, value in event.items() if name != "late"})
-    return {**without, "metadata": kept, "erased": True}
+    """Forget what an event says, and leave that it was there; it belongs to no conversation any more."""
+    forgotten = ("late", "conversationID")
+    without = {name: value for name, value in event.items() if name not in forgotten}
+    kept = {name: value for name, value in event["metadata"].items() if name == "conversationID"}
+    return cast("EventDocument", {**without, "metadata": kept, "erased": True})
 
 
 def swept(event: EventDocument, now: float, first_seconds: float) -> EventDocument:

@@ -56,6 +56,8 @@ class Installation:
             **environment,
         }
         self.settings = with_keys(Settings.load(given))
+        if self.settings.llm != "echo" and "//127.0.0.1" not in (self.settings.openai_base_url or ""):
+            raise ValueError("an installation that is thrown away talks to no model but one on loopback")
         web = for_child(self.settings)
         others = {**web, "PORT": "0"}
         processes = [Process("web", [sys.executable, "-m", "api.main"], web)]
@@ -143,6 +145,9 @@ class ModelServer:
         )
         line = self._process.stdout.readline() if self._process.stdout else ""
         self.base_url = line.strip()
+        if not self.base_url:
+            self._process.wait(20)
+            raise RuntimeError("the scripted model does not start; its script is at fault")
         self.root = self.base_url.removesuffix("/v1")
 
     def __enter__(self) -> Self:
