@@ -4,11 +4,11 @@ import asyncio
 import queue
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from dramatiq import Message
 
+from lightning.answers import Answers, Caller, caller
 from lightning.errors import InvalidEvent, Transient
 from lightning.events import TYPES
 from lightning.queue import Wakeup
@@ -17,7 +17,7 @@ from lightning.queue import Wakeup
 MAX_TOGETHER = 200
 
 _Enqueue = tuple["Message[Any]", int | None]
-_Job = tuple[list[_Enqueue], "Future[None]"]
+_Job = tuple[list[_Enqueue], Caller]
 
 
 class BatchBroker(Protocol):
@@ -55,9 +55,9 @@ class BrokerQueue:
 
     async def send(self, wakeups: Sequence[Wakeup]) -> None:
         """Hand messages to the broker; see `Queue.send`."""
-        future: Future[None] = Future()
-        self._jobs.put(([self._message(wakeup) for wakeup in wakeups], future))
-        await asyncio.shield(asyncio.wrap_future(future))
+        waiting = caller()
+        self._jobs.put(([self._message(wakeup) for wakeup in wakeups], waiting))
+        await waiting[1]
 
     async def oldest_age_seconds(self) -> float | None:
         """Tell how far behind the workers are; see `Queue.oldest_age_seconds`."""
@@ -110,14 +110,16 @@ class BrokerQueue:
                 return
 
     def _send(self, jobs: list[_Job]) -> None:
+        answers = Answers()
         try:
             self._broker.enqueue_many([message for messages, _ in jobs for message in messages])
         except Exception as error:  # noqa: BLE001 -- brokers raise what their SDKs raise; the senders hear of it
-            for _, future in jobs:
-                future.set_exception(_unavailable(error))
+            for _, waiting in jobs:
+                answers.error(waiting, _unavailable(error))
         else:
-            for _, future in jobs:
-                future.set_result(None)
+            for _, waiting in jobs:
+                answers.result(waiting, None)
+        answers.send()
 
 
 def queue_name(default_queue: str, actor: str) -> str:

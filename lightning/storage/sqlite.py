@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,7 @@ def _write(
     connection.execute(_insert_sql(container, fields), values)
 
 
+@lru_cache
 def _insert_sql(container: str, fields: tuple[str, ...]) -> str:
     names = ("userID", "id", "etag", "body", *fields)
     changes = ", ".join(f"{name} = excluded.{name}" for name in names[2:])

@@ -15,11 +15,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lightning.answers import Answers, Caller, caller
 from lightning.errors import LightningError, Transient
 
 #: Transactions are cut here, so that a waiting process gets its turn.
@@ -29,7 +29,7 @@ BATCHES_PER_TRANSACTION = 128
 LOCK_SECONDS = 5.0
 
 Write = Callable[[sqlite3.Connection], Any]
-_Job = tuple[Write, Future[Any]]
+_Job = tuple[Write, Caller]
 
 
 class FairFileLock:
@@ -100,10 +100,9 @@ class Writer:
           LightningError: What ``write`` raised.
           Transient: The transaction could not be committed.
         """
-        future: Future[Any] = Future()
-        self._jobs.put((write, future))
-        # shielded: a caller that is cancelled does not undo what others share
-        return await asyncio.shield(asyncio.wrap_future(future))
+        waiting = caller()
+        self._jobs.put((write, waiting))
+        return await waiting[1]
 
     async def close(self) -> None:
         """Finish what was handed in, then stop the thread."""
@@ -114,18 +113,17 @@ class Writer:
         lock = FairFileLock(self._path)
         stopping = False
         while not stopping and (job := self._jobs.get()) is not None:
-            jobs, settled = [job], []
+            jobs = [job]
             try:
                 with lock:
                     stopping = self._gather(jobs)
-                    settled = _commit(self._opened(), jobs)
+                    answers = _commit(self._opened(), jobs)
             except TimeoutError as error:
                 stopping = self._gather(jobs)  # they have waited as long: nobody waits for a second turn
-                settled = [_fail(future, error) for _, future in jobs]
+                answers = _failed(jobs, error)
             except (sqlite3.Error, OSError) as error:
-                settled = [_fail(future, error) for _, future in jobs]
-            for settle in settled:
-                settle()
+                answers = _failed(jobs, error)
+            answers.send()
         if self._connection is not None:
             self._connection.close()
         lock.close()
@@ -152,37 +150,32 @@ class Writer:
         return False
 
 
-def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> list[Callable[[], None]]:
-    settled: list[Callable[[], None]] = []
+def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> Answers:
+    answers = Answers()
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for write, future in jobs:
+        for write, waiting in jobs:
             try:
                 result = write(connection)
             except sqlite3.Error:
                 raise
             except Exception as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
-                settled.append(_raiser(future, error))
+                answers.error(waiting, error)
             else:
-                settled.append(_setter(future, result))
+                answers.result(waiting, result)
         connection.execute("COMMIT")
     except sqlite3.Error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return settled
+    return answers
 
 
-def _setter(future: Future[Any], result: Any) -> Callable[[], None]:
-    return lambda: future.set_result(result)
-
-
-def _raiser(future: Future[Any], error: Exception) -> Callable[[], None]:
-    return lambda: future.set_exception(error)
-
-
-def _fail(future: Future[Any], error: Exception) -> Callable[[], None]:
-    return _raiser(future, unavailable(error))
+def _failed(jobs: list[_Job], error: Exception) -> Answers:
+    answers = Answers()
+    for _, waiting in jobs:
+        answers.error(waiting, unavailable(error))
+    return answers
 
 
 def unavailable(error: Exception) -> LightningError:

@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 #: Longer attributes are cut: a trace says what happened, the log holds the content.
 MAX_TEXT_LENGTH: Final = 16_384
 
+#: Texts up to this length are redacted once and remembered.
+MAX_CACHED_LENGTH: Final = 64
+
 _KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
 _STATUSES: Final = {code: code.name.lower() for code in StatusCode}
 
@@ -38,7 +41,7 @@ class SpanStoreExporter(SpanExporter):
     def __init__(self, store: SpanStore, redactor: Redactor) -> None:
         self._store = store
         self._redactor = redactor
-        self._name = lru_cache(maxsize=512)(redactor.text)  # few names, used again and again
+        self._short = lru_cache(maxsize=2048)(redactor.text)  # names and words come again and again
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -96,11 +99,13 @@ class SpanStoreExporter(SpanExporter):
         )
 
     def _text(self, text: str) -> str:
+        if len(text) <= MAX_CACHED_LENGTH:
+            return self._short(text)
         # Cut last: half a secret would not be recognised.
         return self._redactor.text(text)[:MAX_TEXT_LENGTH]
 
     def _attributes(self, attributes: Mapping[str, object] | None) -> dict[str, object]:
         return {
-            self._name(name): self._text(value) if isinstance(value, str) else self._redactor.value(value)
+            self._short(name): self._text(value) if isinstance(value, str) else self._redactor.value(value)
             for name, value in (attributes or {}).items()
         }

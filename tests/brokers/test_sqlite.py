@@ -415,16 +415,20 @@ def test_a_lease_is_renewed_from_receipt_for_as_long_as_the_message_is_held(kit:
 
 
 def test_renewal_ends_with_the_last_consumer(kit: SqliteKit):
+    def keepers():
+        return {thread for thread in threading.enumerate() if thread.name == "lease-keeper"}
+
+    foreign = keepers()
     broker = kit.open(lease_seconds=0.2)
     broker.declare_queue("default")
     broker.enqueue(message())
     consumer = consume(broker)
     held = receive(consumer)
-    assert "lease-keeper" in [thread.name for thread in threading.enumerate()]
+    assert keepers() - foreign
 
     consumer.close()
 
-    assert "lease-keeper" not in [thread.name for thread in threading.enumerate()]
+    assert not keepers() - foreign
     successor = kit.open()
     successor.declare_queue("default")
     assert receive(consume(successor)).message_id == held.message_id
