@@ -15,8 +15,12 @@ from lightning.telemetry import carrier
 #: Roles that may post for somebody else.
 TRUSTED_ROLES = frozenset({"operator", "service"})
 
+MAX_KEY_CHARACTERS = 256
 
-async def accept(parts: Platform, claims: Claims, raw: Json, key: str | None) -> EventDocument:
+
+async def accept(
+    parts: Platform, claims: Claims, raw: Json, key: str | None, *, said: Json = None
+) -> EventDocument:
     """Check an event, record it durably, announce it, and wake the user's readers.
 
     Parameters:
@@ -24,6 +28,7 @@ async def accept(parts: Platform, claims: Claims, raw: Json, key: str | None) ->
       claims: Who posts.
       raw: The event as it was posted.
       key: The idempotency key, if there is one.
+      said: What is compared when the key is met again, where ``raw`` holds more than the client said.
 
     Returns:
       The event as recorded; the first one, when it was posted before under the same key or id.
@@ -37,7 +42,7 @@ async def accept(parts: Platform, claims: Claims, raw: Json, key: str | None) ->
     """
     envelope = read_envelope(raw)
     _check_tenant(envelope, claims)
-    draft = _draft(envelope, raw, key)
+    draft = _draft(envelope, raw if said is None else said, key)
     try:
         event, _ = await parts.dispatch.accept(envelope.userID, draft)
     except Conflict as conflict:
@@ -45,6 +50,24 @@ async def accept(parts: Platform, claims: Claims, raw: Json, key: str | None) ->
         raise
     parts.hub.wake(envelope.userID)
     return event
+
+
+def checked_key(key: str | None) -> str | None:
+    """Check an idempotency key.
+
+    Raises:
+      InvalidRequest: ``invalid_idempotency_key``: it is empty or too long.
+    """
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise InvalidRequest(
+            f"an Idempotency-Key has 1 to {MAX_KEY_CHARACTERS} characters", code="invalid_idempotency_key"
+        )
+    return key
+
+
+def compound_key(*parts: str) -> str:
+    """Make one idempotency key of several texts, the same only for the same texts."""
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
 def _check_tenant(envelope: Envelope, claims: Claims) -> None:
@@ -56,13 +79,11 @@ def _check_tenant(envelope: Envelope, claims: Claims) -> None:
         )
 
 
-def _draft(envelope: Envelope, raw: Json, key: str | None) -> Draft:
-    if key is not None and not 1 <= len(key) <= 256:
-        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
-    name = key if key is not None else envelope.id
+def _draft(envelope: Envelope, said: Json, key: str | None) -> Draft:
+    name = checked_key(key) if key is not None else envelope.id
     fingerprint = None
     if name is not None:
-        canonical = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+        canonical = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
         fingerprint = hashlib.sha256(canonical).hexdigest()
     return Draft(
         id=new_id() if name is None else keyed_id(envelope.userID, name),

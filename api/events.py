@@ -2,21 +2,23 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.accepting import accept
+from api.cloudevents import BATCH, STRUCTURED, CloudEvent
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import authenticated, platform, read_json, respond
-from api.shown import EventPage, EventShown, EventWithOutputs
+from api.posting import ACCEPTED, MULTI_STATUS, accept_batch, acceptor, read_posted
+from api.requests import JSON, authenticated, platform, respond
+from api.shown import BatchShown, EventPage, EventShown, EventWithOutputs
 from lightning.errors import InvalidRequest, NotFound
 from lightning.events import Envelope, EventDocument
 from lightning.log import public
 from lightning.storage import Where
+from lightning.strict_json import Json
 
 MAX_PAGE = 200
 
@@ -33,11 +35,27 @@ SOON_SECONDS = 0.005
 
 
 async def post_event(request: Request) -> Response:
-    """Accept an event: 202 once it is recorded durably."""
+    """Accept an event, or a batch of up to 50: 202 once all is recorded durably.
+
+    In a batch each event is for itself: when one is refused, the answer is 207 and says of each what
+    became of it. The body of a batch has at most 1 MiB, each event in it 256 KiB. With an
+    ``Idempotency-Key``, an event of a batch is known again by the key and its place.
+
+    CloudEvents 1.0 are taken in structured, binary and batched mode. ``data`` is the metadata, ``time`` the
+    timestamp and the extension ``userid`` the userID (yours by default). Source and id together are the
+    idempotency key. Pointers of problems lead into the event's JSON format, in binary mode too.
+    """
     claims = await authenticated(request)
-    raw = await read_json(request)
-    event = await accept(platform(request), claims, raw, request.headers.get("idempotency-key"))
-    return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
+    posted = await read_posted(request)
+    accept_one = acceptor(request, claims, posted)
+    if not posted.is_batch:
+        event = await accept_one(posted.value, None)
+        return respond(public(event), ACCEPTED, {"location": f"/api/events/{event['id']}"})
+    # a batch of CloudEvents may be empty (HTTP binding, section 3.3.2)
+    least = 0 if posted.are_cloudevents else 1
+    answer = await accept_batch(cast("list[Json]", posted.value), accept_one, least=least)
+    refused = any(item["status"] != ACCEPTED for item in answer["items"])
+    return respond(answer, MULTI_STATUS if refused else ACCEPTED)
 
 
 async def get_event(request: Request) -> Response:
@@ -140,16 +158,27 @@ ROUTES = (
         "POST",
         "/api/events",
         post_event,
-        summary="Accept an event: 202 once it is recorded durably.",
+        summary="Accept an event, or a batch of up to 50: 202 once all is recorded durably.",
         scope="events:write",
-        body=Envelope,
-        headers={"Idempotency-Key": "The same key with the same event answers with the first one."},
-        answers={202: EventShown},
+        body={JSON: Envelope | list[Envelope], STRUCTURED: CloudEvent, BATCH: list[CloudEvent]},
+        headers={
+            "Idempotency-Key": "The same key with the same event answers with the first one. CloudEvents"
+            " have their source and id instead.",
+        },
+        answers={ACCEPTED: EventShown | BatchShown, MULTI_STATUS: BatchShown},
         problems={
-            400: ("invalid_idempotency_key",),
+            400: ("invalid_idempotency_key", "invalid_header", "unsupported_specversion"),
             403: ("foreign_user", "platform_event"),
             409: ("id_taken",),
-            422: ("unknown_type", "timestamp_in_future", "output_too_large"),
+            415: ("unsupported_media_type",),
+            422: (
+                "unknown_type",
+                "timestamp_in_future",
+                "output_too_large",
+                "batch_size",
+                "unsupported_data",
+            ),
+            431: ("headers_too_large",),
         },
     ),
     Operation(
