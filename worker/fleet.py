@@ -15,6 +15,7 @@ from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.live import Notifier
 from lightning.llm import LanguageModel, open_model
+from lightning.llm.window import budget
 from lightning.log import Dispatch, EventLog
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
@@ -56,15 +57,17 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
     dispatch = Dispatch(log, queue, crash=crash)
     model = open_model(
-        provider="echo" if settings.llm == "echo" else "openai",
+        provider=settings.llm,
         api_key=secret(settings.openai_api_key),
         model=settings.openai_model,
         base_url=settings.openai_base_url,
         timeout_seconds=settings.model_timeout_seconds,
+        api_version=settings.openai_api_version,
+        client_id=settings.azure_client_id,
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, context_tokens=settings.context_tokens),
+        "chat": Chat(log, model, context_tokens=budget(model.model, settings.context_tokens)),
         "messenger": Messenger(notifier),
     }
     step = Step(
