@@ -1,7 +1,6 @@
 """A conversation is a read of the log: its messages and answers, newest first until the model is full."""
 
 from collections.abc import AsyncGenerator
-from typing import cast
 
 from lightning.events import EventDocument
 from lightning.llm import ChatMessage, Usage
@@ -75,10 +74,17 @@ async def _pages(log: EventLog, event: EventDocument, conversation: str) -> Asyn
 
 
 def _exchange(question: EventDocument, answer: EventDocument | None) -> Exchange:
-    metadata = {} if answer is None else answer["metadata"]
+    said = question["metadata"]["content"]
+    if answer is None:
+        return Exchange(said, "", None)
+    metadata = answer["metadata"]
     counted = metadata.get("usage")
-    usage = Usage(**cast("dict[str, int]", counted)) if counted else None
-    return Exchange(question["metadata"]["content"], metadata.get("content", ""), usage)
+    usage = counted and Usage(
+        prompt_tokens=counted["prompt_tokens"],
+        completion_tokens=counted["completion_tokens"],
+        total_tokens=counted["total_tokens"],
+    )
+    return Exchange(said, metadata["content"], usage)
 
 
 def estimate(text: str) -> int:

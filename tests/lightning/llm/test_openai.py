@@ -516,6 +516,7 @@ TOO_LONG = {
         "param": "messages",
         "code": "context_length_exceeded",
     },
+    "by its code": {"message": "reduce what you send", "code": "context_length_exceeded"},
     "llama.cpp": {
         "message": "the request exceeds the available context size",
         "type": "exceed_context_size_error",

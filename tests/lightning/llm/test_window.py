@@ -113,8 +113,8 @@ class TestCalibration:
         assert calibrated(said, 100_000) == Estimator()
 
     def test_a_prompt_that_lost_its_beginning_is_no_evidence(self):
-        # Given exchanges whose prompts had grown to the budget, so that they grow no more
-        said = [Exchange("q" * 300, "", Usage(7_900 + number, 0, 7_900)) for number in range(10)]
+        # Given exchanges whose prompts had grown to the budget, so that each grew by less than was said
+        said = [Exchange("q" * 300, "", Usage(7_500 + 40 * number, 0, 7_500)) for number in range(10)]
         assert calibrated(said, 8_000) == Estimator()
 
     def test_what_a_model_thought_in_silence_counts_only_within_bounds(self):
