@@ -11,6 +11,7 @@ from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
 from lightning.llm import ChatMessage, Completion, LanguageModel
+from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.telemetry import names
 
@@ -26,7 +27,7 @@ class Chat(Actor):
       log: The user's log is the memory of the conversation.
       model: Who answers.
       conversations: What a conversation asks for: its system prompt, its model.
-      context_tokens: At most so many tokens of the conversation are shown to the model.
+      context_tokens: At most so many tokens are shown to the model, whatever its window.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Chat(Actor):
         model: LanguageModel,
         conversations: Conversations,
         *,
-        context_tokens: int = 8000,
+        context_tokens: int | None = None,
     ) -> None:
         self._log = log
         self._model = model
@@ -47,7 +48,9 @@ class Chat(Actor):
         conversation = event.get("conversationID", event["id"])
         known = await self._conversations.find(event["userID"], conversation)
         system, model = (None, None) if known is None else (known.get("systemPrompt"), known.get("model"))
-        tokens = self._context_tokens - (0 if system is None else estimate(system))
+        tokens = budget(model or self._model.model, self._context_tokens)
+        if system is not None:
+            tokens -= estimate(system)
         messages = await context(self._log, event, conversation, metadata.content, tokens)
         if system is not None:
             messages.insert(0, ChatMessage("system", system))

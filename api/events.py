@@ -1,26 +1,25 @@
 """`/api/events`: post an event, read one, list one's own."""
 
 import asyncio
-import hashlib
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, cast
 
-import orjson
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.accepting import checked_key
+from api.cloudevents import BATCH, STRUCTURED, CloudEvent
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import authenticated, platform, read_json, respond, whole_number
-from api.shown import EventPage, EventShown, EventWithOutputs
-from lightning.domain.tokens import Claims
-from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from lightning.events import Draft, Envelope, EventDocument, read_envelope
-from lightning.ids import keyed_id, new_id
+from api.posting import ACCEPTED, MULTI_STATUS, accept_batch, acceptor, read_posted
+from api.requests import JSON, authenticated, platform, respond, whole_number
+from api.shown import BatchShown, EventPage, EventShown, EventWithOutputs
+from lightning.errors import NotFound
+from lightning.events import Envelope, EventDocument
 from lightning.log import public
 from lightning.storage import Where
-from lightning.telemetry import carrier
+from lightning.strict_json import Json
 
 MAX_PAGE = 200
 
@@ -35,53 +34,29 @@ FIRST_LOOK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.005
 
-#: Roles that may post for somebody else.
-TRUSTED_ROLES = frozenset({"operator", "service"})
-
 
 async def post_event(request: Request) -> Response:
-    """Accept an event: 202 once it is recorded durably."""
+    """Accept an event, or a batch of up to 50: 202 once all is recorded durably.
+
+    In a batch each event is for itself: when one is refused, the answer is 207 and says of each what
+    became of it. The body of a batch has at most 1 MiB, each event in it 256 KiB. With an
+    ``Idempotency-Key``, an event of a batch is known again by the key and its place.
+
+    CloudEvents 1.0 are taken in structured, binary and batched mode. ``data`` is the metadata, ``time`` the
+    timestamp and the extension ``userid`` the userID (yours by default). Source and id together are the
+    idempotency key. Pointers of problems lead into the event's JSON format, in binary mode too.
+    """
     claims = await authenticated(request)
-    raw = await read_json(request)
-    envelope = read_envelope(raw)
-    _check_tenant(envelope, claims)
-    key = _key(request)
-    draft = _draft(envelope, raw, key)
-    parts = platform(request)
-    try:
-        event, _ = await parts.dispatch.accept(envelope.userID, draft)
-    except Conflict as conflict:
-        if conflict.code == "id_taken":
-            conflict.pointer = "/id" if key is None else None
-        raise
-    parts.hub.wake(envelope.userID)
-    return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
-
-
-def _check_tenant(envelope: Envelope, claims: Claims) -> None:
-    if envelope.userID != claims.subject and claims.role not in TRUSTED_ROLES:
-        raise Forbidden(
-            "the userID is not that of the token; GET /api/me tells yours",
-            code="foreign_user",
-            pointer="/userID",
-        )
-
-
-def _draft(envelope: Envelope, raw: object, key: str | None) -> Draft:
-    name = key if key is not None else envelope.id
-    fingerprint = None
-    if name is not None:
-        canonical = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
-        fingerprint = hashlib.sha256(canonical).hexdigest()
-    return Draft(
-        id=new_id() if name is None else keyed_id(envelope.userID, name),
-        type=envelope.type,
-        source=envelope.source,
-        metadata=envelope.metadata,
-        timestamp=envelope.timestamp.isoformat().replace("+00:00", "Z"),
-        trace=carrier.current(),
-        fingerprint=fingerprint,
-    )
+    posted = await read_posted(request)
+    accept_one = acceptor(request, claims, posted)
+    if not posted.is_batch:
+        event = await accept_one(posted.value, None)
+        return respond(public(event), ACCEPTED, {"location": f"/api/events/{event['id']}"})
+    # a batch of CloudEvents may be empty (HTTP binding, section 3.3.2)
+    least = 0 if posted.are_cloudevents else 1
+    answer = await accept_batch(cast("list[Json]", posted.value), accept_one, least=least)
+    refused = any(item["status"] != ACCEPTED for item in answer["items"])
+    return respond(answer, MULTI_STATUS if refused else ACCEPTED)
 
 
 async def get_event(request: Request) -> Response:
@@ -156,17 +131,10 @@ async def replay_event(request: Request) -> Response:
     """Have an event of the caller's worked on once more."""
     claims = await authenticated(request)
     parts = platform(request)
-    key = _key(request)
+    key = checked_key(request.headers.get("idempotency-key"))
     event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key)
     parts.hub.wake(claims.subject)
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 256:
-        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
-    return key
 
 
 class Waiting(BaseModel):
@@ -193,16 +161,27 @@ ROUTES = (
         "POST",
         "/api/events",
         post_event,
-        summary="Accept an event: 202 once it is recorded durably.",
+        summary="Accept an event, or a batch of up to 50: 202 once all is recorded durably.",
         scope="events:write",
-        body=Envelope,
-        headers={"Idempotency-Key": "The same key with the same event answers with the first one."},
-        answers={202: EventShown},
+        body={JSON: Envelope | list[Envelope], STRUCTURED: CloudEvent, BATCH: list[CloudEvent]},
+        headers={
+            "Idempotency-Key": "The same key with the same event answers with the first one. CloudEvents"
+            " have their source and id instead.",
+        },
+        answers={ACCEPTED: EventShown | BatchShown, MULTI_STATUS: BatchShown},
         problems={
-            400: ("invalid_idempotency_key",),
+            400: ("invalid_idempotency_key", "invalid_header", "unsupported_specversion"),
             403: ("foreign_user", "platform_event"),
             409: ("id_taken", "conversation_busy", "conversation_full", "conversation_deleted"),
-            422: ("unknown_type", "timestamp_in_future", "output_too_large"),
+            415: ("unsupported_media_type",),
+            422: (
+                "unknown_type",
+                "timestamp_in_future",
+                "output_too_large",
+                "batch_size",
+                "unsupported_data",
+            ),
+            431: ("headers_too_large",),
         },
     ),
     Operation(

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 import structlog
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,24 +21,27 @@ _log = structlog.get_logger(__name__)
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
 
 
-def problem(
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    pointer: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Make a problem response.
+class ProblemDetails(BaseModel):
+    """Why a request failed (RFC 9457); ``code`` is for programs, ``detail`` for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    pointer: str | None = None
+
+
+def details(status: int, code: str, detail: str, *, pointer: str | None = None) -> dict[str, Any]:
+    """Describe a problem.
 
     Parameters:
       status: The HTTP status.
       code: Our word for the case; ``type`` is the URN made of it.
       detail: What happened and what to do, for a person.
       pointer: JSON pointer (RFC 6901) to the field at fault.
-      headers: Further headers.
     """
-    body = {
+    body: dict[str, Any] = {
         "type": f"urn:lightning:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -45,6 +50,19 @@ def problem(
     }
     if pointer is not None:
         body["pointer"] = pointer
+    return body
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    pointer: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make a problem response; see `details`."""
+    body = details(status, code, detail, pointer=pointer)
     return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
 
 

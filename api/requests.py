@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: The largest body of a request: an event's limit (DESIGN: events).
 MAX_BODY_BYTES = 256 * 1024
 
+JSON = "application/json"
+
 #: A body that takes longer to arrive is given up, so that slow senders do not pile up.
 BODY_SECONDS = 30.0
 
@@ -26,6 +28,13 @@ class BodyTimeout(InvalidRequest):
 
     code = "body_timeout"
     status = 408
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is of a kind that is not taken here."""
+
+    code = "unsupported_media_type"
+    status = 415
 
 
 def platform(request: Request) -> "Platform":
@@ -45,21 +54,44 @@ async def authenticated(request: Request) -> Claims:
     return platform(request).tokens.verify(token.strip(), "user")
 
 
-async def read_body(request: Request) -> bytes:
+def media_type(request: Request) -> str:
+    """Tell the kind of the body: the media type in lower case without parameters; JSON when none is given.
+
+    Raises:
+      UnsupportedMediaType: There are several, or its characters are not in UTF-8 (RFC 8259, section 8.1).
+    """
+    given = request.headers.getlist("content-type")
+    if len(given) > 1:
+        raise UnsupportedMediaType("send one Content-Type")
+    kind, _, parameters = "".join(given).lower().partition(";")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+            raise UnsupportedMediaType("the body must be in UTF-8; leave out the charset")
+    return kind.strip() or JSON
+
+
+async def read_body(request: Request, *, array_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Read the body up to the limit.
+
+    Parameters:
+      request: The request.
+      array_bytes: The limit of a body that begins as a JSON array does.
 
     Raises:
       TooLarge: It is larger; the rest is not read.
       BodyTimeout: It does not arrive.
     """
     chunks: list[bytes] = []
-    size = 0
+    size, first = 0, b""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes")
+                first = first or chunk.lstrip()[:1]
+                limit = array_bytes if first == b"[" else MAX_BODY_BYTES
+                if size > limit:
+                    raise TooLarge(f"the body is over {limit} bytes")
                 chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from None

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from api.problems import ProblemDetails
+
 State = Literal["accepted", "done", "dead", "cancelled"]
 
 
@@ -64,3 +66,23 @@ class EventPage(BaseModel):
 
     events: list[EventShown]
     next: int | None
+
+
+class ItemAccepted(BaseModel):
+    """An event of a batch that is recorded."""
+
+    status: Literal[202]
+    event: EventShown
+
+
+class ItemRefused(BaseModel):
+    """An event of a batch that is not recorded; the pointer begins with its place in the batch."""
+
+    status: int
+    problem: ProblemDetails
+
+
+class BatchShown(BaseModel):
+    """What became of each event of a batch, in the order sent."""
+
+    items: list[ItemAccepted | ItemRefused]

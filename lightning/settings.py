@@ -110,7 +110,10 @@ class Settings(BaseSettings):
 
     # What the specification requires
     openai_api_key: SecretStr | None = _setting(
-        "OPENAI_API_KEY", None, "Key of the language-model service", example="sk-..."
+        "OPENAI_API_KEY",
+        None,
+        "Key of the language-model service; on Azure OpenAI an identity does",
+        example="sk-...",
     )
     jwt_signing_key: SigningKey | None = _setting(
         "JWT_SIGNING_KEY",
@@ -186,8 +189,17 @@ class Settings(BaseSettings):
     openai_base_url: Url | None = _setting(
         "OPENAI_BASE_URL",
         None,
-        "Another server that speaks OpenAI's protocol, or the Azure OpenAI endpoint",
+        "Another server that speaks OpenAI's protocol, or the Azure OpenAI endpoint (model: deployment)",
         example="http://127.0.0.1:11434/v1",
+    )
+    openai_api_version: str = _setting(
+        "OPENAI_API_VERSION", "v1", "Azure OpenAI: `v1`, or the date of an older API version"
+    )
+    azure_client_id: str | None = _setting(
+        "AZURE_CLIENT_ID",
+        None,
+        "User-assigned managed identity of the processes; without it the system-assigned one",
+        example="00000000-0000-0000-0000-000000000000",
     )
     data: Directory = _setting(
         "LIGHTNING_DATA", Path(".lightning"), "Directory of all local state", shown="`./.lightning`"
@@ -243,8 +255,12 @@ class Settings(BaseSettings):
         "Wait after the first failed attempt; doubles up to 60",
         shown="`1`",
     )
-    context_tokens: Annotated[int, Field(ge=256)] = _setting(
-        "LIGHTNING_CONTEXT_TOKENS", 8000, "Most tokens of a conversation that a model is given"
+    context_tokens: Annotated[int, Field(ge=256)] | None = _setting(
+        "LIGHTNING_CONTEXT_TOKENS",
+        None,
+        "Most tokens of a conversation that a model is given",
+        example="8000",
+        shown="the model's window without its answer; `8000` for unknown models",
     )
     model_timeout_seconds: Seconds = _setting(
         "LIGHTNING_MODEL_TIMEOUT", 60.0, "Seconds to wait for a language model", shown="`60`"
@@ -446,7 +462,6 @@ _UNBUILT: Final = (
     ("LIGHTNING_STORAGE", "storage", "cosmos", "sqlite"),
     ("LIGHTNING_BROKER", "broker", "servicebus", "sqlite"),
     ("LIGHTNING_RUNNER", "runner", "aci", "sandbox"),
-    ("LIGHTNING_LLM", "llm", "azure-openai", "openai"),
 )
 
 

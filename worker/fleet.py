@@ -58,11 +58,13 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
     dispatch = Dispatch(log, queue, crash=crash)
     model = open_model(
-        provider="echo" if settings.llm == "echo" else "openai",
+        provider=settings.llm,
         api_key=secret(settings.openai_api_key),
         model=settings.openai_model,
         base_url=settings.openai_base_url,
         timeout_seconds=settings.model_timeout_seconds,
+        api_version=settings.openai_api_version,
+        client_id=settings.azure_client_id,
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
     conversations = Conversations(storage, log)

@@ -3,15 +3,10 @@
 from collections.abc import AsyncGenerator
 
 from lightning.events import EventDocument
-from lightning.llm import ChatMessage
+from lightning.llm import ChatMessage, Usage
+from lightning.llm.window import Estimator, Exchange, calibrated
 from lightning.log import EventLog
 from lightning.storage import Where
-
-#: Characters that make a token, for a budget without the model's own tokenizer: a cautious average.
-CHARACTERS_PER_TOKEN = 3
-
-#: A message costs a model some tokens besides its text.
-TOKENS_PER_MESSAGE = 4
 
 PAGE = 50
 
@@ -26,23 +21,34 @@ async def context(
       event: The message, an `llm.chat`.
       conversation: Its conversation.
       content: Its text; always included, however long.
-      tokens: The budget, estimated at three characters a token.
+      tokens: The budget, in tokens as they are estimated from what the model's server counted before.
 
     Returns:
       Messages, oldest first, the message itself last.
     """
     newest_first = [ChatMessage("user", content)]
-    left = tokens - estimate(content)
-    async for earlier in _turns(log, event, conversation):
-        left -= estimate(earlier.content)
-        if left < 0:
-            break
-        newest_first.append(earlier)
+    estimator, left = None, tokens
+    async for page in _pages(log, event, conversation):
+        if estimator is None:
+            estimator = calibrated(page[::-1], tokens)
+            left -= estimator.message(content)
+        for exchange in page:
+            for message in _messages(exchange):
+                left -= estimator.message(message.content)
+                if left < 0:
+                    return newest_first[::-1]
+                newest_first.append(message)
     return newest_first[::-1]
 
 
-async def _turns(log: EventLog, event: EventDocument, conversation: str) -> AsyncGenerator[ChatMessage]:
-    """Give the turns before a message, newest first: to each message its answer, then itself.
+def _messages(exchange: Exchange) -> list[ChatMessage]:
+    """Give the messages of an exchange, newest first."""
+    question = ChatMessage("user", exchange.question)
+    return [ChatMessage("assistant", exchange.answer), question] if exchange.answer else [question]
+
+
+async def _pages(log: EventLog, event: EventDocument, conversation: str) -> AsyncGenerator[list[Exchange]]:
+    """Give what was said before a message, a page at a time, newest first: each message with its answer.
 
     An answer stands in the log behind its message, but perhaps also behind the
     message that waited for it: so the log is read from its end.
@@ -51,24 +57,36 @@ async def _turns(log: EventLog, event: EventDocument, conversation: str) -> Asyn
         Where("conversationID", "=", conversation),
         Where("type", "in", ("llm.chat", "llm.chat.response")),
     ]
-    answers: dict[str | None, str] = {}
+    answers: dict[str | None, EventDocument] = {}
     before: int | None = None
     while True:
         page = await log.events(event["userID"], spoken, before=before, descending=True, limit=PAGE)
+        exchanges: list[Exchange] = []
         for spoken_event in page:
-            content = spoken_event["metadata"]["content"]
             if spoken_event["type"] == "llm.chat.response":
-                answers[spoken_event["cause"]] = content
+                answers[spoken_event["cause"]] = spoken_event
             elif spoken_event["seq"] < event["seq"]:
-                answer = answers.get(spoken_event["id"])
-                if answer:
-                    yield ChatMessage("assistant", answer)
-                yield ChatMessage("user", content)
+                exchanges.append(_exchange(spoken_event, answers.get(spoken_event["id"])))
+        yield exchanges
         if len(page) < PAGE:
             return
         before = page[-1]["seq"]
 
 
+def _exchange(question: EventDocument, answer: EventDocument | None) -> Exchange:
+    said = question["metadata"]["content"]
+    if answer is None:
+        return Exchange(said, "", None)
+    metadata = answer["metadata"]
+    counted = metadata.get("usage")
+    usage = counted and Usage(
+        prompt_tokens=counted["prompt_tokens"],
+        completion_tokens=counted["completion_tokens"],
+        total_tokens=counted["total_tokens"],
+    )
+    return Exchange(said, metadata["content"], usage)
+
+
 def estimate(text: str) -> int:
-    """Estimate the tokens of a message."""
-    return len(text) // CHARACTERS_PER_TOKEN + TOKENS_PER_MESSAGE
+    """Estimate the tokens of a message of which nothing else is known."""
+    return Estimator().message(text)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lightning.errors import Permanent
+from lightning.llm.fitting import FittingModel
 from lightning.llm.port import (
     ChatMessage,
     Completion,
@@ -33,23 +34,33 @@ DEFAULT_TIMEOUT_SECONDS = 120.0
 
 def open_model(
     *,
-    provider: Literal["openai", "echo"],
+    provider: Literal["openai", "azure-openai", "echo"],
     api_key: str | None = None,
     model: str | None = None,
     base_url: str | None = None,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    api_version: str = "v1",
+    client_id: str | None = None,
+    credential: object | None = None,
 ) -> LanguageModel:
     """Open the language model that the settings name.
 
     Parameters:
       provider: ``openai`` for OpenAI or any compatible server; ``echo`` needs nothing else.
-      api_key: The provider's key. A server that wants none takes any text.
-      model: The model that is asked when a call names none.
-      base_url: Another server's address, up to and with ``/v1``; None is OpenAI's own.
+      api_key: The provider's key. A server that wants none takes any text; on Azure, without a key, the
+        identity of the process is asked.
+      model: The model that is asked when a call names none; on Azure, its deployment.
+      base_url: Another server's address, up to and with ``/v1``, or the endpoint on Azure; None is
+        OpenAI's own.
       timeout_seconds: The longest silence: to connect, before the answer and between its pieces.
+      api_version: On Azure: ``v1``, or the date of an older version.
+      client_id: On Azure without a key: which user-assigned identity; None is the system-assigned one.
+      credential: On Azure without a key: another identity than that of the process, such as
+        azure-identity's credentials are.
 
     Returns:
-      A model whose `close` the caller awaits in the end.
+      A model whose `close` the caller awaits in the end. When what it is shown is too long for it, it
+      is shown the newer half.
 
     Raises:
       Permanent: ``model_not_configured``: a setting that the provider needs is missing or unusable.
@@ -61,6 +72,21 @@ def open_model(
         return EchoModel()
     if not model:
         raise Permanent("Set OPENAI_MODEL to the model to ask.", code="model_not_configured")
-    from lightning.llm.openai import OpenAIModel  # noqa: PLC0415
+    if provider == "azure-openai":
+        from lightning.llm.azure_openai import open_azure  # noqa: PLC0415
 
-    return OpenAIModel(api_key=api_key or "", model=model, base_url=base_url, timeout_seconds=timeout_seconds)
+        deployment = open_azure(
+            endpoint=base_url or "",
+            api_version=api_version,
+            model=model,
+            timeout_seconds=timeout_seconds,
+            api_key=api_key,
+            client_id=client_id,
+            credential=credential,
+        )
+        return FittingModel(deployment)
+    from lightning.llm.openai import open_openai  # noqa: PLC0415
+
+    return FittingModel(
+        open_openai(api_key=api_key or "", model=model, base_url=base_url, timeout_seconds=timeout_seconds)
+    )

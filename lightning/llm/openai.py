@@ -17,7 +17,7 @@ from openai.types.chat import (
 
 from lightning.errors import LightningError, Permanent
 from lightning.llm.openai_answer import Answer, MalformedChunk
-from lightning.llm.openai_errors import FailureReader
+from lightning.llm.openai_errors import Credentials, FailureReader
 from lightning.llm.port import ChatMessage, Completion, TextDelta, ToolCall, ToolSpec
 
 #: Named here, because the SDK would otherwise look for it in the environment.
@@ -31,28 +31,20 @@ class OpenAIModel:
     """A model behind OpenAI's chat completions.
 
     Parameters:
-      api_key: The provider's key.
+      client: The SDK's client, which must not retry: the event log owns retries, and two retriers
+        multiply and hide what happened. It is closed with the model.
       model: The model that is asked when a call names none.
-      base_url: The server, up to and with ``/v1``; None is OpenAI's own.
-      timeout_seconds: The longest silence: before the answer and between its pieces.
-
-    Raises:
-      Permanent: ``model_not_configured``: the key or the address is missing or unusable.
+      failures: Reads the client's errors.
+      provider: The value of ``gen_ai.provider.name``.
     """
 
     def __init__(
-        self, *, api_key: str, model: str, base_url: str | None = None, timeout_seconds: float
+        self, client: AsyncOpenAI, *, model: str, failures: FailureReader, provider: str = "openai"
     ) -> None:
-        self.provider = "openai"
+        self.provider = provider
         self.model = model
-        key, address = _usable_key(api_key), _usable_address(base_url or OPENAI_BASE_URL)
-        self._failures = FailureReader(secret=key, base_url=address, timeout_seconds=timeout_seconds)
-        self._client = AsyncOpenAI(
-            api_key=key,
-            base_url=address,
-            timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)),
-            max_retries=0,  # the event log owns retries: two retriers multiply, and hide what happened
-        )
+        self._client = client
+        self._failures = failures
 
     async def stream(
         self,
@@ -94,10 +86,40 @@ class OpenAIModel:
         await self._client.close()
 
 
-def _usable_key(api_key: str) -> str:
+def open_openai(
+    *, api_key: str, model: str, base_url: str | None = None, timeout_seconds: float
+) -> OpenAIModel:
+    """Open a model of OpenAI, or of a server that speaks its protocol.
+
+    Parameters:
+      api_key: The provider's key.
+      model: The model that is asked when a call names none.
+      base_url: The server, up to and with ``/v1``; None is OpenAI's own.
+      timeout_seconds: The longest silence: before the answer and between its pieces.
+
+    Raises:
+      Permanent: ``model_not_configured``: the key or the address is missing or unusable.
+    """
+    key, address = usable_key(api_key), usable_address(base_url or OPENAI_BASE_URL)
+    failures = FailureReader(
+        credentials=Credentials([key]), base_url=address, timeout_seconds=timeout_seconds
+    )
+    client = AsyncOpenAI(api_key=key, base_url=address, timeout=timeouts(timeout_seconds), max_retries=0)
+    return OpenAIModel(client, model=model, failures=failures)
+
+
+def timeouts(timeout_seconds: float) -> httpx2.Timeout:
+    """Give the limits of a call: so long for any silence, and less for a connection."""
+    return httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS))
+
+
+def usable_key(api_key: str) -> str:
     """Give the key without the line end that files add.
 
     The HTTP layer quotes a header that it cannot send in its error, so such a key must not reach it.
+
+    Raises:
+      Permanent: ``model_not_configured``.
     """
     key = api_key.strip()
     if not key:
@@ -112,7 +134,12 @@ def _usable_key(api_key: str) -> str:
     return key
 
 
-def _usable_address(base_url: str) -> str:
+def usable_address(base_url: str) -> str:
+    """Check the address of a server.
+
+    Raises:
+      Permanent: ``model_not_configured``.
+    """
     if not base_url.startswith(("http://", "https://")):
         raise Permanent(
             "OPENAI_BASE_URL must be an address such as https://example.com/v1.", code="model_not_configured"

@@ -22,17 +22,38 @@ MESSAGE_CHARACTERS = 500
 SECRET_CHARACTERS = 8
 
 
+#: What servers say when the conversation is longer than the model's window: OpenAI and Azure by a code,
+#: llama.cpp by a type, others only in words.
+TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+TOO_LONG_WORDS = ("maximum context length", "context window", "exceeds the available context size")
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """What a server is shown, as far as its errors go.
+
+    Parameters:
+      secrets: The key or token, which some servers quote in their errors.
+      name: What it is, for a person.
+      check: What to look at when it is refused.
+    """
+
+    secrets: list[str]
+    name: str = "the key"
+    check: str = "OPENAI_API_KEY"
+
+
 @dataclass(frozen=True, repr=False)
 class FailureReader:
     """Turns the SDK's errors into ours, without the key in their text.
 
     Parameters:
-      secret: The key, which some servers quote in their errors.
+      credentials: What the server is shown.
       base_url: The server that was asked, for the message.
       timeout_seconds: The silence that counts as lost, for the message.
     """
 
-    secret: str
+    credentials: Credentials
     base_url: str
     timeout_seconds: float
 
@@ -80,13 +101,21 @@ class FailureReader:
             return Transient(text, retry_after=retry_after_seconds(error.response.headers), code=code)
         if status == 401:  # its message quotes a part of the key
             return Permanent(
-                "The language model did not accept the key (401); check OPENAI_API_KEY.",
+                f"The language model did not accept {self.credentials.name} (401); check"
+                f" {self.credentials.check}.",
                 code="model_credentials_refused",
             )
         if status == 403:
             return Permanent(
-                f"The language model forbids this to the key (403); check OPENAI_API_KEY: {message}",
+                f"The language model forbids this to {self.credentials.name} (403); check"
+                f" {self.credentials.check}: {message}",
                 code="model_credentials_refused",
+            )
+        if _is_too_long(error, message):
+            return Permanent(
+                "The conversation is too long for the language model; send a shorter message, or begin a new"
+                f" conversation: {message}",
+                code="context_too_long",
             )
         return Permanent(
             f"The language model refused the request ({status}): {message}", code="model_refused"
@@ -108,9 +137,16 @@ class FailureReader:
         return self._message(error) if isinstance(error, APIError) else self._fit(str(error))
 
     def _fit(self, text: str) -> str:
-        if len(self.secret) >= SECRET_CHARACTERS:
-            text = text.replace(self.secret, "[key]")
+        for secret in self.credentials.secrets:
+            if len(secret) >= SECRET_CHARACTERS:
+                text = text.replace(secret, "[key]")
         return text[:MESSAGE_CHARACTERS]
+
+
+def _is_too_long(error: APIStatusError, message: str) -> bool:
+    if not {error.code, error.type}.isdisjoint(TOO_LONG_CODES):
+        return True
+    return error.status_code in {400, 413, 422} and any(words in message.lower() for words in TOO_LONG_WORDS)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

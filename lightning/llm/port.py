@@ -95,7 +95,7 @@ class LanguageModel(Protocol):
     An instance belongs to the event loop that first uses it, and serves many calls at once.
 
     Parameters:
-      provider: ``openai`` or ``echo``; the value of ``gen_ai.provider.name``.
+      provider: ``openai``, ``azure.ai.openai`` or ``echo``; the value of ``gen_ai.provider.name``.
       model: The model that is asked when a call names none.
     """
 
@@ -123,8 +123,10 @@ class LanguageModel(Protocol):
 
         Raises:
           Transient: ``model_rate_limited``, ``model_timeout``, ``model_unreachable``,
-            ``model_unavailable`` or ``model_stream_cut``; deltas already given are void.
-          Permanent: ``model_quota_exhausted``, ``model_credentials_refused`` or ``model_refused``.
+            ``model_unavailable``, ``model_identity_unavailable`` or ``model_stream_cut``; deltas already
+            given are void.
+          Permanent: ``model_quota_exhausted``, ``model_credentials_refused``, ``context_too_long`` or
+            ``model_refused``.
         """
         ...
 

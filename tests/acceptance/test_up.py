@@ -322,7 +322,6 @@ def test_wrong_settings_are_one_message(up):
     [
         ("LIGHTNING_STORAGE", "cosmos", {"COSMOS_CONNECTION": "AccountEndpoint=https://x;AccountKey=y"}),
         ("LIGHTNING_BROKER", "servicebus", {"SERVICEBUS_CONNECTION": "Endpoint=sb://x"}),
-        ("LIGHTNING_LLM", "azure-openai", {}),
     ],
 )
 def test_a_part_that_is_not_built_is_refused_and_nothing_falls_back(up, tmp_path, name, value, needed):

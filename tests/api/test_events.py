@@ -154,7 +154,7 @@ class TestUnreadable:
         before = writer.log()
         refused(writer, writer.post_raw(body), 400, code, pointer=pointer, before=before)
 
-    @pytest.mark.parametrize("value", [None, True, 1, 1.5, "text", [], [{}]], ids=repr)
+    @pytest.mark.parametrize("value", [None, True, 1, 1.5, "text"], ids=repr)
     def test_what_is_no_object(self, writer, value):
         before = writer.log()
         refused(writer, writer.post(value), 422, "invalid_field", pointer="", before=before)
@@ -558,6 +558,9 @@ class TestAnything:
 
 def assert_problem_or_accepted(answer):
     if answer.status_code == 202:
+        return
+    if answer.status_code == 207:
+        assert all(202 <= item["status"] < 500 for item in answer.json()["items"])
         return
     assert 400 <= answer.status_code < 500, answer.text
     assert_problem(answer, answer.status_code, pointer=answer.json().get("pointer"))

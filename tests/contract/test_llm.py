@@ -1,10 +1,12 @@
 """What every language model does, whichever provider is behind it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+from azure.core.credentials import AccessToken
 
 from lightning.llm import (
     ChatMessage,
@@ -23,15 +25,42 @@ TOOL = ToolSpec("look_up", "Looks a word up.", {"type": "object", "properties": 
 
 @pytest.fixture(scope="module")
 def base_url():
-    with serve(ScriptedModel()) as base_url:
+    with serve(ScriptedModel(key="any")) as base_url:
         yield base_url
 
 
-@pytest.fixture(params=["echo", "openai"])
+class AnyIdentity:
+    """An identity that is nobody's."""
+
+    def get_token(self, *scopes: str, **_options) -> AccessToken:
+        assert scopes == ("https://cognitiveservices.azure.com/.default",)
+        return AccessToken("any", int(time.time()) + 3600)
+
+
+#: Each provider, with what it needs beside a model.
+MODELS = {
+    "echo": {"provider": "echo"},
+    "openai": {"provider": "openai", "api_key": "any"},
+    "azure-openai": {"provider": "azure-openai", "api_key": "any"},
+    "azure-openai, dated": {
+        "provider": "azure-openai",
+        "api_key": "any",
+        "api_version": "2024-10-21",
+    },
+    "azure-openai, identity": {"provider": "azure-openai", "credential": AnyIdentity()},
+    "azure-openai, dated, identity": {
+        "provider": "azure-openai",
+        "credential": AnyIdentity(),
+        "api_version": "2024-10-21",
+    },
+}
+
+
+@pytest.fixture(params=MODELS)
 async def model(request, base_url) -> AsyncIterator[LanguageModel]:
-    model = open_model(
-        provider=request.param, api_key="any", model="scripted", base_url=base_url, timeout_seconds=10
-    )
+    options = MODELS[request.param]
+    endpoint = base_url.removesuffix("/v1") if options["provider"] == "azure-openai" else base_url
+    model = open_model(model="scripted", base_url=endpoint, timeout_seconds=10, **options)
     yield model
     await model.close()
 

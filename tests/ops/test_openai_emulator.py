@@ -196,6 +196,59 @@ async def test_the_key_is_checked_and_never_recorded():
     assert [entry["authorization"] for entry in orjson.loads(record)["requests"]] == [True, True, False]
 
 
+# Azure's paths
+
+
+AZURE_V1 = "/openai/v1/chat/completions"
+AZURE_DATED = "/openai/deployments/chat/chat/completions"
+
+
+async def test_azure_s_paths_take_the_key_in_either_header():
+    # Given a server with a key
+    with serve(ScriptedModel(key="sk-right")) as base_url:
+        async with httpx2.AsyncClient(base_url=base_url.removesuffix("/v1")) as client:
+            # When requests come with the right and a wrong one in each header, on each path
+            statuses = {}
+            for path in (AZURE_V1, f"{AZURE_DATED}?api-version=2024-10-21", "/v1/chat/completions"):
+                for headers in (
+                    {"api-key": "sk-right"},
+                    {"authorization": "Bearer sk-right"},
+                    {"api-key": "x"},
+                ):
+                    response = await client.post(path, json=chat("x"), headers=headers)
+                    statuses.setdefault(path, []).append(response.status_code)
+            record = (await client.get("/control/requests")).text
+
+    # Then only Azure's know its own header, and nothing is kept of either
+    assert list(statuses.values()) == [[200, 200, 401], [200, 200, 401], [401, 200, 401]]
+    assert "sk-" not in record
+
+
+async def test_a_deployment_is_the_model_and_wants_a_version(client):
+    body = {name: value for name, value in chat("x").items() if name != "model"}
+    answer = await client.post(AZURE_DATED, params={"api-version": "2024-10-21"}, json=body)
+    assert answer.json()["model"] == "chat"
+    assert (await client.post(AZURE_DATED, json=body)).status_code == 404
+
+
+async def test_azure_s_stream_begins_with_the_content_filter(client):
+    body = chat("x", stream=True)
+    first = streamed((await client.post(AZURE_V1, json=body)).content)[0]
+    assert first["choices"] == []
+    assert first["prompt_filter_results"]
+    assert streamed((await client.post("/v1/chat/completions", json=body)).content)[0]["choices"]
+
+
+async def test_a_step_may_demand_headers_and_apply_to_long_conversations_only(client):
+    await script(
+        client, {"over_words": 2, "reply": "long"}, {"require_headers": {"x-a": "1"}, "reply": "short"}
+    )
+    assert await answer_of(client, "one two three") == "long"
+    assert (await ask(client, "one two")).status_code == 401
+    answer = await client.post("/v1/chat/completions", json=chat("one two"), headers={"x-a": "1"})
+    assert answer.json()["choices"][0]["message"]["content"] == "short"
+
+
 # Failures
 
 

@@ -56,11 +56,13 @@ class Answer:
       id: The completion's id.
       step: The step that applies.
       request: The request.
+      filtered: Whether the stream begins with what the content filter says of the question, as on Azure.
     """
 
     id: str
     step: Step
     request: ChatRequest
+    filtered: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -105,8 +107,14 @@ class Answer:
         return orjson.dumps(answer if self.usage is None else answer | {"usage": self.usage})
 
     def head(self) -> bytes:
-        """Give the stream's first event, which names the role."""
-        return self._event({"role": "assistant", "content": ""})
+        """Give the stream's first event, which names the role; on Azure, one without choices is before it."""
+        role = self._event({"role": "assistant", "content": ""})
+        if not self.filtered:
+            return role
+        verdict = {"hate": {"filtered": False, "severity": "safe"}}
+        results = [{"prompt_index": 0, "content_filter_results": verdict}]
+        blank: JsonObject = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
+        return _event({**blank, "prompt_filter_results": results}) + role
 
     def chunks(self) -> list[bytes]:
         """Give the events that carry text and tool calls: those that a script counts."""

@@ -23,7 +23,7 @@ class ScriptedModel:
 
     Parameters:
       steps: The script: a list of objects with the fields of `Step`; empty echoes every request.
-      key: The API key that is demanded; None: none is.
+      key: The API key, or the token of an identity, that is demanded; None: none is.
 
     Raises:
       ValueError: A step has an unknown field or a wrong value; the text says which.
@@ -39,6 +39,8 @@ class ScriptedModel:
         self._app = Starlette(
             routes=[
                 Route("/v1/chat/completions", completions, methods=["POST"]),
+                Route("/openai/v1/chat/completions", completions, methods=["POST"]),
+                Route("/openai/deployments/{deployment}/chat/completions", completions, methods=["POST"]),
                 Route("/v1/models", self._models),
                 Route("/control/script", self._replace_script, methods=["POST"]),
                 Route("/control/requests", self._requests),

@@ -18,7 +18,11 @@ EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 
 
 class Completions:
-    """``POST /v1/chat/completions`` as an ASGI application.
+    """``POST /v1/chat/completions`` as an ASGI application, and the same under the two paths of Azure.
+
+    https://learn.microsoft.com/azure/ai-foundry/openai/reference: ``/openai/v1`` as OpenAI has it;
+    ``/openai/deployments/{deployment}`` names the model and wants a version. Both take the key in
+    ``api-key`` too.
 
     Parameters:
       script: Gives the script in force.
@@ -40,26 +44,28 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        authorization = request.headers.get("authorization")
         try:
             body = await request.body()
         except ClientDisconnect:
             return
-        entry = self._journal.begin(body, authorization=authorization is not None)
+        entry = self._journal.begin(body, path=_path(request), authorization=bool(_shown(request)))
         outcome = "refused"
         try:
-            outcome = await self._converse(entry, authorization, Line(scope, receive, send))
+            outcome = await self._converse(entry, request, Line(scope, receive, send))
         except Disconnected:
             outcome = "disconnected"
         finally:
             self._journal.end(entry, outcome)
 
-    async def _converse(self, entry: Entry, authorization: str | None, line: Line) -> str:
+    async def _converse(self, entry: Entry, http: Request, line: Line) -> str:
         """Answer, and say how it went out."""
-        if self._key is not None and authorization != f"Bearer {self._key}":
-            return await _refuse(entry, line, 401, error_body(401, "Incorrect API key provided."))
+        deployment: str | None = http.path_params.get("deployment")
+        if self._key is not None and f"Bearer {self._key}" not in _shown(http):
+            return await _refuse(entry, line, 401, _unauthorized(http))
+        if deployment is not None and not http.query_params.get("api-version"):
+            return await _refuse(entry, line, 404, error_body(404, "Resource not found", code="404"))
         try:
-            request = ChatRequest.parse(entry.body)
+            request = ChatRequest.parse(entry.body, deployment=deployment)
         except BadRequest as bad:
             return await _refuse(entry, line, 400, error_body(400, bad.message, param=bad.param))
         choice = self._script().choose(request)
@@ -67,7 +73,14 @@ class Completions:
         if choice.missing:
             text = f"The script requires what the request lacks: {choice.missing}"
             return await _refuse(entry, line, 422, error_body(422, text, code="missing_fact"))
-        answer = Answer(id=f"chatcmpl-{self._run}-{next(self._numbers)}", step=choice.step, request=request)
+        if any(http.headers.get(name) != value for name, value in choice.step.require_headers.items()):
+            return await _refuse(entry, line, 401, _unauthorized(http))
+        answer = Answer(
+            id=f"chatcmpl-{self._run}-{next(self._numbers)}",
+            step=choice.step,
+            request=request,
+            filtered=_is_azure(http),
+        )
         return await self._play(entry, answer, line)
 
     async def _play(self, entry: Entry, answer: Answer, line: Line) -> str:
@@ -102,6 +115,29 @@ class Completions:
             await line.pause(step.hang_seconds)
         if step.hold and sent == min(step.hold_after, total):
             await self._gate.hold(line)
+
+
+def _is_azure(request: Request) -> bool:
+    return request.url.path.startswith("/openai/")
+
+
+def _path(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _shown(request: Request) -> set[str]:
+    """Give the credentials of a request, each as it would stand in ``Authorization``."""
+    shown = set(request.headers.getlist("authorization"))
+    if _is_azure(request):
+        shown |= {f"Bearer {key}" for key in request.headers.getlist("api-key")}
+    return shown
+
+
+def _unauthorized(request: Request) -> bytes:
+    if _is_azure(request):
+        text = "Access denied due to invalid subscription key or wrong API endpoint."
+        return error_body(401, text, code="401")
+    return error_body(401, "Incorrect API key provided.")
 
 
 def _parts(answer: Answer) -> tuple[bytes, list[bytes], bytes]:

@@ -17,7 +17,8 @@ class Entry:
 
     Parameters:
       body: As it came.
-      authorization: Whether it had an Authorization header, whose value is never kept.
+      path: Where it was sent, with the query.
+      authorization: Whether it had a key or a token, which are never kept.
       step: The number of the step that applied; None for the default, or when it was refused before.
       status: The status answered; None while it waits for one.
       missing: The texts that the step demanded in vain.
@@ -26,6 +27,7 @@ class Entry:
     """
 
     body: bytes
+    path: str
     authorization: bool
     step: int | None = None
     status: int | None = None
@@ -40,6 +42,7 @@ class Entry:
             body = self.body.decode(errors="replace")
         return {
             "body": body,
+            "path": self.path,
             "authorization": self.authorization,
             "step": self.step,
             "status": self.status,
@@ -63,9 +66,9 @@ class Journal:
         self._unscripted = 0
         self._missing = 0
 
-    def begin(self, body: bytes, *, authorization: bool) -> Entry:
+    def begin(self, body: bytes, *, path: str, authorization: bool) -> Entry:
         """Record a request when it comes."""
-        entry = Entry(body=body, authorization=authorization)
+        entry = Entry(body=body, path=path, authorization=authorization)
         self._entries.append(entry)
         self._count += 1
         return entry

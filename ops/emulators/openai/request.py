@@ -46,8 +46,12 @@ class ChatRequest:
     include_usage: bool
 
     @classmethod
-    def parse(cls, body: bytes) -> "ChatRequest":
+    def parse(cls, body: bytes, *, deployment: str | None = None) -> "ChatRequest":
         """Read a body.
+
+        Parameters:
+          body: The body.
+          deployment: The model, where the path names it.
 
         Raises:
           BadRequest: It is not one that the provider accepts.
@@ -57,7 +61,7 @@ class ChatRequest:
         except orjson.JSONDecodeError as error:
             raise BadRequest(f"We could not parse the JSON body of your request: {error}") from error
         request = _object(value, "body")
-        model = request.get("model")
+        model = deployment or request.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("you must provide a model parameter")
         messages = [_object(message, "messages") for message in _list(request.get("messages"), "messages")]

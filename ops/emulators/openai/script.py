@@ -43,10 +43,12 @@ class Step(_Strict):
     contains: Texts = ()  #: texts that are all found in the messages
     last_contains: Texts = ()  #: texts that are all found in the last user message
     model: str | None = None
+    over_words: Count | None = None  #: the messages have more words than this
     times: Annotated[int, Field(ge=1)] | None = None  #: how often it applies; None: always
 
     # What it demands: a matching request without these texts is answered with 422.
     require: Texts = ()
+    require_headers: dict[str, str] = Field(default_factory=dict)  #: without them it is 401
 
     # How it answers. Without a reply or tool calls: "You said: <last user message>".
     reply: str | None = None
@@ -71,6 +73,7 @@ class Step(_Strict):
         """Say whether the request is this step's."""
         return (
             (self.model is None or self.model == request.model)
+            and (self.over_words is None or len(request.text.split()) > self.over_words)
             and all(text in request.text for text in self.contains)
             and all(text in request.last_user_message for text in self.last_contains)
         )

@@ -460,7 +460,9 @@ async def test_no_error_shows_the_key(server, model, step, caplog):
     # Then neither the error, nor what it came from, nor the log has it
     assert KEY not in everything_in(error)
     assert KEY not in caplog.text
-    assert KEY not in repr(vars(model))
+    assert KEY not in repr(
+        [vars(part) for part in (model, *vars(model).values()) if hasattr(part, "__dict__")]
+    )
 
 
 @pytest.mark.parametrize("key", ["", "  \n", None, f"{KEY}\nX-Other: 1", f"{KEY}ü"])
@@ -502,3 +504,78 @@ def test_echo_starts_without_the_sdk():
 
     # Then the SDK's half second was not spent
     assert output.stdout.strip() == "False"
+
+
+# A conversation that is too long
+
+
+TOO_LONG = {
+    "openai": {
+        "message": "This model's maximum context length is 16385 tokens. However, you sent more",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    },
+    "by its code": {"message": "reduce what you send", "code": "context_length_exceeded"},
+    "llama.cpp": {
+        "message": "the request exceeds the available context size",
+        "type": "exceed_context_size_error",
+        "code": 400,
+    },
+    "vllm": {"message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError"},
+}
+
+
+@pytest.mark.parametrize("error", TOO_LONG.values(), ids=TOO_LONG)
+async def test_a_conversation_that_is_too_long_has_a_word_of_its_own(server, model, error):
+    # Given a server that refuses as this one does, when it is asked
+    server.script({"status": 400, "error": error})
+    failed = await failure(model)
+
+    # Then there is no point in trying again, and the user is told what helps
+    assert type(failed) is Permanent
+    assert failed.code == "context_too_long"
+    assert "shorter" in failed.message
+    assert error["message"][:20] in failed.message
+
+
+async def test_the_newer_half_is_shown_until_it_fits(server, model):
+    # Given a conversation of 8 turns, and a server whose window has room for 30 words
+    server.script({"over_words": 30, "status": 400, "error": TOO_LONG["openai"]})
+    conversation = [ChatMessage("system", "be brief")]
+    for number in range(8):
+        conversation += [
+            ChatMessage("user", f"question {number} of eight words in all here"),
+            ChatMessage("assistant", f"answer {number}"),
+        ]
+    conversation.append(ChatMessage("user", "the last"))
+
+    # When it is asked
+    completion = await complete(model, conversation)
+
+    # Then it answers the last question, and was shown less each time, from its beginning on
+    assert completion.content == "You said: the last"
+    shown = [request["body"]["messages"] for request in server.requests()]
+    assert len(shown[0]) == len(conversation)
+    assert [len(each) for each in shown] == sorted({len(each) for each in shown}, reverse=True)
+    for messages in shown:
+        assert messages[0]["content"] == "be brief"
+        assert messages[1]["role"] == "user"
+        assert messages[-1]["content"] == "the last"
+
+
+async def test_a_message_that_is_too_long_alone_is_refused(server, model):
+    # Given a message beyond the window, when it is asked
+    server.script({"over_words": 3, "status": 400, "error": TOO_LONG["openai"]})
+    failed = await failure(model)
+
+    # Then it is asked once, since nothing can be left out
+    assert failed.code == "context_too_long"
+    assert len(server.requests()) == 1
+
+
+async def test_other_refusals_are_not_tried_with_less(server, model):
+    server.script({"status": 400, "error": "no"})
+    with pytest.raises(Permanent):
+        await complete(model, [ChatMessage("user", "one"), ChatMessage("user", "two")])
+    assert len(server.requests()) == 1
