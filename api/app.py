@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import events, identity, problems, stream, system
+from api import events, identity, problems, service_tokens, sessions, stream, system
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
-from lightning.domain.accounts import Accounts
+from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
 from lightning.errors import LightningError
 from lightning.keys import secret
@@ -25,6 +25,8 @@ from lightning.storage import open_storage
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
     *identity.ROUTES,
+    *sessions.ROUTES,
+    *service_tokens.ROUTES,
     *events.ROUTES,
     *stream.ROUTES,
     *system.ROUTES,
@@ -45,16 +47,18 @@ def create_app(settings: Settings) -> Starlette:
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
+        tokens = TokenIssuer(
+            secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
+            secret(settings.jwt_signing_key_previous),
+            lifetime_seconds=settings.token_seconds,
+        )
         app.state.platform = Platform(
             settings=settings,
             log=log,
             dispatch=Dispatch(log, queue, crash=crash),
             queue=queue,
-            accounts=Accounts(storage),
-            tokens=TokenIssuer(
-                secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
-                secret(settings.jwt_signing_key_previous),
-            ),
+            identity=Identity(storage, tokens, settings),
+            tokens=tokens,
             hub=Hub(),
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )

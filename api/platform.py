@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightning.domain.accounts import Accounts
+from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
@@ -22,7 +22,7 @@ class Platform:
     log: EventLog
     dispatch: Dispatch
     queue: Queue
-    accounts: Accounts
+    identity: Identity
     tokens: TokenIssuer
     hub: Hub
     notify_secret: str

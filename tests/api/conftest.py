@@ -1,10 +1,12 @@
 """A real ingress on loopback: the application under uvicorn, as `api.main` runs it. No worker runs."""
 
+import asyncio
 import itertools
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,12 +19,18 @@ import pytest
 import uvicorn
 
 from api.app import create_app
+from lightning.domain.accounts import Accounts
+from lightning.domain.sessions import Origin, Sessions
 from lightning.domain.tokens import TokenIssuer
 from lightning.keys import with_keys
 from lightning.settings import Settings
+from lightning.storage import SqliteStorage
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
+
+#: Everybody's.
+PASSWORD = "correct horse battery"
 
 _numbers = itertools.count(1)
 
@@ -30,10 +38,11 @@ _numbers = itertools.count(1)
 class Person:
     """A tenant of the ingress, and its requests."""
 
-    def __init__(self, ingress: "Ingress", id: str, token: str) -> None:
+    def __init__(self, ingress: "Ingress", id: str, token: str, username: str) -> None:
         self.ingress = ingress
         self.id = id
         self.token = token
+        self.username = username
 
     def headers(self, **more: str) -> dict[str, str]:
         """Give the headers of a request; ``_`` in a name stands for ``-``."""
@@ -127,9 +136,40 @@ class Ingress:
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
 
     def person(self, *, role: str = "user") -> Person:
-        """Make a tenant that nobody had before; its token is signed as `/api/token` does it."""
-        name = f"person-{next(_numbers)}"
-        return Person(self, name, self.issuer.issue("user", name, role=role))
+        """Make a tenant that nobody had before, with an account and a session as `/api/token` begins it."""
+        with self.accounts() as made:
+            account = made.run(made.accounts.register(f"person-{next(_numbers)}", PASSWORD, role=role))
+            grant = made.run(made.sessions.start(account, Origin()))
+        token = self.issuer.issue("user", account.id, role=role, claims={"sid": grant.session_id})
+        return Person(self, account.id, token, account.username)
+
+    @contextmanager
+    def accounts(self) -> Iterator["AccountsBeside"]:
+        """Open the accounts from beside, as another process would."""
+        beside = AccountsBeside(self.data)
+        try:
+            yield beside
+        finally:
+            beside.close()
+
+
+class AccountsBeside:
+    """The accounts of a data directory, on an event loop of their own; their passwords are hashed fast."""
+
+    def __init__(self, data: Path) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = self._thread.submit(asyncio.Runner).result()
+        self.storage = SqliteStorage(data / "log.db")
+        self.accounts = Accounts(self.storage, rounds=4)
+        self.sessions = Sessions(self.storage, self.accounts)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.submit(self._runner.run, work).result(PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        self.run(self.storage.close())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
 
 
 class _Server(uvicorn.Server):
@@ -154,6 +194,7 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
         create_app(loaded),
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         lifespan="on",
         loop="uvloop",
         http="httptools",

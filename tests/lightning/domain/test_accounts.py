@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning.domain.accounts import Account, Accounts, InvalidAccount, normal_username
+from lightning.domain.accounts import Account, Accounts
+from lightning.domain.passwords import InvalidAccount
+from lightning.domain.usernames import normal_username
 from lightning.errors import Conflict, Transient, Unauthorized
 from lightning.ids import account_id
 from lightning.storage.sqlite import SqliteStorage
