@@ -7,7 +7,7 @@ from lightning.domain.accounts import Account, Accounts
 from lightning.domain.invitations import Invitations
 from lightning.domain.login_limits import Bounds, LoginLimits
 from lightning.domain.service_tokens import ServiceToken, ServiceTokens
-from lightning.domain.sessions import Grant, Origin, Session, Sessions, ending
+from lightning.domain.sessions import Grant, Origin, RefreshTokenReused, Session, Sessions, ending
 from lightning.domain.standings import Standings
 from lightning.domain.tokens import Claims, TokenIssuer
 from lightning.domain.usernames import account_id_of
@@ -97,7 +97,12 @@ class Identity:
         Raises:
           Unauthorized: It is not good, or was used before.
         """
-        return self._tokens(await self._sessions.rotate(refresh_token))
+        try:
+            grant = await self._sessions.rotate(refresh_token)
+        except RefreshTokenReused as reused:
+            self._standings.forget(reused.user_id)
+            raise
+        return self._tokens(grant)
 
     async def revoke(self, refresh_token: str) -> None:
         """End the session of a refresh token; one that names none ends nothing."""

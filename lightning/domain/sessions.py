@@ -34,11 +34,26 @@ GRACE_SECONDS: Final = 60
 #: More at a time end the one that was used longest ago, so that programs that only log in fill no store.
 MAX_SESSIONS: Final = 200
 
+_REFUSED: Final = "the refresh token is not accepted; log in again"
 _PREFIX: Final = "lrt_"
 _MAX_TOKEN_CHARS: Final = 512
 _MAX_AGENT_CHARS: Final = 200
 
 _log = structlog.get_logger(__name__)
+
+
+class RefreshTokenReused(Unauthorized):
+    """A refresh token came a second time, which ended its session.
+
+    Parameters:
+      user_id: Whose session it was.
+    """
+
+    code = "invalid_refresh_token"
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(_REFUSED)
+        self.user_id = user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,7 @@ class Sessions:
             return _successor(family, secret, body["salt"])
         await self._storage.batch(self._container, body["userID"], [Delete(body["id"])])
         _log.warning("refresh_token_reused", user_id=body["userID"], session=body["id"])
-        raise _refusal()
+        raise RefreshTokenReused(body["userID"])
 
     async def revoke(self, token: str) -> tuple[str, str] | None:
         """End the session of a refresh token, be it the current one or one before (RFC 7009).
@@ -303,4 +318,4 @@ def _shown(body: Body) -> Session:
 
 
 def _refusal() -> Unauthorized:
-    return Unauthorized("the refresh token is not accepted; log in again", code="invalid_refresh_token")
+    return Unauthorized(_REFUSED, code="invalid_refresh_token")

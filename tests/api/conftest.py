@@ -44,6 +44,18 @@ class Person:
         self.token = token
         self.username = username
 
+    def log_in(self, ingress: "Ingress | None" = None, *, password: str | None = None, **headers: str):
+        """Begin a session, perhaps at another ingress of the same data directory."""
+        form = {"username": self.username, "password": PASSWORD if password is None else password}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (ingress or self.ingress).http.post("/api/token", json=form, headers=named)
+
+    def tokens(self) -> dict[str, Any]:
+        """Begin a session that must begin."""
+        answer = self.log_in()
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def headers(self, **more: str) -> dict[str, str]:
         """Give the headers of a request; ``_`` in a name stands for ``-``."""
         named = {name.replace("_", "-"): value for name, value in more.items()}
