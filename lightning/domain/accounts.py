@@ -124,12 +124,12 @@ class Accounts:
         """
         stored = await self._storage.get(self._container, body["userID"], DOCUMENT)
         if stored is not None and stored.body["kind"] == "account":
-            raise _taken()
+            raise taken()
         operation = Create(body) if stored is None else Replace(body, stored.etag)
         try:
             [etag] = await self._storage.batch(self._container, body["userID"], [operation])
         except Conflict:
-            raise _taken() from None
+            raise taken() from None
         return etag
 
     async def authenticate(self, username: str, password: str) -> Account:
@@ -283,7 +283,8 @@ def _account(body: Body) -> Account:
     )
 
 
-def _taken() -> Conflict:
+def taken() -> Conflict:
+    """Make the error for a name that somebody has."""
     return Conflict("the username is taken; choose another", code="username_taken", pointer="/username")
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from lightning.domain.accounts import DOCUMENT, Account, Accounts
-from lightning.errors import Conflict, Forbidden, PreconditionFailed
+from lightning.domain.accounts import DOCUMENT, Account, Accounts, taken
+from lightning.errors import Conflict, Forbidden, LightningError, PreconditionFailed
 from lightning.ids import new_id
 from lightning.storage import Body, Create, Delete, Replace, Storage, Stored
 
@@ -108,8 +108,15 @@ class Invitations:
         try:
             await self._storage.batch(self._container, body["userID"], [Replace(real, etag)])
         except PreconditionFailed:
-            raise _refusal() from None
+            raise await self._lost(invitation_id, body["userID"]) from None
         return Account(body["userID"], body["username"], body["role"], created_at=body["createdAt"])
+
+    async def _lost(self, invitation_id: str, account_id: str) -> LightningError:
+        """Say who was faster: another with this name, or another with this invitation."""
+        standing = await self._account(account_id)
+        if standing is not None and standing.body.get("invitation") != invitation_id:
+            return taken()
+        return _refusal()
 
     async def _usable(self, invitation_id: str, secret: str) -> Stored:
         stored = await self._storage.get(self._container, _partition(invitation_id), _DOCUMENT)
