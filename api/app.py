@@ -33,6 +33,14 @@ ROUTES: Sequence[Operation] = (
 )
 
 
+def _issuer(settings: Settings) -> TokenIssuer:
+    return TokenIssuer(
+        secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
+        secret(settings.jwt_signing_key_previous),
+        lifetime_seconds=settings.token_seconds,
+    )
+
+
 def create_app(settings: Settings) -> Starlette:
     """Make the application; its parts are opened when it starts and closed when it stops.
 
@@ -47,11 +55,7 @@ def create_app(settings: Settings) -> Starlette:
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
-        tokens = TokenIssuer(
-            secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
-            secret(settings.jwt_signing_key_previous),
-            lifetime_seconds=settings.token_seconds,
-        )
+        tokens = _issuer(settings)
         app.state.platform = Platform(
             settings=settings,
             log=log,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from lightning.domain.accounts import Account, Accounts
 from lightning.domain.invitations import Invitations
 from lightning.domain.login_limits import Bounds, LoginLimits
+from lightning.domain.refresh_tokens import RefreshTokenReused
 from lightning.domain.service_tokens import ServiceToken, ServiceTokens
-from lightning.domain.sessions import Grant, Origin, RefreshTokenReused, Session, Sessions, ending
+from lightning.domain.sessions import Grant, Origin, Session, Sessions, ending
 from lightning.domain.standings import Standings
 from lightning.domain.tokens import Claims, TokenIssuer
 from lightning.domain.usernames import account_id_of
@@ -106,9 +107,9 @@ class Identity:
 
     async def revoke(self, refresh_token: str) -> None:
         """End the session of a refresh token; one that names none ends nothing."""
-        ended = await self._sessions.revoke(refresh_token)
-        if ended is not None:
-            self._standings.forget(ended[0])
+        user_id = await self._sessions.revoke(refresh_token)
+        if user_id is not None:
+            self._standings.forget(user_id)
 
     async def change_password(self, claims: Claims, current: str, new: str, origin: Origin) -> Tokens:
         """Set another password, end every session, and begin a new one.

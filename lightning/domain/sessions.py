@@ -11,10 +11,7 @@ again, whichever process is asked. A thief gains nothing by it that the theft di
 the same token, and whoever uses it later is noticed.
 """
 
-import base64
-import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +21,13 @@ from typing import Final
 import structlog
 
 from lightning.domain.accounts import DOCUMENT, Account, Accounts
+from lightning.domain.refresh_tokens import (
+    InvalidRefreshToken,
+    RefreshToken,
+    RefreshTokenReused,
+    hash_secret,
+    new_secret,
+)
 from lightning.errors import PreconditionFailed, Unauthorized
 from lightning.ids import new_id
 from lightning.storage import Body, Create, Delete, Operation, Replace, Storage, Stored, Where
@@ -34,26 +38,9 @@ GRACE_SECONDS: Final = 60
 #: More at a time end the one that was used longest ago, so that programs that only log in fill no store.
 MAX_SESSIONS: Final = 200
 
-_REFUSED: Final = "the refresh token is not accepted; log in again"
-_PREFIX: Final = "lrt_"
-_MAX_TOKEN_CHARS: Final = 512
 _MAX_AGENT_CHARS: Final = 200
 
 _log = structlog.get_logger(__name__)
-
-
-class RefreshTokenReused(Unauthorized):
-    """A refresh token came a second time, which ended its session.
-
-    Parameters:
-      user_id: Whose session it was.
-    """
-
-    code = "invalid_refresh_token"
-
-    def __init__(self, user_id: str) -> None:
-        super().__init__(_REFUSED)
-        self.user_id = user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +113,15 @@ class Sessions:
 
     def draft(self, account: Account, origin: Origin) -> Draft:
         """Make a session without writing it."""
-        session_id, family, secret = new_id(), _new_secret(), _new_secret()
+        token = RefreshToken.first(account.id, new_id())
         moment = self._moment()
         body: Body = {
-            "id": _document(session_id),
+            "id": _document(token.session_id),
             "userID": account.id,
             "kind": "session",
             "generation": account.generation,
-            "familyHash": _hash(family),
-            "currentHash": _hash(secret),
+            "familyHash": hash_secret(token.family),
+            "currentHash": hash_secret(token.secret),
             "previousHash": None,
             "salt": None,
             "rotatedAt": self._now(),
@@ -144,7 +131,7 @@ class Sessions:
             "address": origin.address,
             "agent": origin.agent[:_MAX_AGENT_CHARS],
         }
-        return Draft(body, Grant(account, session_id, _token(account.id, session_id, family, secret)))
+        return Draft(body, Grant(account, token.session_id, str(token)))
 
     async def start(self, account: Account, origin: Origin) -> Grant:
         """Begin a session.
@@ -169,67 +156,75 @@ class Sessions:
         await self._storage.batch_on(self._container, account.id, DOCUMENT, build)
         return draft.grant
 
-    async def rotate(self, token: str) -> Grant:
+    async def rotate(self, text: str) -> Grant:
         """Take a refresh token and give the next one.
 
         Raises:
-          Unauthorized: The token is none, or has ended, or was used before: then its session ends too.
+          InvalidRefreshToken: It is none, or its session is over.
+          RefreshTokenReused: It was used before; its session is over now.
         """
-        user_id, session_id, family, secret = _parts(token)
-        account = await self._accounts.read(user_id)
+        token = RefreshToken.read(text)
+        account = await self._accounts.read(token.user_id)
         while True:
-            stored = await self._storage.get(self._container, user_id, _document(session_id))
+            stored = await self._of(token)
             if account is None or stored is None or not self._stands(account, stored.body):
-                raise _refusal()
-            if not hmac.compare_digest(stored.body["familyHash"], _hash(family)):
-                raise _refusal()
-            following = await self._follow(stored, family, secret)
+                raise InvalidRefreshToken
+            following = await self._follow(stored, token)
             if following is not None:
-                return Grant(account, session_id, _token(user_id, session_id, family, following))
+                return Grant(account, token.session_id, str(following))
 
-    async def _follow(self, stored: Stored, family: str, secret: str) -> str | None:
-        """Give the secret after this one; None when somebody else changed the session meanwhile."""
-        body, shown = stored.body, _hash(secret)
+    async def _follow(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
+        """Give the token after this one; None when somebody else changed the session meanwhile."""
+        body, shown = stored.body, hash_secret(token.secret)
         if hmac.compare_digest(body["currentHash"], shown):
-            salt = _new_secret()
-            following = _successor(family, secret, salt)
-            changes = {
-                "currentHash": _hash(following),
-                "previousHash": shown,
-                "salt": salt,
-                "rotatedAt": self._now(),
-                "usedAt": self._moment(),
-                "expiresAt": int(self._now()) + self.lifetime_seconds,
-            }
-            try:
-                await self._storage.batch(
-                    self._container, body["userID"], [Replace(body | changes, stored.etag)]
-                )
-            except PreconditionFailed:
-                return None
-            return following
-        repeated = body["previousHash"] == shown and self._now() - body["rotatedAt"] <= GRACE_SECONDS
-        if repeated:
-            return _successor(family, secret, body["salt"])
-        await self._storage.batch(self._container, body["userID"], [Delete(body["id"])])
-        _log.warning("refresh_token_reused", user_id=body["userID"], session=body["id"])
-        raise RefreshTokenReused(body["userID"])
+            return await self._advance(stored, token)
+        age_seconds = self._now() - body["rotatedAt"]
+        if body["previousHash"] == shown and age_seconds <= GRACE_SECONDS:
+            return token.following(body["salt"])
+        await self._storage.batch(self._container, token.user_id, [Delete(body["id"])])
+        _log.warning("refresh_token_reused", user_id=token.user_id, session_id=token.session_id)
+        raise RefreshTokenReused(token.user_id)
 
-    async def revoke(self, token: str) -> tuple[str, str] | None:
+    async def _advance(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
+        salt = new_secret()
+        following = token.following(salt)
+        changes = {
+            "currentHash": hash_secret(following.secret),
+            "previousHash": hash_secret(token.secret),
+            "salt": salt,
+            "rotatedAt": self._now(),
+            "usedAt": self._moment(),
+            "expiresAt": int(self._now()) + self.lifetime_seconds,
+        }
+        changed = Replace(stored.body | changes, stored.etag)
+        try:
+            await self._storage.batch(self._container, token.user_id, [changed])
+        except PreconditionFailed:
+            return None
+        return following
+
+    async def revoke(self, text: str) -> str | None:
         """End the session of a refresh token, be it the current one or one before (RFC 7009).
 
         Returns:
-          User and session that the token names; None when it names none.
+          Whose session it was; None when the token names none.
         """
         try:
-            user_id, session_id, family, _ = _parts(token)
-        except Unauthorized:
+            token = RefreshToken.read(text)
+        except InvalidRefreshToken:
             return None
-        stored = await self._storage.get(self._container, user_id, _document(session_id))
-        if stored is None or not hmac.compare_digest(stored.body["familyHash"], _hash(family)):
+        stored = await self._of(token)
+        if stored is None:
             return None
-        await self._storage.batch(self._container, user_id, [Delete(stored.body["id"])])
-        return user_id, session_id
+        await self._storage.batch(self._container, token.user_id, [Delete(stored.body["id"])])
+        return token.user_id
+
+    async def _of(self, token: RefreshToken) -> Stored | None:
+        """Read the session of a token, if the token was ever one of its."""
+        stored = await self._storage.get(self._container, token.user_id, _document(token.session_id))
+        if stored is None or not hmac.compare_digest(stored.body["familyHash"], hash_secret(token.family)):
+            return None
+        return stored
 
     async def end(self, user_id: str, session_id: str) -> bool:
         """End a session by its id; tell whether there was one."""
@@ -278,34 +273,6 @@ def _document(session_id: str) -> str:
     return f"session-{session_id}"
 
 
-def _new_secret() -> str:
-    return secrets.token_urlsafe(32)
-
-
-def _hash(secret: str) -> str:
-    # 256 random bits need no slow hash: nobody can try them all
-    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
-
-
-def _successor(family: str, secret: str, salt: str) -> str:
-    digest = hmac.digest(f"{family}.{secret}".encode(), salt.encode(), "sha256")
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _token(*parts: str) -> str:
-    return _PREFIX + ".".join(parts)
-
-
-def _parts(token: str) -> tuple[str, str, str, str]:
-    parts = token.removeprefix(_PREFIX).split(".")
-    if not token.startswith(_PREFIX) or len(token) > _MAX_TOKEN_CHARS or len(parts) != 4:
-        raise _refusal()
-    if not all(part.isascii() and part for part in parts):
-        raise _refusal()
-    user_id, session_id, family, secret = parts
-    return user_id, session_id, family, secret
-
-
 def _shown(body: Body) -> Session:
     return Session(
         id=body["id"].removeprefix("session-"),
@@ -315,7 +282,3 @@ def _shown(body: Body) -> Session:
         address=body["address"],
         agent=body["agent"],
     )
-
-
-def _refusal() -> Unauthorized:
-    return Unauthorized(_REFUSED, code="invalid_refresh_token")
