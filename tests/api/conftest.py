@@ -3,7 +3,11 @@
 import asyncio
 import itertools
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +29,7 @@ from lightning.domain.tokens import TokenIssuer
 from lightning.keys import with_keys
 from lightning.settings import Settings
 from lightning.storage import SqliteStorage
+from ops.chaos.installation import free_port, until
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
@@ -228,6 +233,43 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
             server.should_exit = True
             thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "the ingress does not stop"
+
+
+@contextmanager
+def process(data: Path, printed: Path, **settings: str) -> Iterator[httpx2.Client]:
+    """Run an ingress as a process of its own, as it is run, and give a client of it.
+
+    Parameters:
+      printed: The file for what it prints.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
+    port = free_port()
+    loaded = with_keys(Settings.load({"LIGHTNING_DATA": str(data), "PORT": str(port), **settings}))
+    with printed.open("w") as file:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "api.main"],
+            env=loaded.to_environ(environment),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_SECONDS
+        ) as http:
+            until(lambda: _healthy(http) or running.poll() is not None, "the ingress is up")
+            yield http
+    finally:
+        running.send_signal(signal.SIGTERM)
+        status = running.wait(PATIENCE_SECONDS)
+    # uvicorn ends by the signal that it drained for
+    assert status == -signal.SIGTERM, printed.read_text()
+
+
+def _healthy(http: httpx2.Client) -> bool:
+    try:
+        return http.get("/api/health").status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 @pytest.fixture(scope="module")

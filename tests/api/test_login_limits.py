@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api.address import client_address
-from tests.api.conftest import assert_problem, serving
+from tests.api.conftest import assert_problem, process, serving
 
 LIMITS = {
     "LIGHTNING_LOGIN_FAILURES": "3",
@@ -86,6 +86,16 @@ class TestForwarded:
             # Then they are counted as one
             assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
             assert ingress.person().tokens()
+
+    def test_nor_by_the_ingress_as_it_is_run(self, tmp_path):
+        # since uvicorn, left alone, believes whoever connects from this machine
+        form = {"username": "nobody", "password": "a wrong password"}
+        with process(tmp_path / "data", tmp_path / "printed", **LIMITS) as http:
+            answers = [
+                http.post("/api/token", json=form, headers={"x-forwarded-for": f"203.0.113.{n}"})
+                for n in range(4)
+            ]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
 
     def test_that_of_a_trusted_proxy_is(self, tmp_path):
         trusting = {**LIMITS, "LIGHTNING_TRUSTED_PROXIES": "127.0.0.0/8,10.0.0.0/8"}

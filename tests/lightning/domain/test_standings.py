@@ -16,21 +16,24 @@ KEY = "k" * 32
 
 
 class Slow:
-    """A store that counts what is read, and holds each read until it is let go."""
+    """A store that counts what is read, and holds each answer until it is let go."""
 
     def __init__(self, storage):
         self._storage = storage
         self.reads = 0
+        self.asked = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
         self.broken = False
 
     async def get(self, *arguments):
         self.reads += 1
-        await self.go.wait()
         if self.broken:
             raise Transient("the store is away")
-        return await self._storage.get(*arguments)
+        stored = await self._storage.get(*arguments)
+        self.asked.set()
+        await self.go.wait()
+        return stored
 
     def __getattr__(self, name):
         return getattr(self._storage, name)
@@ -107,7 +110,7 @@ async def test_an_answer_that_was_forgotten_while_it_was_read_is_not_kept(standi
     claims = await log_in()
     slow.go.clear()
     asked = asyncio.create_task(standings.stands(claims))
-    await asyncio.sleep(0)
+    await slow.asked.wait()
 
     # When the session ends before it is answered
     await accounts.end_sessions("alice")
