@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import conversations, events, identity, problems, stream, system
+from api import conversations, events, identity, problems, service_tokens, sessions, stream, system
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
-from lightning.domain.accounts import Accounts
 from lightning.domain.conversations import Conversations
+from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
 from lightning.errors import LightningError
 from lightning.keys import secret
@@ -26,11 +26,21 @@ from lightning.storage import open_storage
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
     *identity.ROUTES,
+    *sessions.ROUTES,
+    *service_tokens.ROUTES,
     *events.ROUTES,
     *conversations.ROUTES,
     *stream.ROUTES,
     *system.ROUTES,
 )
+
+
+def _issuer(settings: Settings) -> TokenIssuer:
+    return TokenIssuer(
+        secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
+        secret(settings.jwt_signing_key_previous),
+        lifetime_seconds=settings.token_seconds,
+    )
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -47,16 +57,14 @@ def create_app(settings: Settings) -> Starlette:
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
+        tokens = _issuer(settings)
         app.state.platform = Platform(
             settings=settings,
             log=log,
             dispatch=Dispatch(log, queue, crash=crash),
             queue=queue,
-            accounts=Accounts(storage),
-            tokens=TokenIssuer(
-                secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
-                secret(settings.jwt_signing_key_previous),
-            ),
+            identity=Identity(storage, tokens, settings),
+            tokens=tokens,
             conversations=Conversations(storage, log),
             hub=Hub(),
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),

@@ -57,6 +57,8 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # uvicorn would believe whoever connects from loopback; see `api.address`
+        proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         loop="uvloop",
         http="httptools",

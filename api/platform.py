@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from lightning.domain.accounts import Accounts
 from lightning.domain.conversations import Conversations
+from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
@@ -23,7 +23,7 @@ class Platform:
     log: EventLog
     dispatch: Dispatch
     queue: Queue
-    accounts: Accounts
+    identity: Identity
     tokens: TokenIssuer
     conversations: Conversations
     hub: Hub

@@ -1,14 +1,15 @@
 """What every route needs of a request: who asks, and a body that can be trusted in form."""
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import orjson
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lightning.domain.tokens import Claims
-from lightning.errors import InvalidRequest, Unauthorized
+from lightning.errors import Forbidden, InvalidEvent, InvalidRequest, Unauthorized, json_pointer
 from lightning.strict_json import Json, TooLarge, loads
 
 if TYPE_CHECKING:
@@ -42,16 +43,46 @@ def platform(request: Request) -> "Platform":
     return cast("Platform", request.app.state.platform)
 
 
-async def authenticated(request: Request) -> Claims:
-    """Tell who asks.
+async def authenticated(request: Request, *, any_scope: bool = False) -> Claims:
+    """Tell who asks, and check that the token allows what this route does.
+
+    Parameters:
+      request: The request, with the route that it was given to.
+      any_scope: Whether a service token is welcome whatever its scopes.
 
     Raises:
-      Unauthorized: There is no bearer token (RFC 6750), or not one of ours for users.
+      Unauthorized: There is no bearer token (RFC 6750), or not one of ours, or one that was revoked.
+      Forbidden: It is a service token without the scope of the route (``scope_missing``).
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("send a bearer token from POST /api/token", code="token_missing")
-    return platform(request).tokens.verify(token.strip(), "user")
+    claims = await platform(request).identity.caller(token.strip())
+    if claims.scopes is not None and not any_scope:
+        needed = getattr(request.scope.get("route"), "scope", None)
+        if needed not in claims.scopes:
+            message = f"the service token lacks the scope {needed!r}; make one that has it"
+            raise Forbidden(message, code="scope_missing")
+    return claims
+
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+async def read_form(request: Request, form: type[Form]) -> Form:
+    """Read the body as a form that may hold secrets.
+
+    Raises:
+      InvalidRequest: It is no JSON of ours.
+      InvalidEvent: A field is missing, unknown or wrong (``invalid_field``); its value is not repeated.
+    """
+    raw = await read_json(request)
+    try:
+        return form.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        pointer = json_pointer(first["loc"])
+        raise InvalidEvent(first["msg"], code="invalid_field", pointer=pointer) from None
 
 
 def media_type(request: Request) -> str:

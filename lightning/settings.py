@@ -7,6 +7,7 @@ the messages about wrong values and the environment of child processes all follo
 import base64
 import binascii
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -83,9 +84,19 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _networks(text: str) -> str:
+    for network in text.split(","):
+        try:
+            ipaddress.ip_network(network.strip())
+        except ValueError:
+            raise ValueError("it is not a list of addresses and networks") from None
+    return text
+
+
 SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Url = Annotated[str, AfterValidator(_http_url)]
+Networks = Annotated[str, AfterValidator(_networks)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1024)]
 Directory = Annotated[Path, AfterValidator(Path.absolute)]
@@ -208,8 +219,17 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = _setting(
         "PORT", 8000, "Port of the ingress, or of a worker's health; 0 takes a free one"
     )
-    registration: Literal["open", "closed"] = _setting(
-        "LIGHTNING_REGISTRATION", "open", "`closed`: nobody can register over HTTP"
+    registration: Literal["open", "invite", "closed"] = _setting(
+        "LIGHTNING_REGISTRATION",
+        "open",
+        "Who can register over HTTP: `open`: everybody; `invite`: whoever `lightning users invite` invited; "
+        "`closed`: nobody",
+    )
+    trusted_proxies: Networks | None = _setting(
+        "LIGHTNING_TRUSTED_PROXIES",
+        None,
+        "Addresses or networks, with commas, of the proxies whose `X-Forwarded-For` is believed",
+        example="10.0.0.0/8",
     )
 
     # Secrets that several processes share
@@ -225,6 +245,28 @@ class Settings(BaseSettings):
         "Standard Webhooks secret that signs what the messenger posts and `/notify` accepts",
         example="whsec_$(openssl rand -base64 32)",
         shown="embedded: made once and kept in the data directory",
+    )
+
+    # Log-in
+    token_seconds: Annotated[int, Field(ge=900, le=3600)] = _setting(
+        "LIGHTNING_TOKEN_SECONDS", 3600, "Life of an access token, 15 to 60 minutes"
+    )
+    refresh_seconds: Annotated[int, Field(ge=3600)] = _setting(
+        "LIGHTNING_REFRESH_SECONDS", 30 * 24 * 3600, "A session that is not refreshed for so long has ended"
+    )
+    login_failures: Annotated[int, Field(ge=1)] = _setting(
+        "LIGHTNING_LOGIN_FAILURES", 10, "Wrong passwords in a window, from one address for one account"
+    )
+    login_account_failures: Annotated[int, Field(ge=1)] = _setting(
+        "LIGHTNING_LOGIN_ACCOUNT_FAILURES",
+        100,
+        "The same for one account, from addresses that it was not logged in to from before",
+    )
+    login_address_failures: Annotated[int, Field(ge=1)] = _setting(
+        "LIGHTNING_LOGIN_ADDRESS_FAILURES", 100, "The same from one address, for any accounts"
+    )
+    login_window_seconds: Annotated[int, Field(ge=1, le=86400)] = _setting(
+        "LIGHTNING_LOGIN_WINDOW", 300, "Seconds from the first wrong password until they are forgotten"
     )
 
     # Amounts

@@ -1,12 +1,19 @@
 """How the command line reaches the installation of this directory: its address and its first user."""
 
+import asyncio
 import json
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.client import Client, ClientError
+from lightning.domain.accounts import Accounts
+from lightning.domain.usernames import account_id_of
+from lightning.errors import Conflict
 from lightning.keys import write_private
+from lightning.settings import Settings
+from lightning.storage import open_storage
 
 FILE = "first_user.json"
 
@@ -20,32 +27,49 @@ def first_user(data: Path) -> tuple[str, str]:
     return kept["username"], kept["password"]
 
 
-def make_first_user(url: str, data: Path, *, within_seconds: float = 30.0) -> str:
-    """Register the first user as soon as the ingress is ready.
+def make_first_user(settings: Settings) -> str:
+    """Make the account of the first user, in the store itself: so it is there whoever else may register.
 
     Returns:
       The username.
 
     Raises:
-      ClientError: The ingress does not come up, or registers nobody.
+      LightningError: The store does not answer.
     """
-    username, password = first_user(data)
+    username, password = first_user(settings.data)
+    asyncio.run(_register(settings, username, password))
+    return username
+
+
+async def _register(settings: Settings, username: str, password: str) -> None:
+    storage = open_storage(settings)
+    try:
+        accounts = Accounts(storage)
+        # looked for first: the hash of a password that is not needed would take a moment at every start
+        if await accounts.read(account_id_of(username)) is None:
+            with suppress(Conflict):
+                await accounts.register(username, password)
+    finally:
+        await storage.close()
+
+
+def wait_until_ready(url: str, *, within_seconds: float = 30.0) -> None:
+    """Wait until the ingress answers.
+
+    Raises:
+      ClientError: It does not come up.
+    """
     deadline = time.monotonic() + within_seconds
     with Client(url) as client:
         while True:
             try:
                 client.health()
-                break
             except ClientError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        try:
-            client.register(username, password)
-        except ClientError as error:
-            if error.status != 409:
-                raise
-    return username
+            else:
+                return
 
 
 def connect(url: str, data: Path) -> Client:

@@ -14,12 +14,14 @@ from lightning.client import Client, ClientError
 from lightning.settings import SettingsError, from_environment
 from ops import access, doctor
 from ops.up import PortTakenError, up
+from ops.users import users
 
 app = typer.Typer(
     help="Lightning: event-driven AI orchestration.", no_args_is_help=True, add_completion=False
 )
 emulator = typer.Typer(help="Servers on loopback that stand in for others.", no_args_is_help=True)
 app.add_typer(emulator, name="emulator")
+app.add_typer(users, name="users")
 
 _out = Console(highlight=False, soft_wrap=True)
 

@@ -10,10 +10,11 @@ from types import FrameType
 from rich.console import Console
 
 from lightning.client import ClientError
+from lightning.errors import LightningError
 from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
 from lightning.telemetry.logs import configure_logging
-from ops.access import make_first_user
+from ops.access import make_first_user, wait_until_ready
 from worker.supervisor import Process, Supervisor
 
 
@@ -65,8 +66,9 @@ def _processes(settings: Settings) -> list[Process]:
 def _greet(url: str, settings: Settings, quiet: bool) -> None:  # noqa: FBT001 -- a thread's argument
     console = Console(stderr=True)
     try:
-        username = make_first_user(url, settings.data)
-    except ClientError as error:
+        username = make_first_user(settings)
+        wait_until_ready(url)
+    except (ClientError, LightningError) as error:
         console.print(f"[yellow]There is no first user: {error}[/yellow]", highlight=False)
         return
     if quiet:

@@ -3,39 +3,28 @@
 The account's id, which is the tenant of everything that the person owns, follows from the username. So one
 conditional create makes a name unique, and one point read finds it: there is no second document to keep in
 step. For the same reason a username never changes.
+
+Whatever ends all sessions of an account at once (another password, a disabled account) moves its
+``generation`` on, and a session holds only while it has the account's own: one write, however many there are.
 """
 
-import asyncio
-import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
-import bcrypt
-
-from lightning.errors import Conflict, InvalidRequest, Transient, Unauthorized
+from lightning.domain.passwords import Passwords, checked_password
+from lightning.domain.usernames import account_id_of, normal_username
+from lightning.errors import Conflict, Forbidden, NotFound, Unauthorized
 from lightning.ids import account_id
-from lightning.storage import Create, Storage
+from lightning.storage import Body, Create, Operation, Replace, Storage, Stored, Where
 
-MIN_USERNAME_CHARS: Final = 3
-MAX_USERNAME_CHARS: Final = 64
-MIN_PASSWORD_CHARS: Final = 8
-#: bcrypt reads no further.
-MAX_PASSWORD_BYTES: Final = 72
+#: ``user``: owns a log; ``operator``: a person, ``service``: a program that may post for others.
+Role = Literal["user", "operator", "service"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
-#: Longer ones are refused as they come: composing characters shortens a name, but not by so much.
-_MAX_RAW_CHARS: Final = 4 * MAX_USERNAME_CHARS
-_DOCUMENT_ID: Final = "account"
-_PUNCTUATION: Final = frozenset("._-@+")
-#: Salt and hash of a password that nobody knows, for names that nobody has.
-_NOBODY: Final = "nBI1FU/EDEi7cO.YBDwKEuLH9AyQOhrW7b2nQ6eNG7sbG1ZSyxYGu"
-
-
-class InvalidAccount(InvalidRequest):
-    """The username or password is not one that an account can have."""
-
-    code = "invalid_account"
-    status = 422
+#: Id of the account's document within its partition.
+DOCUMENT: Final = "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +35,17 @@ class Account:
       id: The tenant: ``userID`` of its events and documents.
       username: Its name in normal form.
       role: ``user``, ``operator`` or ``service``.
+      disabled: Whether it may do nothing.
+      generation: Sessions of another generation have ended.
+      created_at: When it was made, as RFC 3339 has it.
     """
 
     id: str
     username: str
     role: str
+    disabled: bool = False
+    generation: int = 0
+    created_at: str = field(default="", compare=False)
 
 
 class Accounts:
@@ -60,7 +55,7 @@ class Accounts:
       storage: The store.
       container: Its container of users.
       rounds: bcrypt's cost; less than 12 only in tests.
-      concurrency: Hashes computed at a time, each on a thread of its own for about 0.2 s.
+      concurrency: Hashes computed at a time.
       max_waiting: Callers that may wait for their turn; more are sent away to come again.
     """
 
@@ -75,9 +70,7 @@ class Accounts:
     ) -> None:
         self._storage = storage
         self._container = container
-        self._rounds = rounds
-        self._turns = asyncio.Semaphore(concurrency)
-        self._room = concurrency + max_waiting
+        self._passwords = Passwords(rounds=rounds, concurrency=concurrency, max_waiting=max_waiting)
 
     async def register(self, username: str, password: str, *, role: str = "user") -> Account:
         """Make an account.
@@ -95,16 +88,49 @@ class Accounts:
           Conflict: The username is taken (``username_taken``).
           Transient: Too many passwords are being checked, or the store does not answer.
         """
+        body = await self.draft(username, password, role=role)
+        await self.place(body)
+        return _account(body)
+
+    async def draft(self, username: str, password: str, *, role: str = "user") -> Body:
+        """Make the document of an account, its password hashed, without writing it.
+
+        Raises:
+          InvalidAccount: The username or password will not do.
+          Transient: Too many passwords are being checked.
+        """
         name = normal_username(username)
-        secret = _checked_password(password)
-        hashed = await self._on_thread(bcrypt.hashpw, secret, bcrypt.gensalt(self._rounds))
-        account = Account(account_id(name), name, role)
+        secret = checked_password(password)
+        return {
+            "id": DOCUMENT,
+            "userID": account_id(name),
+            "kind": "account",
+            "username": name,
+            "role": role,
+            "passwordHash": await self._passwords.hash(secret),
+            "disabled": False,
+            "generation": 0,
+            "createdAt": datetime.now(UTC).isoformat(),
+        }
+
+    async def place(self, body: Body) -> str:
+        """Write the document of a new account, over one whose registration never ended if need be.
+
+        Returns:
+          Its etag.
+
+        Raises:
+          Conflict: The username is taken (``username_taken``).
+        """
+        stored = await self._storage.get(self._container, body["userID"], DOCUMENT)
+        if stored is not None and stored.body["kind"] == "account":
+            raise taken()
+        operation = Create(body) if stored is None else Replace(body, stored.etag)
         try:
-            await self._storage.batch(self._container, account.id, [Create(_body(account, hashed))])
+            [etag] = await self._storage.batch(self._container, body["userID"], [operation])
         except Conflict:
-            message = "the username is taken; choose another"
-            raise Conflict(message, code="username_taken", pointer="/username") from None
-        return account
+            raise taken() from None
+        return etag
 
     async def authenticate(self, username: str, password: str) -> Account:
         """Tell whose username and password these are.
@@ -120,80 +146,147 @@ class Accounts:
 
         Raises:
           Unauthorized: Either is wrong; which one is not told (``wrong_credentials``).
+          Forbidden: Both are right, but the account is disabled (``account_disabled``).
           Transient: Too many passwords are being checked, or the store does not answer.
         """
-        body = await self._find(username)
-        hashed = f"$2b${self._rounds:02}${_NOBODY}" if body is None else str(body["passwordHash"])
-        try:
-            secret = _checked_password(password)
-        except InvalidAccount:
-            body, secret = None, b""
-        same = await self._on_thread(bcrypt.checkpw, secret, hashed.encode())
-        if body is None or not same:
+        stored = await self._document(account_id_of(username))
+        hashed = None if stored is None else str(stored.body["passwordHash"])
+        same = await self._passwords.matches(password, hashed)
+        if stored is None or not same:
             raise Unauthorized("wrong username or password", code="wrong_credentials")
-        return Account(body["userID"], body["username"], body["role"])
+        account = _account(stored.body)
+        if account.disabled:
+            raise Forbidden("the account is disabled; ask the operators", code="account_disabled")
+        return account
 
-    async def _find(self, username: str) -> dict[str, Any] | None:
-        try:
-            partition = account_id(normal_username(username))
-        except InvalidAccount:
-            return None
-        stored = await self._storage.get(self._container, partition, _DOCUMENT_ID)
-        return None if stored is None else stored.body
+    async def change_password(
+        self, account: Account, password: str, besides: Callable[[Account], Sequence[Operation]]
+    ) -> Account:
+        """Set another password, which ends every session.
 
-    async def _on_thread(self, compute: Any, *arguments: bytes) -> Any:
-        if self._room <= 0:
-            raise Transient("too many sign-ins at once; try again", retry_after=1.0, code="busy")
-        self._room -= 1
-        try:
-            async with self._turns:
-                return await asyncio.to_thread(compute, *arguments)
-        finally:
-            self._room += 1
+        Parameters:
+          account: As it was authenticated.
+          password: The new password.
+          besides: Makes what is written in the same batch, from the account as it will be.
+
+        Raises:
+          InvalidAccount: The password will not do.
+          Unauthorized: Somebody else changed the password meanwhile.
+        """
+        hashed = await self._passwords.hash(checked_password(password, "/newPassword"))
+        changed: list[Account] = []
+
+        def build(stored: Stored | None) -> list[Operation]:
+            if stored is None or stored.body["generation"] != account.generation:
+                raise Unauthorized("the account was changed meanwhile; log in again", code="invalid_token")
+            body = stored.body | {"passwordHash": hashed, "generation": account.generation + 1}
+            changed[:] = [_account(body)]
+            return [Replace(body, stored.etag), *besides(changed[0])]
+
+        await self._storage.batch_on(self._container, account.id, DOCUMENT, build)
+        return changed[0]
+
+    async def read(self, account_id: str) -> Account | None:
+        """Read an account by its id."""
+        stored = await self._document(account_id)
+        return None if stored is None else _account(stored.body)
+
+    async def named(self, username: str) -> Account:
+        """Read an account by its name.
+
+        Raises:
+          NotFound: Nobody has this name.
+        """
+        account = await self.read(account_id_of(username))
+        if account is None:
+            raise _nobody(username)
+        return account
+
+    async def all(self, *, limit: int = 1000, page: str | None = None) -> tuple[list[Account], str | None]:
+        """List accounts by name, a page at a time.
+
+        Returns:
+          The accounts, and the token of the next page.
+        """
+        where = [Where("kind", "=", "account")]
+        found = await self._storage.query(
+            self._container, None, where, order_by="username", limit=limit, page=page
+        )
+        return [_account(stored.body) for stored in found.items], found.next
+
+    async def set_role(self, username: str, role: Role) -> Account:
+        """Change what an account is to the platform; its tokens of the old role are refused from then on.
+
+        Raises:
+          NotFound: Nobody has this name.
+        """
+        return await self._change(username, lambda body: {"role": role})
+
+    async def set_disabled(self, username: str, *, disabled: bool) -> Account:
+        """Disable an account, which ends its sessions, or enable it again.
+
+        Raises:
+          NotFound: Nobody has this name.
+        """
+        return await self._change(
+            username,
+            lambda body: {"disabled": disabled, "generation": body["generation"] + int(disabled)},
+        )
+
+    async def set_password(self, username: str, password: str) -> Account:
+        """Set a password without knowing the old one, which ends every session.
+
+        Raises:
+          NotFound: Nobody has this name.
+          InvalidAccount: The password will not do.
+        """
+        hashed = await self._passwords.hash(checked_password(password))
+        return await self._change(
+            username, lambda body: {"passwordHash": hashed, "generation": body["generation"] + 1}
+        )
+
+    async def end_sessions(self, username: str) -> Account:
+        """End every session of an account.
+
+        Raises:
+          NotFound: Nobody has this name.
+        """
+        return await self._change(username, lambda body: {"generation": body["generation"] + 1})
+
+    async def _change(self, username: str, change: Callable[[Body], dict[str, Any]]) -> Account:
+        partition = account_id_of(username)
+        changed: list[Account] = []
+
+        def build(stored: Stored | None) -> list[Operation]:
+            if stored is None or stored.body["kind"] != "account":
+                raise _nobody(username)
+            body = stored.body | change(stored.body)
+            changed[:] = [_account(body)]
+            return [Replace(body, stored.etag)]
+
+        await self._storage.batch_on(self._container, partition, DOCUMENT, build)
+        return changed[0]
+
+    async def _document(self, partition: str) -> Stored | None:
+        stored = await self._storage.get(self._container, partition, DOCUMENT)
+        return stored if stored is not None and stored.body["kind"] == "account" else None
 
 
-def normal_username(username: str) -> str:
-    """Bring a username into the form under which it is unique: NFKC, case folded.
-
-    Raises:
-      InvalidAccount: It is no username.
-    """
-    composed = unicodedata.normalize("NFKC", username[:_MAX_RAW_CHARS])
-    name = unicodedata.normalize("NFKC", composed.casefold())
-    if len(username) > _MAX_RAW_CHARS or not MIN_USERNAME_CHARS <= len(name) <= MAX_USERNAME_CHARS:
-        message = f"a username has {MIN_USERNAME_CHARS} to {MAX_USERNAME_CHARS} characters"
-        raise InvalidAccount(message, pointer="/username")
-    if not all(_in_username(character) for character in name):
-        raise InvalidAccount("a username has only letters, digits and . _ - @ +", pointer="/username")
-    return name
+def _account(body: Body) -> Account:
+    return Account(
+        id=body["userID"],
+        username=body["username"],
+        role=body["role"],
+        disabled=body["disabled"],
+        generation=body["generation"],
+        created_at=body["createdAt"],
+    )
 
 
-def _in_username(character: str) -> bool:
-    category = unicodedata.category(character)
-    return character in _PUNCTUATION or category.startswith("L") or category == "Nd"
+def taken() -> Conflict:
+    """Make the error for a name that somebody has."""
+    return Conflict("the username is taken; choose another", code="username_taken", pointer="/username")
 
 
-def _checked_password(password: str) -> bytes:
-    try:
-        secret = password.encode()
-    except UnicodeEncodeError:
-        raise InvalidAccount("the password is not text", pointer="/password") from None
-    if len(password) < MIN_PASSWORD_CHARS:
-        raise InvalidAccount(f"a password has at least {MIN_PASSWORD_CHARS} characters", pointer="/password")
-    if len(secret) > MAX_PASSWORD_BYTES:
-        message = f"a password has at most {MAX_PASSWORD_BYTES} bytes in UTF-8; this one has {len(secret)}"
-        raise InvalidAccount(message, pointer="/password")
-    if b"\0" in secret:
-        raise InvalidAccount("a password must not hold the character U+0000", pointer="/password")
-    return secret
-
-
-def _body(account: Account, hashed: bytes) -> dict[str, Any]:
-    return {
-        "id": _DOCUMENT_ID,
-        "userID": account.id,
-        "username": account.username,
-        "role": account.role,
-        "passwordHash": hashed.decode(),
-        "createdAt": datetime.now(UTC).isoformat(),
-    }
+def _nobody(username: str) -> NotFound:
+    return NotFound(f"there is no account {username!r}; `lightning users list` shows all")

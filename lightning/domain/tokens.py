@@ -1,9 +1,9 @@
-"""Tokens: who a caller is, shown without asking the store."""
+"""Tokens: who a caller is, signed. Whether a token was revoked since, `lightning.domain.standings` knows."""
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -13,8 +13,9 @@ import jwt
 from lightning.errors import Unauthorized
 from lightning.ids import new_id
 
-#: ``user``: a person at the API; ``run``: code in a container; ``stream``: one open stream of a browser.
-TokenKind = Literal["user", "run", "stream"]
+#: ``user``: a person at the API; ``service``: a program of theirs; ``run``: code in a container;
+#: ``stream``: one open stream of a browser.
+TokenKind = Literal["user", "service", "run", "stream"]
 
 _ALGORITHM: Final = "HS256"
 _MIN_KEY_BYTES: Final = 32  # RFC 7518 section 3.2
@@ -50,6 +51,21 @@ class Claims:
     expires_at: int
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def session(self) -> str | None:
+        """The session that it belongs to."""
+        return self.extra.get("sid")
+
+    @property
+    def service_token(self) -> str | None:
+        """The service token that it is."""
+        return self.extra.get("tid")
+
+    @property
+    def scopes(self) -> Sequence[str] | None:
+        """What it is limited to; None when it allows everything that its owner may."""
+        return self.extra.get("scopes", ()) if self.kind == "service" else None
+
 
 class TokenIssuer:
     """Issues and verifies signed tokens (JWT, RFC 7519, as RFC 8725 recommends).
@@ -78,7 +94,7 @@ class TokenIssuer:
         self._now = now
         self._keys = {_key_id(key): key for key in (previous_key, signing_key) if key is not None}
         self._current = _key_id(signing_key)
-        self._verified: dict[tuple[str, bytes], Claims] = {}
+        self._verified: dict[bytes, Claims] = {}
         self._lock = threading.Lock()
 
     def issue(
@@ -121,14 +137,14 @@ class TokenIssuer:
         headers = {"typ": f"{kind}+jwt", "kid": self._current}
         return jwt.encode(payload, self._keys[self._current], _ALGORITHM, headers)
 
-    def verify(self, token: str, kind: TokenKind) -> Claims:
+    def verify(self, token: str, *kinds: TokenKind) -> Claims:
         """Check a token and read it.
 
         A token that was valid is remembered by its hash until it expires, since checking costs far more.
 
         Parameters:
           token: What the caller showed.
-          kind: The kind that is asked for here.
+          kinds: The kinds that are accepted here.
 
         Returns:
           What the token says.
@@ -138,20 +154,26 @@ class TokenIssuer:
         """
         if len(token) > _MAX_TOKEN_CHARS:
             raise _refusal()
-        memory_key = (kind, hashlib.sha256(token.encode(errors="surrogatepass")).digest())
-        claims = self._verified.get(memory_key)
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        claims = self._verified.get(digest)
         if claims is None:
-            claims = self._read(token, kind)
-            self._remember(memory_key, claims)
-        if claims.expires_at <= self._now():
+            claims = self._read(token, kinds)
+            self._remember(digest, claims)
+        if claims.kind not in kinds or self.is_over(claims):
             raise _refusal()
         return claims
 
-    def _read(self, token: str, kind: TokenKind) -> Claims:
+    def is_over(self, claims: Claims) -> bool:
+        """Tell whether the time of a token is up."""
+        return claims.expires_at <= self._now()
+
+    def _read(self, token: str, kinds: Sequence[TokenKind]) -> Claims:
         try:
             header = jwt.get_unverified_header(token)
             key = self._keys.get(header.get("kid", ""))
-            if key is None or header.get("typ") != f"{kind}+jwt":
+            typ = header.get("typ")
+            kind: TokenKind | None = next((kind for kind in kinds if typ == f"{kind}+jwt"), None)
+            if key is None or kind is None:
                 raise _refusal()
             payload = jwt.decode(
                 token, key, [_ALGORITHM], _OPTIONS, audience=self._audience(kind), issuer=self._issuer
@@ -160,11 +182,11 @@ class TokenIssuer:
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise _refusal() from None
 
-    def _remember(self, memory_key: tuple[str, bytes], claims: Claims) -> None:
+    def _remember(self, digest: bytes, claims: Claims) -> None:
         with self._lock:
             if len(self._verified) >= _MAX_CACHED:
                 self._verified.pop(next(iter(self._verified)))
-            self._verified[memory_key] = claims
+            self._verified[digest] = claims
 
     def _audience(self, kind: TokenKind) -> str:
         return f"{self._issuer}:{kind}"

@@ -88,7 +88,10 @@ class Container:
 
 #: The containers of the specification, and the log.
 CONTAINERS: dict[str, Container] = {
-    "users": Container(),
+    "users": Container(
+        fields=("kind", "username", "expiresAt"),
+        indexes=(("userID", "kind"), ("kind", "username"), ("expiresAt",)),
+    ),
     "repos": Container(),
     "schedules": Container(),
     "events": Container(

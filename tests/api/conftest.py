@@ -1,10 +1,16 @@
 """A real ingress on loopback: the application under uvicorn, as `api.main` runs it. No worker runs."""
 
+import asyncio
 import itertools
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,12 +23,19 @@ import pytest
 import uvicorn
 
 from api.app import create_app
+from lightning.domain.accounts import Accounts
+from lightning.domain.sessions import Origin, Sessions
 from lightning.domain.tokens import TokenIssuer
 from lightning.keys import with_keys
 from lightning.settings import Settings
+from lightning.storage import SqliteStorage
+from ops.chaos.installation import free_port, until
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
+
+#: Everybody's.
+PASSWORD = "correct horse battery"
 
 _numbers = itertools.count(1)
 
@@ -30,10 +43,23 @@ _numbers = itertools.count(1)
 class Person:
     """A tenant of the ingress, and its requests."""
 
-    def __init__(self, ingress: "Ingress", id: str, token: str) -> None:
+    def __init__(self, ingress: "Ingress", id: str, token: str, username: str) -> None:
         self.ingress = ingress
         self.id = id
         self.token = token
+        self.username = username
+
+    def log_in(self, ingress: "Ingress | None" = None, *, password: str | None = None, **headers: str):
+        """Begin a session, perhaps at another ingress of the same data directory."""
+        form = {"username": self.username, "password": PASSWORD if password is None else password}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (ingress or self.ingress).http.post("/api/token", json=form, headers=named)
+
+    def tokens(self) -> dict[str, Any]:
+        """Begin a session that must begin."""
+        answer = self.log_in()
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     def headers(self, **more: str) -> dict[str, str]:
         """Give the headers of a request; ``_`` in a name stands for ``-``."""
@@ -127,9 +153,40 @@ class Ingress:
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
 
     def person(self, *, role: str = "user") -> Person:
-        """Make a tenant that nobody had before; its token is signed as `/api/token` does it."""
-        name = f"person-{next(_numbers)}"
-        return Person(self, name, self.issuer.issue("user", name, role=role))
+        """Make a tenant that nobody had before, with an account and a session as `/api/token` begins it."""
+        with self.accounts() as made:
+            account = made.run(made.accounts.register(f"person-{next(_numbers)}", PASSWORD, role=role))
+            grant = made.run(made.sessions.start(account, Origin()))
+        token = self.issuer.issue("user", account.id, role=role, claims={"sid": grant.session_id})
+        return Person(self, account.id, token, account.username)
+
+    @contextmanager
+    def accounts(self) -> Iterator["AccountsBeside"]:
+        """Open the accounts from beside, as another process would."""
+        beside = AccountsBeside(self.data)
+        try:
+            yield beside
+        finally:
+            beside.close()
+
+
+class AccountsBeside:
+    """The accounts of a data directory, on an event loop of their own; their passwords are hashed fast."""
+
+    def __init__(self, data: Path) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = self._thread.submit(asyncio.Runner).result()
+        self.storage = SqliteStorage(data / "log.db")
+        self.accounts = Accounts(self.storage, rounds=4)
+        self.sessions = Sessions(self.storage, self.accounts)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._thread.submit(self._runner.run, work).result(PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        self.run(self.storage.close())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
 
 
 class _Server(uvicorn.Server):
@@ -154,6 +211,7 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
         create_app(loaded),
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         lifespan="on",
         loop="uvloop",
         http="httptools",
@@ -175,6 +233,43 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
             server.should_exit = True
             thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "the ingress does not stop"
+
+
+@contextmanager
+def process(data: Path, printed: Path, **settings: str) -> Iterator[httpx2.Client]:
+    """Run an ingress as a process of its own, as it is run, and give a client of it.
+
+    Parameters:
+      printed: The file for what it prints.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
+    port = free_port()
+    loaded = with_keys(Settings.load({"LIGHTNING_DATA": str(data), "PORT": str(port), **settings}))
+    with printed.open("w") as file:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "api.main"],
+            env=loaded.to_environ(environment),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_SECONDS
+        ) as http:
+            until(lambda: _healthy(http) or running.poll() is not None, "the ingress is up")
+            yield http
+    finally:
+        running.send_signal(signal.SIGTERM)
+        status = running.wait(PATIENCE_SECONDS)
+    # uvicorn ends by the signal that it drained for
+    assert status == -signal.SIGTERM, printed.read_text()
+
+
+def _healthy(http: httpx2.Client) -> bool:
+    try:
+        return http.get("/api/health").status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,16 @@
 """`/api/register`, `/api/token`, `/api/me`, and what a token is worth."""
 
 import base64
+import hmac
 import json
 import time
 
 import jwt
 import pytest
 
+from api.app import ROUTES
 from lightning.domain.tokens import TokenIssuer
-from tests.api.conftest import assert_problem, serving
-
-PASSWORD = "correct horse battery"
+from tests.api.conftest import PASSWORD, assert_problem, serving
 
 
 @pytest.fixture(scope="module")
@@ -189,20 +189,29 @@ class TestToken:
         assert 0.4 < unknown / known < 2.5
 
 
-PROTECTED = [
-    ("POST", "/api/events"),
-    ("GET", "/api/events"),
-    ("GET", "/api/events/x"),
-    ("GET", "/api/stream"),
-    ("GET", "/api/me"),
-]
+#: Every route that asks for a token.
+PROTECTED = [(route.method, route.path.format(id="x")) for route in ROUTES if route.scope is not None]
+
+
+@pytest.fixture(scope="module")
+def victim(ingress):
+    """Somebody whose tokens are forged."""
+    person = ingress.person()
+    person.sid = jwt.decode(person.token, options={"verify_signature": False})["sid"]
+    ingress.victim = person
+    return person
+
+
+def good(ingress, kind="user", **options):
+    """Sign a token of the victim's session."""
+    return ingress.issuer.issue(kind, ingress.victim.id, claims={"sid": ingress.victim.sid}, **options)
 
 
 def forged(ingress, algorithm="HS256", key=None, headers=None, **changes):
     """Make a token like a good one with something changed; None leaves a claim or header out."""
-    good = ingress.issuer.issue("user", "victim")
-    claims = {**jwt.decode(good, options={"verify_signature": False}), **changes}
-    head = {**jwt.get_unverified_header(good), **(headers or {})}
+    whole = good(ingress)
+    claims = {**jwt.decode(whole, options={"verify_signature": False}), **changes}
+    head = {**jwt.get_unverified_header(whole), **(headers or {})}
     del head["alg"]
     key = ingress.settings.jwt_signing_key.get_secret_value() if key is None else key
     claims, head = ({k: v for k, v in each.items() if v is not None} for each in (claims, head))
@@ -213,9 +222,18 @@ def unsigned(ingress):
     def part(value):
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
-    good = ingress.issuer.issue("user", "victim")
-    header = {**jwt.get_unverified_header(good), "alg": "none"}
-    return f"{part(header)}.{part(jwt.decode(good, options={'verify_signature': False}))}."
+    whole = good(ingress)
+    header = {**jwt.get_unverified_header(whole), "alg": "none"}
+    return f"{part(header)}.{part(jwt.decode(whole, options={'verify_signature': False}))}."
+
+
+def signed_with_a_public_key(ingress):
+    """Name RS256 and sign with the name of the key, as if what anybody can read were the secret."""
+    head, body, _ = good(ingress).split(".")
+    header = json.loads(base64.urlsafe_b64decode(head + "=="))
+    changed = base64.urlsafe_b64encode(json.dumps({**header, "alg": "RS256"}).encode()).rstrip(b"=").decode()
+    signature = hmac.digest(header["kid"].encode(), f"{changed}.{body}".encode(), "sha256")
+    return f"{changed}.{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 BAD_TOKENS = {
@@ -223,12 +241,23 @@ BAD_TOKENS = {
     "dots": lambda ingress: "..",
     "letters beyond ASCII": lambda ingress: "Grüße".encode().decode("latin-1"),
     "very long": lambda ingress: "x" * 5000,
-    "two": lambda ingress: " ".join([ingress.issuer.issue("user", "victim")] * 2),
-    "cut": lambda ingress: ingress.issuer.issue("user", "victim")[:-4],
-    "expired": lambda ingress: ingress.issuer.issue("user", "victim", lifetime_seconds=-1),
-    "of a run": lambda ingress: ingress.issuer.issue("run", "victim"),
-    "of a stream": lambda ingress: ingress.issuer.issue("stream", "victim"),
-    "of another installation": lambda ingress: TokenIssuer("k" * 32).issue("user", "victim"),
+    "two": lambda ingress: " ".join([good(ingress)] * 2),
+    "cut": lambda ingress: good(ingress)[:-4],
+    "expired": lambda ingress: good(ingress, lifetime_seconds=-1),
+    "of a run": lambda ingress: good(ingress, "run"),
+    "of a stream": lambda ingress: good(ingress, "stream"),
+    "of another installation": lambda ingress: TokenIssuer("k" * 32).issue(
+        "user", ingress.victim.id, claims={"sid": ingress.victim.sid}
+    ),
+    "without a session": lambda ingress: ingress.issuer.issue("user", ingress.victim.id),
+    "of no session": lambda ingress: forged(ingress, sid="no-such-session"),
+    "of an account's own document": lambda ingress: forged(ingress, sid="../account"),
+    "of nobody": lambda ingress: forged(ingress, sub="nobody"),
+    "of somebody else's session": lambda ingress: forged(ingress, sub=ingress.person().id),
+    "of a role that they do not have": lambda ingress: forged(ingress, role="operator"),
+    "of a service token that is none": lambda ingress: ingress.issuer.issue(
+        "service", ingress.victim.id, claims={"tid": "x", "scopes": ["events:read", "account"]}
+    ),
     "of another issuer": lambda ingress: forged(ingress, iss="thunder"),
     "of another audience": lambda ingress: forged(ingress, aud="lightning:run"),
     "of two audiences": lambda ingress: forged(ingress, aud=["lightning:user", "lightning:run"]),
@@ -240,7 +269,9 @@ BAD_TOKENS = {
     "of another type": lambda ingress: forged(ingress, headers={"typ": "JWT"}),
     "of another key": lambda ingress: forged(ingress, key="k" * 64),
     "of another algorithm": lambda ingress: forged(ingress, "HS512"),
+    "of another algorithm, 384": lambda ingress: forged(ingress, "HS384"),
     "unsigned": unsigned,
+    "as if signed with a public key": signed_with_a_public_key,
 }
 
 
@@ -254,6 +285,7 @@ class TestBadTokens:
         assert_unauthorized(ingress.http.request(method, path, headers=headers), "token_missing")
 
     @pytest.mark.parametrize("make", BAD_TOKENS.values(), ids=BAD_TOKENS)
+    @pytest.mark.usefixtures("victim")
     def test_a_bad_token(self, ingress, make):
         # When a token is shown that is not ours for users
         header = f"Bearer {make(ingress)}".encode("latin-1")
@@ -267,24 +299,23 @@ class TestBadTokens:
             assert_unauthorized(answer, "invalid_token")
         assert len({answer.content for answer in answers}) == 1
 
-    def test_a_good_token_that_is_changed_by_hand(self, ingress):
+    def test_a_good_token_that_is_made_by_hand(self, ingress, victim):
         # so that the cases above fail for their one change, and for nothing else
-        answer = ingress.http.get("/api/me", headers=bearer(forged(ingress, sub="somebody")))
-        assert answer.json() == {"userID": "somebody", "role": "user"}
+        answer = ingress.http.get("/api/me", headers=bearer(forged(ingress, more="claims")))
+        assert answer.json() == {"userID": victim.id, "role": "user"}
 
-    def test_the_scheme_in_other_letters(self, ingress):
-        token = ingress.issuer.issue("user", "somebody")
-        answer = ingress.http.get("/api/me", headers={"authorization": f"bEARER {token}"})
+    def test_the_scheme_in_other_letters(self, ingress, victim):
+        answer = ingress.http.get("/api/me", headers={"authorization": f"bEARER {victim.token}"})
         assert answer.status_code == 200
 
-    def test_a_token_in_the_address_is_none(self, ingress):
-        token = ingress.issuer.issue("user", "somebody")
+    def test_a_token_in_the_address_is_none(self, ingress, victim):
         for name in ("token", "access_token"):
-            assert_unauthorized(ingress.http.get("/api/me", params={name: token}), "token_missing")
+            assert_unauthorized(ingress.http.get("/api/me", params={name: victim.token}), "token_missing")
 
+    @pytest.mark.usefixtures("victim")
     def test_a_token_ends_while_it_is_remembered(self, ingress):
-        # Given a token of one second that was accepted
-        token = ingress.issuer.issue("user", "brief", lifetime_seconds=2)
+        # Given a token of two seconds that was accepted
+        token = good(ingress, lifetime_seconds=2)
         assert ingress.http.get("/api/me", headers=bearer(token)).status_code == 200
 
         # When its time is over
@@ -295,10 +326,22 @@ class TestBadTokens:
         assert_unauthorized(ingress.http.get("/api/me", headers=bearer(token)), "invalid_token")
 
     def test_the_key_before_is_accepted_while_keys_are_rotated(self, tmp_path):
-        with serving(
-            tmp_path / "data", JWT_SIGNING_KEY="n" * 32, JWT_SIGNING_KEY_PREVIOUS="o" * 32
-        ) as ingress:
-            old = TokenIssuer("o" * 32).issue("user", "somebody")
-            assert ingress.http.get("/api/me", headers=bearer(old)).status_code == 200
-            older = TokenIssuer("p" * 32).issue("user", "somebody")
-            assert_unauthorized(ingress.http.get("/api/me", headers=bearer(older)), "invalid_token")
+        old, new = "o" * 32, "n" * 32
+        # Given somebody who logged in while the old key was the key
+        with serving(tmp_path / "data", JWT_SIGNING_KEY=old) as ingress:
+            person = ingress.person()
+            assert person.get("/api/me").status_code == 200
+
+        # When the keys are rotated, then their token is good
+        with serving(tmp_path / "data", JWT_SIGNING_KEY=new, JWT_SIGNING_KEY_PREVIOUS=old) as ingress:
+            assert ingress.http.get("/api/me", headers=person.headers()).status_code == 200
+            later = ingress.person()
+            assert (
+                jwt.get_unverified_header(later.token)["kid"]
+                != jwt.get_unverified_header(person.token)["kid"]
+            )
+
+        # And when the old key is gone, so is the token, and nobody else's
+        with serving(tmp_path / "data", JWT_SIGNING_KEY=new) as ingress:
+            assert_unauthorized(ingress.http.get("/api/me", headers=person.headers()), "invalid_token")
+            assert ingress.http.get("/api/me", headers=later.headers()).status_code == 200

@@ -8,23 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning.domain.accounts import Account, Accounts, InvalidAccount, normal_username
+from lightning.domain.accounts import Account, Accounts
+from lightning.domain.passwords import InvalidAccount
+from lightning.domain.usernames import normal_username
 from lightning.errors import Conflict, Transient, Unauthorized
 from lightning.ids import account_id
-from lightning.storage.sqlite import SqliteStorage
 
 PASSWORD = "correct horse"
 BAD_USERNAMES = [
     *("", "ab", "a" * 65, "a b c", "a/b", "a:b", "<b>", "../..", "abc\0", "abc\n"),
     *("abc\u200b", "abc\u202e", "a\udc80b", "\U0001f600" * 3, "\ufdfa" * 4, "e\u0301" * 200),
 ]
-
-
-@pytest.fixture
-async def storage(tmp_path):
-    storage = SqliteStorage(tmp_path / "lightning.db")
-    yield storage
-    await storage.close()
 
 
 @pytest.fixture

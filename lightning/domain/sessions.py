@@ -1,0 +1,284 @@
+"""Sessions: one a log-in, kept alive by a refresh token that changes with every use (RFC 9700, 4.14.2).
+
+A refresh token is ``lrt_`` and the user, the session, the session's *family* secret and the *current* secret.
+The store holds hashes of both. The family proves that the bearer once had a token of this session, so that
+nobody can end another's session with an invented token; the current secret is replaced at each refresh.
+
+A token that comes a second time ends the session: one of its two bearers is a thief. But an answer can be
+lost, also because the process died after the rotation was recorded. Therefore the next secret follows from
+the one before and a salt in the store, and for `GRACE_SECONDS` the token before still gives the same answer
+again, whichever process is asked. A thief gains nothing by it that the theft did not give: both then hold
+the same token, and whoever uses it later is noticed.
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from lightning.domain.accounts import DOCUMENT, Account, Accounts
+from lightning.domain.refresh_tokens import (
+    InvalidRefreshToken,
+    RefreshToken,
+    RefreshTokenReused,
+    hash_secret,
+    new_secret,
+)
+from lightning.errors import PreconditionFailed, Unauthorized
+from lightning.ids import new_id
+from lightning.storage import Body, Create, Delete, Operation, Replace, Storage, Stored, Where
+
+#: A client gives up on an answer after half a minute, asks again, and must be understood.
+GRACE_SECONDS: Final = 60
+
+#: More at a time end the one that was used longest ago, so that programs that only log in fill no store.
+MAX_SESSIONS: Final = 200
+
+_MAX_AGENT_CHARS: Final = 200
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a log-in comes from, so that people recognize their sessions.
+
+    Parameters:
+      address: The client's network address.
+      agent: What its program calls itself.
+    """
+
+    address: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One log-in that has not ended; times as RFC 3339 has them."""
+
+    id: str
+    created_at: str
+    used_at: str
+    expires_at: str
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a log-in or a refresh gives: the session, whose it is, and the refresh token to use next."""
+
+    account: Account
+    session_id: str
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A session that is not written yet."""
+
+    body: Body
+    grant: Grant
+
+
+class Sessions:
+    """The sessions of all accounts.
+
+    Parameters:
+      storage: The store.
+      accounts: The accounts.
+      container: The container of users.
+      lifetime_seconds: A session that is not refreshed for so long has ended.
+      now: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        accounts: Accounts,
+        container: str = "users",
+        *,
+        lifetime_seconds: int = 30 * 24 * 3600,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.lifetime_seconds = lifetime_seconds
+        self._storage = storage
+        self._accounts = accounts
+        self._container = container
+        self._now = now
+
+    def draft(self, account: Account, origin: Origin) -> Draft:
+        """Make a session without writing it."""
+        token = RefreshToken.first(account.id, new_id())
+        moment = self._moment()
+        body: Body = {
+            "id": _document(token.session_id),
+            "userID": account.id,
+            "kind": "session",
+            "generation": account.generation,
+            "familyHash": hash_secret(token.family),
+            "currentHash": hash_secret(token.secret),
+            "previousHash": None,
+            "salt": None,
+            "rotatedAt": self._now(),
+            "createdAt": moment,
+            "usedAt": moment,
+            "expiresAt": int(self._now()) + self.lifetime_seconds,
+            "address": origin.address,
+            "agent": origin.agent[:_MAX_AGENT_CHARS],
+        }
+        return Draft(body, Grant(account, token.session_id, str(token)))
+
+    async def start(self, account: Account, origin: Origin) -> Grant:
+        """Begin a session.
+
+        Parameters:
+          account: As it was authenticated.
+          origin: Where the log-in comes from.
+
+        Raises:
+          Unauthorized: The account was changed since it was authenticated.
+        """
+        draft = self.draft(account, origin)
+        surplus = await self._surplus(account.id)
+
+        def build(stored: Stored | None) -> list[Operation]:
+            if stored is None or stored.body["generation"] != account.generation:
+                raise Unauthorized(
+                    "the account was changed meanwhile; log in again", code="wrong_credentials"
+                )
+            return [Create(draft.body), *(Delete(document) for document in surplus)]
+
+        await self._storage.batch_on(self._container, account.id, DOCUMENT, build)
+        return draft.grant
+
+    async def rotate(self, text: str) -> Grant:
+        """Take a refresh token and give the next one.
+
+        Raises:
+          InvalidRefreshToken: It is none, or its session is over.
+          RefreshTokenReused: It was used before; its session is over now.
+        """
+        token = RefreshToken.read(text)
+        account = await self._accounts.read(token.user_id)
+        while True:
+            stored = await self._of(token)
+            if account is None or stored is None or not self._stands(account, stored.body):
+                raise InvalidRefreshToken
+            following = await self._follow(stored, token)
+            if following is not None:
+                return Grant(account, token.session_id, str(following))
+
+    async def _follow(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
+        """Give the token after this one; None when somebody else changed the session meanwhile."""
+        body, shown = stored.body, hash_secret(token.secret)
+        if hmac.compare_digest(body["currentHash"], shown):
+            return await self._advance(stored, token)
+        age_seconds = self._now() - body["rotatedAt"]
+        if body["previousHash"] == shown and age_seconds <= GRACE_SECONDS:
+            return token.following(body["salt"])
+        await self._storage.batch(self._container, token.user_id, [Delete(body["id"])])
+        _log.warning("refresh_token_reused", user_id=token.user_id, session_id=token.session_id)
+        raise RefreshTokenReused(token.user_id)
+
+    async def _advance(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
+        salt = new_secret()
+        following = token.following(salt)
+        changes = {
+            "currentHash": hash_secret(following.secret),
+            "previousHash": hash_secret(token.secret),
+            "salt": salt,
+            "rotatedAt": self._now(),
+            "usedAt": self._moment(),
+            "expiresAt": int(self._now()) + self.lifetime_seconds,
+        }
+        changed = Replace(stored.body | changes, stored.etag)
+        try:
+            await self._storage.batch(self._container, token.user_id, [changed])
+        except PreconditionFailed:
+            return None
+        return following
+
+    async def revoke(self, text: str) -> str | None:
+        """End the session of a refresh token, be it the current one or one before (RFC 7009).
+
+        Returns:
+          Whose session it was; None when the token names none.
+        """
+        try:
+            token = RefreshToken.read(text)
+        except InvalidRefreshToken:
+            return None
+        stored = await self._of(token)
+        if stored is None:
+            return None
+        await self._storage.batch(self._container, token.user_id, [Delete(stored.body["id"])])
+        return token.user_id
+
+    async def _of(self, token: RefreshToken) -> Stored | None:
+        """Read the session of a token, if the token was ever one of its."""
+        stored = await self._storage.get(self._container, token.user_id, _document(token.session_id))
+        if stored is None or not hmac.compare_digest(stored.body["familyHash"], hash_secret(token.family)):
+            return None
+        return stored
+
+    async def end(self, user_id: str, session_id: str) -> bool:
+        """End a session by its id; tell whether there was one."""
+        stored = await self._storage.get(self._container, user_id, _document(session_id))
+        if stored is None or stored.body["kind"] != "session":
+            return False
+        await self._storage.batch(self._container, user_id, [Delete(stored.body["id"])])
+        return True
+
+    async def holds(self, account: Account, session_id: str) -> bool:
+        """Tell whether a session of an account has not ended."""
+        stored = await self._storage.get(self._container, account.id, _document(session_id))
+        return stored is not None and self._stands(account, stored.body)
+
+    async def all(self, account: Account) -> list[Session]:
+        """List the sessions of an account, the one that was used last first."""
+        bodies = [body for body in await self._bodies(account.id) if self._stands(account, body)]
+        return [_shown(body) for body in sorted(bodies, key=lambda body: body["usedAt"], reverse=True)]
+
+    def _stands(self, account: Account, body: Body) -> bool:
+        current = body["generation"] == account.generation and body["expiresAt"] > self._now()
+        return current and not account.disabled
+
+    async def _surplus(self, user_id: str) -> list[str]:
+        bodies = await self._bodies(user_id)
+        return [body["id"] for body in bodies[: max(0, len(bodies) + 1 - MAX_SESSIONS)]]
+
+    async def _bodies(self, user_id: str) -> list[Body]:
+        """Read the sessions of a user, the one that ends first first."""
+        where = [Where("kind", "=", "session")]
+        found = await self._storage.query(
+            self._container, user_id, where, order_by="expiresAt", limit=2 * MAX_SESSIONS
+        )
+        return [stored.body for stored in found.items]
+
+    def _moment(self) -> str:
+        return datetime.fromtimestamp(self._now(), UTC).isoformat()
+
+
+def ending(session_id: str) -> Delete:
+    """Give the operation that ends a session, for a batch of the user's."""
+    return Delete(_document(session_id))
+
+
+def _document(session_id: str) -> str:
+    return f"session-{session_id}"
+
+
+def _shown(body: Body) -> Session:
+    return Session(
+        id=body["id"].removeprefix("session-"),
+        created_at=body["createdAt"],
+        used_at=body["usedAt"],
+        expires_at=datetime.fromtimestamp(body["expiresAt"], UTC).isoformat(),
+        address=body["address"],
+        agent=body["agent"],
+    )
