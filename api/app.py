@@ -7,18 +7,22 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import events, identity, problems, stream, system
+from api import events, identity, problems, stream, system, webhooks
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
 from lightning.domain.accounts import Accounts
+from lightning.domain.deliveries import Deliveries
 from lightning.domain.tokens import TokenIssuer
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.errors import LightningError
 from lightning.keys import secret
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
+from lightning.outbound import Guard
 from lightning.settings import Settings
 from lightning.storage import open_storage
 
@@ -27,6 +31,7 @@ ROUTES: Sequence[Operation] = (
     *identity.ROUTES,
     *events.ROUTES,
     *stream.ROUTES,
+    *webhooks.ROUTES,
     *system.ROUTES,
 )
 
@@ -55,6 +60,9 @@ def create_app(settings: Settings) -> Starlette:
                 secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
                 secret(settings.jwt_signing_key_previous),
             ),
+            webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
+            webhook_health=WebhookHealth(storage),
+            deliveries=Deliveries(storage, log),
             hub=Hub(),
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )

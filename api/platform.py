@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from lightning.domain.accounts import Accounts
+from lightning.domain.deliveries import Deliveries
 from lightning.domain.tokens import TokenIssuer
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
 from lightning.queue import Queue
@@ -24,6 +27,9 @@ class Platform:
     queue: Queue
     accounts: Accounts
     tokens: TokenIssuer
+    webhooks: Webhooks
+    webhook_health: WebhookHealth
+    deliveries: Deliveries
     hub: Hub
     notify_secret: str
     stopping: bool = False

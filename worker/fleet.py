@@ -5,17 +5,22 @@ from dataclasses import dataclass
 
 from dramatiq import Middleware
 
-from actors.actor import Actor
+from actors.actor import Actor, Retries
 from actors.chat import Chat
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.webhook import WebhookDelivery
 from brokers import BrokerQueue, SqliteBroker, open_broker
 from lightning.crash import crash_at
+from lightning.domain.deliveries import Deliveries
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.live import Notifier
 from lightning.llm import LanguageModel, open_model
 from lightning.log import Dispatch, EventLog
+from lightning.outbound import Courier, Guard, Lanes, Outbound
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
 
@@ -63,9 +68,11 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         timeout_seconds=settings.model_timeout_seconds,
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
+    webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
     actors: dict[str, Actor] = {
         "chat": Chat(log, model, context_tokens=settings.context_tokens),
-        "messenger": Messenger(notifier),
+        "messenger": Messenger(notifier, webhooks),
+        "webhook": _webhook_delivery(settings, storage, log, webhooks),
     }
     step = Step(
         log,
@@ -78,3 +85,19 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         crash=crash,
     )
     return Fleet(broker, queue, storage, log, dispatch, step, model, notifier)
+
+
+def _webhook_delivery(
+    settings: Settings, storage: Storage, log: EventLog, webhooks: Webhooks
+) -> WebhookDelivery:
+    waits = tuple(float(wait) for wait in settings.webhook_retries.split(","))
+    guard = Guard.allowing(settings.webhook_allow)
+    return WebhookDelivery(
+        log,
+        webhooks,
+        WebhookHealth(storage, first_pause_seconds=waits[0]),
+        Deliveries(storage, log),
+        Courier(Outbound(guard, timeout_seconds=settings.webhook_timeout_seconds)),
+        Lanes(settings.webhook_threads),
+        Retries(len(waits) + 1, waits),
+    )

@@ -1,6 +1,7 @@
 """What every route has in common: problems, health, and the door of `/notify`."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +42,7 @@ class TestRouting:
     @pytest.mark.parametrize(("method", "path"), REFUSED)
     def test_no_such_method(self, ingress, method, path):
         # When a route is asked with a method that it does not have
-        answer = ingress.http.request(method, path.format(id="x"))
+        answer = ingress.http.request(method, re.sub(r"{\w+}", "x", path))
 
         # Then the answer is a problem that says so
         assert_problem(answer, 405, "method_not_allowed")
@@ -50,7 +51,7 @@ class TestRouting:
     @pytest.mark.parametrize("path", ALLOWED)
     def test_allow_names_every_method_of_the_path(self, ingress, path):
         # RFC 9110, section 15.5.6
-        answer = ingress.http.request("DELETE", path.format(id="x"))
+        answer = ingress.http.request("PUT", re.sub(r"{\w+}", "x", path))
         assert {name.strip() for name in answer.headers["allow"].split(",")} == ALLOWED[path]
 
     def test_a_trace_context_that_is_none_costs_nothing(self, ingress):

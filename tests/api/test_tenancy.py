@@ -15,8 +15,29 @@ from tests.api.conftest import Person
 #: What only stands in the owner's log.
 CANARY = "canary-7c1f5b"
 
+
+def webhook_of(owner):
+    """Give a webhook of the owner's; what a case before has deleted is made anew."""
+    found = owner.get("/api/webhooks").json()["webhooks"]
+    if not found:
+        made = owner.request(
+            "POST", "/api/webhooks", json={"url": f"https://{CANARY}.example/", "name": CANARY}
+        )
+        found = [made.json()]
+        assert owner.request("POST", f"/api/webhooks/{found[0]['id']}/test").status_code == 202
+    return found[0]["id"]
+
+
+def delivery_of(owner):
+    return owner.get(f"/api/webhooks/{webhook_of(owner)}/deliveries").json()["deliveries"][0]["id"]
+
+
 #: For each path parameter, how to find one of the owner's.
-PARAMETERS = {"id": lambda owner: owner.log()[0]["id"]}
+PARAMETERS = {
+    "id": lambda owner: owner.log()[0]["id"],
+    "webhook": webhook_of,
+    "delivery": delivery_of,
+}
 
 #: Routes without path parameters that a GET answers for ever: how much of them is read is decided there.
 STREAMS = {"/api/stream"}
@@ -27,6 +48,7 @@ WRITING = {
     ("POST", "/api/register"): "makes something new; a taken name: test_identity",
     ("POST", "/api/token"): "asks for the password; test_identity",
     ("POST", "/api/events"): "test_nobody_posts_in_anothers_name",
+    ("POST", "/api/webhooks"): "makes something new of the caller's own; test_webhooks",
     ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
 }
 
@@ -45,7 +67,7 @@ class Tenants:
     def secrets(self):
         """Everything that stands for the owner's things."""
         events = self.owner.log()
-        return {CANARY, self.owner.id, *(event["id"] for event in events)}
+        return {CANARY, self.owner.id, webhook_of(self.owner), *(event["id"] for event in events)}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +79,7 @@ def tenants(ingress):
             source=CANARY, metadata={"content": f"{CANARY} {number}", "conversationID": f"{CANARY}-c"}
         )
         assert owner.post(event, idempotency_key=f"key-{number}").status_code == 202
+    webhook_of(owner)
     other.says("mine")
     return Tenants(owner, other)
 
