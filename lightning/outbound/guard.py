@@ -109,11 +109,11 @@ class Guard:
                 network = ipaddress.ip_network(entry)
             except ValueError:
                 if not _HOST.fullmatch(entry) or "/" in entry or ends_in_number(entry):
-                    raise ValueError(f"{entry} is no host name, address or network") from None
+                    raise ValueError("an entry is no host name, address or network") from None
                 hosts.add(entry)
                 continue
             if any(network.version == never.version and network.overlaps(never) for never in _NEVER):
-                raise ValueError(f"{entry} holds addresses that must never be reached, such as metadata")
+                raise ValueError("an entry holds addresses that must never be reached, such as metadata")
             networks.append(network)
         return cls(frozenset(hosts), tuple(networks))
 
