@@ -10,20 +10,27 @@ from actors.chat import Chat
 from actors.messenger import Messenger
 from actors.step import Step
 from brokers import BrokerQueue, SqliteBroker
+from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft
 from lightning.live import Notifier
 from lightning.llm import open_model
 from lightning.log import Dispatch, EventLog, wakeup
+from lightning.outbound import Guard
 from lightning.storage import SqliteStorage
 from worker import graveyard as graveyard_module
 from worker.graveyard import Graveyard
 
 
 @pytest.fixture
-async def log(tmp_path: Path):
+async def storage(tmp_path: Path):
     storage = SqliteStorage(tmp_path / "log.db")
-    yield EventLog(storage)
+    yield storage
     await storage.close()
+
+
+@pytest.fixture
+def log(storage):
+    return EventLog(storage)
 
 
 @pytest.fixture
@@ -41,9 +48,10 @@ async def queue(broker):
 
 
 @pytest.fixture
-async def graveyard(log, broker, queue):
+async def graveyard(storage, log, broker, queue):
     notifier = Notifier(None, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    actors = {"chat": Chat(log, open_model(provider="echo")), "messenger": Messenger(notifier)}
+    messenger = Messenger(notifier, Webhooks(storage, Guard()))
+    actors = {"chat": Chat(log, open_model(provider="echo")), "messenger": messenger}
     yield Graveyard(broker, Step(log, Dispatch(log, queue), actors, owner="clock"))
     await notifier.close()
 
