@@ -85,7 +85,7 @@ class WebhookHealth:
           webhook_id: The endpoint.
           delivery_id: Who asks; a repetition after a crash is let through.
           seconds: How long the try may take.
-          at_once: A person waits for it: the endpoint is tried even while it fails.
+          at_once: A person waits for it: only a trial under way is waited for, no pause.
         """
         if (await self.get(user_id, webhook_id)).failures == 0:
             return Admission()
@@ -93,7 +93,7 @@ class WebhookHealth:
 
         def build(stored: Stored | None) -> list[Operation]:
             health, now = _read(stored), self._clock()
-            wait = 0.0 if at_once else _wait(health, delivery_id, now)
+            wait = _wait(health, delivery_id, now, at_once=at_once)
             answers.append(Admission(wait, is_trial=wait == 0.0 and health.failures > 0))
             if stored is None or not answers[-1].is_trial:
                 return []
@@ -137,12 +137,12 @@ def healthy(user_id: str, webhook_id: str) -> Operation:
     return Upsert(_write(user_id, webhook_id, Health(), None))
 
 
-def _wait(health: Health, delivery_id: str, now: float) -> float:
+def _wait(health: Health, delivery_id: str, now: float, *, at_once: bool) -> float:
     if health.failures == 0:
         return 0.0
     if health.trial is not None and health.trial[1] > now:
         return 0.0 if health.trial[0] == delivery_id else min(health.trial[1] - now, TRIAL_LOOK_SECONDS)
-    return max(0.0, health.not_before - now)
+    return 0.0 if at_once else max(0.0, health.not_before - now)
 
 
 def _document_id(webhook_id: str) -> str:

@@ -204,6 +204,8 @@ class TestHealth:
         await health.failed("anna", "w")
         admission = await health.admit("anna", "w", "d", 20, at_once=True)
         assert (admission.wait_seconds, admission.is_trial) == (0, True)
+        # but not beside another trial: asking often holds no more room than waiting
+        assert await self.wait(health, "another", at_once=True) > 0
 
     async def test_a_new_address_is_tried_at_once(self, webhooks, health):
         one = await made(webhooks)
