@@ -1,33 +1,56 @@
-"""Delivers messages to people: live clients are told that there is something to read."""
+"""Delivers messages to people: to live clients, and to the endpoints that the user named."""
 
 from actors.actor import Actor
 from actors.outcome import Done, Outcome, Output
+from lightning.domain.webhook import recipients
+from lightning.domain.webhooks import Webhooks
 from lightning.errors import LightningError
-from lightning.events import ChatResponseMetadata, EventDocument, UserMessageMetadata
+from lightning.events import (
+    ChatResponseMetadata,
+    EventDocument,
+    UserMessageMetadata,
+    WebhookDeliveryMetadata,
+)
 from lightning.live import Notifier
+
+SOURCE = "lightning.messenger"
 
 
 class Messenger(Actor):
     """The messenger actor.
 
     The message itself is in the user's log, where every client finds it; what
-    is sent is a nudge. So a notification that fails loses nothing, and is not
-    a reason to try the event again.
+    is sent to live clients is a nudge. So a notification that fails loses
+    nothing, and is not a reason to try the event again. What goes to a webhook
+    is an event of its own, with its own attempts: none waits for another.
 
     Parameters:
       notifier: Reaches the processes that hold the clients' connections.
+      webhooks: The users' endpoints.
     """
 
-    def __init__(self, notifier: Notifier) -> None:
+    def __init__(self, notifier: Notifier, webhooks: Webhooks) -> None:
         self._notifier = notifier
+        self._webhooks = webhooks
 
     async def handle(
         self, event: EventDocument, metadata: ChatResponseMetadata | UserMessageMetadata
     ) -> Outcome:
-        """Tell the user's live clients; see `Actor.handle`."""
-        del metadata
+        """Tell the user's live clients, and have it delivered to webhooks; see `Actor.handle`."""
         self._notifier.notify(event["userID"], event["seq"])
-        return Done()
+        webhooks = await self._webhooks.of(event["userID"])
+        to = metadata.to if isinstance(metadata, UserMessageMetadata) else None
+        return Done(
+            [
+                Output(
+                    f"webhook-{webhook.id}",
+                    "webhook.delivery",
+                    WebhookDeliveryMetadata(webhookID=webhook.id, eventID=event["id"]),
+                    SOURCE,
+                )
+                for webhook in recipients(webhooks, event["type"], to)
+            ]
+        )
 
     def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the message stands in the log all the same."""

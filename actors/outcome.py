@@ -49,9 +49,16 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The event is not finished; look at it again after so many seconds. Nothing is held meanwhile."""
+    """The event is not finished; look at it again after so many seconds. Nothing is held meanwhile.
+
+    Parameters:
+      after_seconds: When to look again.
+      keep_attempts: This look was no attempt, and the failed ones before it still count; otherwise
+        there was progress, and they are forgotten.
+    """
 
     after_seconds: float
+    keep_attempts: bool = False
 
 
 Outcome = Done | Again

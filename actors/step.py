@@ -216,7 +216,8 @@ class Step:
             drafts = _drafts(event, outcome.outputs)
             return wakeups(await self._log.end(claim, "done", outputs=drafts, writes=outcome.writes))
         if isinstance(outcome, Again):
-            later = await self._log.postpone(claim, outcome.after_seconds, attempts=0)
+            kept = (event["attempts"] - 1, event["error"]) if outcome.keep_attempts else (0, None)
+            later = await self._log.postpone(claim, outcome.after_seconds, attempts=kept[0], error=kept[1])
             return [wakeup(later, delay_seconds=outcome.after_seconds)]
         error = {"code": outcome.code, "message": outcome.message}
         if isinstance(outcome, Cancelled):

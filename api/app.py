@@ -7,19 +7,33 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import conversations, events, identity, problems, service_tokens, sessions, stream, system
+from api import (
+    conversations,
+    events,
+    identity,
+    problems,
+    service_tokens,
+    sessions,
+    stream,
+    system,
+    webhooks,
+)
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
 from lightning.domain.conversations import Conversations
+from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.errors import LightningError
 from lightning.keys import secret
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
+from lightning.outbound import Guard
 from lightning.settings import Settings
 from lightning.storage import open_storage
 
@@ -31,6 +45,7 @@ ROUTES: Sequence[Operation] = (
     *events.ROUTES,
     *conversations.ROUTES,
     *stream.ROUTES,
+    *webhooks.ROUTES,
     *system.ROUTES,
 )
 
@@ -66,6 +81,9 @@ def create_app(settings: Settings) -> Starlette:
             identity=Identity(storage, tokens, settings),
             tokens=tokens,
             conversations=Conversations(storage, log),
+            webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
+            webhook_health=WebhookHealth(storage),
+            deliveries=Deliveries(storage, log),
             hub=Hub(),
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from lightning.domain.conversations import Conversations
+from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
 from lightning.domain.tokens import TokenIssuer
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
 from lightning.queue import Queue
@@ -26,6 +29,9 @@ class Platform:
     identity: Identity
     tokens: TokenIssuer
     conversations: Conversations
+    webhooks: Webhooks
+    webhook_health: WebhookHealth
+    deliveries: Deliveries
     hub: Hub
     notify_secret: str
     stopping: bool = False

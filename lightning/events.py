@@ -90,9 +90,18 @@ class ConversationDeletedMetadata(_Metadata):
 
 
 class UserMessageMetadata(_Metadata):
-    """Something to tell the user."""
+    """Something to tell the user; ``to`` names the webhooks that get it, and no other does."""
 
     content: Annotated[str, StringConstraints(min_length=1)]
+    to: Annotated[list[Name], Field(min_length=1, max_length=20)] | None = None
+
+
+class WebhookDeliveryMetadata(_Metadata):
+    """One message to one endpoint: the event ``eventID``, or a test without it."""
+
+    webhookID: str  # noqa: N815 -- the wire's name
+    eventID: str | None = None  # noqa: N815 -- the wire's name
+    redeliveryOf: str | None = None  # noqa: N815 -- the wire's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ TYPES: Mapping[str, EventType] = {
     "llm.chat.response": EventType(ChatResponseMetadata, actor="messenger"),
     "conversation.deleted": EventType(ConversationDeletedMetadata, actor="eraser"),
     "user.message": EventType(UserMessageMetadata, actor="messenger", posted_by_users=True),
+    "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook"),
 }
 
 
@@ -193,6 +203,7 @@ class EventDocument(TypedDict):
     error: dict[str, str] | None
     trace: dict[str, str]
     conversationID: NotRequired[str]
+    webhookID: NotRequired[str]
     fingerprint: NotRequired[str]
     replayOf: NotRequired[str]
     cancelledAt: NotRequired[str]

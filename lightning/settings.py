@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lightning.errors import LightningError
+from lightning.outbound.guard import Guard
 
 #: Shorter keys than the hash of HS256 are refused (RFC 7518 section 3.2).
 MIN_KEY_BYTES: Final = 32
@@ -90,6 +91,21 @@ def _networks(text: str) -> str:
             ipaddress.ip_network(network.strip())
         except ValueError:
             raise ValueError("it is not a list of addresses and networks") from None
+    return text
+
+
+def _waits(text: str) -> str:
+    try:
+        waits = [float(part) for part in text.split(",")]
+    except ValueError:
+        waits = []
+    if not 1 <= len(waits) <= 50 or not all(0 < wait <= 7 * 24 * 3600 for wait in waits):
+        raise ValueError("it is not a list of seconds, separated by commas")
+    return text
+
+
+def _exempt(text: str) -> str:
+    Guard.allowing(text)
     return text
 
 
@@ -306,6 +322,32 @@ class Settings(BaseSettings):
     )
     model_timeout_seconds: Seconds = _setting(
         "LIGHTNING_MODEL_TIMEOUT", 60.0, "Seconds to wait for a language model", shown="`60`"
+    )
+
+    # Webhooks
+    webhook_timeout_seconds: Seconds = _setting(
+        "LIGHTNING_WEBHOOK_TIMEOUT",
+        15.0,
+        "Seconds in which a webhook's endpoint must have answered",
+        shown="`15`",
+    )
+    webhook_retries: Annotated[str, AfterValidator(_waits)] = _setting(
+        "LIGHTNING_WEBHOOK_RETRIES",
+        "5,30,120,600,1800,3600,7200,14400,28800,28800",
+        "Seconds between the attempts to deliver a webhook",
+        shown="5 s to 8 h, over 24 hours",
+    )
+    webhook_threads: Count = _setting(
+        "LIGHTNING_WEBHOOK_THREADS",
+        8,
+        "Webhooks that one worker process delivers at a time, beside its `LIGHTNING_THREADS`",
+    )
+    webhook_allow: Annotated[str, AfterValidator(_exempt)] = _setting(
+        "LIGHTNING_WEBHOOK_ALLOW",
+        "",
+        "Hosts and networks, separated by commas, that webhooks may reach though not public, by http too",
+        example="hooks.internal,10.1.0.0/16",
+        shown="",
     )
 
     # What people who look inside need

@@ -5,19 +5,24 @@ from dataclasses import dataclass
 
 from dramatiq import Middleware
 
-from actors.actor import Actor
+from actors.actor import Actor, Retries
 from actors.chat import Chat
 from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.webhook import WebhookDelivery
 from brokers import BrokerQueue, SqliteBroker, open_broker
 from lightning.crash import crash_at
 from lightning.domain.conversations import Conversations
+from lightning.domain.deliveries import Deliveries
+from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhooks import Webhooks
 from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.live import Notifier
 from lightning.llm import LanguageModel, open_model
 from lightning.log import Dispatch, EventLog
+from lightning.outbound import Courier, Guard, Lanes, Outbound
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
 
@@ -68,10 +73,12 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
     conversations = Conversations(storage, log)
+    webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
     actors: dict[str, Actor] = {
         "chat": Chat(log, model, conversations, context_tokens=settings.context_tokens),
         "eraser": Eraser(conversations),
-        "messenger": Messenger(notifier),
+        "messenger": Messenger(notifier, webhooks),
+        "webhook": _webhook_delivery(settings, storage, log, webhooks),
     }
     step = Step(
         log,
@@ -84,3 +91,19 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         crash=crash,
     )
     return Fleet(broker, queue, storage, log, dispatch, step, model, notifier)
+
+
+def _webhook_delivery(
+    settings: Settings, storage: Storage, log: EventLog, webhooks: Webhooks
+) -> WebhookDelivery:
+    waits = tuple(float(wait) for wait in settings.webhook_retries.split(","))
+    guard = Guard.allowing(settings.webhook_allow)
+    return WebhookDelivery(
+        log,
+        webhooks,
+        WebhookHealth(storage, first_pause_seconds=waits[0]),
+        Deliveries(storage, log),
+        Courier(Outbound(guard, timeout_seconds=settings.webhook_timeout_seconds)),
+        Lanes(settings.webhook_threads),
+        Retries(len(waits) + 1, waits),
+    )

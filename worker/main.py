@@ -57,7 +57,8 @@ def run(settings: Settings) -> None:
     fleet = open_fleet(settings, [Tracing(), AsyncIO()], "worker")
     fleet.broker.add_middleware(CloseFleet(fleet))
     declare_actors(fleet.broker, fleet.step, settings.servicebus_queue)
-    worker = Worker(fleet.broker, worker_threads=settings.threads)
+    # an actor blocks its thread while it waits: what waits for webhooks has threads of its own
+    worker = Worker(fleet.broker, worker_threads=settings.threads + settings.webhook_threads)
     worker.start()
     with serve_health(settings.host, settings.port):
         stop.wait()

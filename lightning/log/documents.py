@@ -64,6 +64,8 @@ def new_event(
         draft.metadata.setdefault("conversationID", draft.id)
     if "conversationID" in draft.metadata:
         event["conversationID"] = draft.metadata["conversationID"]
+    if draft.type == "webhook.delivery":
+        event["webhookID"] = draft.metadata["webhookID"]
     return event
 
 

@@ -95,8 +95,14 @@ CONTAINERS: dict[str, Container] = {
     "repos": Container(),
     "schedules": Container(),
     "events": Container(
-        fields=("kind", "type", "state", "seq", "sweepAt", "root", "conversationID"),
-        indexes=(("userID", "seq"), ("sweepAt",), ("userID", "conversationID", "seq"), ("userID", "root")),
+        fields=("kind", "type", "state", "seq", "sweepAt", "root", "conversationID", "webhookID"),
+        indexes=(
+            ("userID", "seq"),
+            ("sweepAt",),
+            ("userID", "conversationID", "seq"),
+            ("userID", "root"),
+            ("userID", "seq", "webhookID"),
+        ),
     ),
 }
 

@@ -131,12 +131,31 @@ def _create_tables(connection: sqlite3.Connection) -> None:
             f"CREATE TABLE IF NOT EXISTS {name} (userID TEXT NOT NULL, id TEXT NOT NULL,"
             f" etag TEXT NOT NULL, body BLOB NOT NULL{columns}, PRIMARY KEY (userID, id))"
         )
+        _add_columns(connection, name, container.fields)
         for fields in container.indexes:
             last = fields[-1]
             connection.execute(
                 f"CREATE INDEX IF NOT EXISTS {name}_{'_'.join(fields)} ON {name} ({', '.join(fields)})"
                 f" WHERE {last} IS NOT NULL"
             )
+
+
+def _add_columns(connection: sqlite3.Connection, container: str, fields: tuple[str, ...]) -> None:
+    """Give a file of an older version the fields that were declared since, filled from its documents."""
+    if not _missing(connection, container, fields):
+        return
+    connection.execute("BEGIN IMMEDIATE")  # processes that start together: one of them does it
+    for field in _missing(connection, container, fields):
+        connection.execute(f'ALTER TABLE {container} ADD COLUMN "{field}"')
+        connection.execute(
+            f"UPDATE {container} SET \"{field}\" = json_extract(CAST(body AS TEXT), '$.{field}')"  # noqa: S608
+        )
+    connection.execute("COMMIT")
+
+
+def _missing(connection: sqlite3.Connection, container: str, fields: tuple[str, ...]) -> list[str]:
+    known = {row[1] for row in connection.execute(f"PRAGMA table_info({container})")}
+    return [field for field in fields if field not in known]
 
 
 def _get(connection: sqlite3.Connection, container: str, partition: str, document: str) -> Stored | None:

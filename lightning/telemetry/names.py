@@ -15,6 +15,7 @@ CHAT: Final = "chat"
 RUN: Final = "run"
 INVOKE_AGENT: Final = "invoke_agent"
 EXECUTE_TOOL: Final = "execute_tool"
+POST: Final = "POST"  # alone: the address of a webhook holds secrets
 
 # Lightning's own attributes.
 
@@ -26,6 +27,7 @@ MESSAGE_ID: Final = "lightning.message_id"
 ATTEMPT: Final = "lightning.attempt"
 RUN_ID: Final = "lightning.run_id"
 AGENT: Final = "lightning.agent"
+WEBHOOK: Final = "lightning.webhook"
 ERROR_CODE: Final = "lightning.error_code"
 SKIPPED: Final = "lightning.skipped"
 

@@ -6,13 +6,16 @@ Usage: ``python tests/acceptance/saboteur.py SABOTAGE MODULE``. Nothing of the p
 import asyncio
 import importlib
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from actors.step import Step
+from lightning.domain.webhook_health import Admission, WebhookHealth
 from lightning.log import EventLog, Void
 from lightning.log.change import Changes
+from lightning.outbound import Lanes
 from lightning.storage import sqlite
 from lightning.storage.port import Replace, Upsert
 from worker.sweep import Sweep
@@ -73,6 +76,20 @@ def keep_the_turn():
         return made
 
     Changes._plan = forgetful
+
+
+def no_isolation():
+    """Let every delivery have its turn at once."""
+
+    @contextmanager
+    def room(self, user_id, endpoint_id):
+        yield
+
+    async def admit(self, *who, at_once=False):
+        return Admission()
+
+    Lanes.room = room
+    WebhookHealth.admit = admit
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -303,6 +304,11 @@ def assert_problem(
     if code is not None:
         assert problem["code"] == code
     return problem
+
+
+def concrete(path: str) -> str:
+    """Fill in the parameters of a path, so that nothing is found there."""
+    return re.sub(r"{\w+}", "x", path)
 
 
 def from_now(**difference: float) -> str:

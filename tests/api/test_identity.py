@@ -10,7 +10,7 @@ import pytest
 
 from api.app import ROUTES
 from lightning.domain.tokens import TokenIssuer
-from tests.api.conftest import PASSWORD, assert_problem, serving
+from tests.api.conftest import PASSWORD, assert_problem, concrete, serving
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ class TestToken:
 
 
 #: Every route that asks for a token.
-PROTECTED = [(route.method, route.path.format(id="x")) for route in ROUTES if route.scope is not None]
+PROTECTED = [(route.method, concrete(route.path)) for route in ROUTES if route.scope is not None]
 
 
 @pytest.fixture(scope="module")

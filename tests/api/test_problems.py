@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from api.app import ROUTES
 from lightning.keys import FILE
-from tests.api.conftest import assert_problem, serving
+from tests.api.conftest import assert_problem, concrete, serving
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ALLOWED: dict[str, set[str]] = {}
@@ -41,7 +41,7 @@ class TestRouting:
     @pytest.mark.parametrize(("method", "path"), REFUSED)
     def test_no_such_method(self, ingress, method, path):
         # When a route is asked with a method that it does not have
-        answer = ingress.http.request(method, path.format(id="x"))
+        answer = ingress.http.request(method, concrete(path))
 
         # Then the answer is a problem that says so
         assert_problem(answer, 405, "method_not_allowed")
@@ -50,7 +50,7 @@ class TestRouting:
     @pytest.mark.parametrize("path", ALLOWED)
     def test_allow_names_every_method_of_the_path(self, ingress, path):
         # RFC 9110, section 15.5.6
-        answer = ingress.http.request("OPTIONS", path.format(id="x"))
+        answer = ingress.http.request("OPTIONS", concrete(path))
         assert {name.strip() for name in answer.headers["allow"].split(",")} == ALLOWED[path]
 
     def test_a_trace_context_that_is_none_costs_nothing(self, ingress):

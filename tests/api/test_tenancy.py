@@ -31,12 +31,33 @@ def a_conversation(owner):
     return owner.get("/api/conversations").json()["conversations"][0]["id"]
 
 
+def webhook_of(owner):
+    """Give a webhook of the owner's; what a case before has deleted is made anew."""
+    found = owner.get("/api/webhooks").json()["webhooks"]
+    if not found:
+        made = owner.request(
+            "POST", "/api/webhooks", json={"url": f"https://{CANARY}.example/", "name": CANARY}
+        )
+        found = [made.json()]
+        assert owner.request("POST", f"/api/webhooks/{found[0]['id']}/test").status_code == 202
+    return found[0]["id"]
+
+
+def delivery_of(owner):
+    return owner.get(f"/api/webhooks/{webhook_of(owner)}/deliveries").json()["deliveries"][0]["id"]
+
+
 #: For each path with a parameter, by its beginning, how to find or make one of the owner's.
 PARAMETERS = {
     "/api/events/{id}": lambda owner: {"id": owner.log()[0]["id"]},
     "/api/conversations/{id}": lambda owner: {"id": a_conversation(owner)},
     "/api/sessions/{id}": lambda owner: {"id": a_session(owner)},
     "/api/service-tokens/{id}": lambda owner: {"id": a_service_token(owner)},
+    "/api/webhooks/{webhook}/deliveries": lambda owner: {
+        "webhook": webhook_of(owner),
+        "delivery": delivery_of(owner),
+    },
+    "/api/webhooks/{webhook}": lambda owner: {"webhook": webhook_of(owner)},
 }
 
 #: Routes without path parameters that a GET answers for ever: how much of them is read is decided there.
@@ -56,6 +77,7 @@ WRITING = {
         "POST",
         "/api/conversations",
     ): "makes something new; test_a_conversation_of_the_same_name_is_another_one",
+    ("POST", "/api/webhooks"): "makes something new of the caller's own; test_webhooks",
     ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
 }
 
@@ -77,7 +99,7 @@ class Tenants:
     def secrets(self):
         """Everything that stands for the owner's things."""
         events = self.owner.log()
-        return {CANARY, self.owner.id, *(event["id"] for event in events)}
+        return {CANARY, self.owner.id, webhook_of(self.owner), *(event["id"] for event in events)}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +111,7 @@ def tenants(ingress):
             source=CANARY, metadata={"content": f"{CANARY} {number}", "conversationID": f"{CANARY}-c"}
         )
         assert owner.post(event, idempotency_key=f"key-{number}").status_code == 202
+    webhook_of(owner)
     other.says("mine")
     return Tenants(owner, other)
 

@@ -11,10 +11,12 @@ from actors.messenger import Messenger
 from actors.step import Step
 from brokers import BrokerQueue, SqliteBroker
 from lightning.domain.conversations import Conversations
+from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft
 from lightning.live import Notifier
 from lightning.llm import open_model
 from lightning.log import Dispatch, EventLog, wakeup
+from lightning.outbound import Guard
 from lightning.storage import SqliteStorage
 from worker import graveyard as graveyard_module
 from worker.graveyard import Graveyard
@@ -50,7 +52,7 @@ async def queue(broker):
 async def graveyard(storage, log, broker, queue):
     notifier = Notifier(None, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     chat = Chat(log, open_model(provider="echo"), Conversations(storage, log))
-    actors = {"chat": chat, "messenger": Messenger(notifier)}
+    actors = {"chat": chat, "messenger": Messenger(notifier, Webhooks(storage, Guard()))}
     yield Graveyard(broker, Step(log, Dispatch(log, queue), actors, owner="clock"))
     await notifier.close()
 

@@ -3,12 +3,13 @@
 import asyncio
 import fcntl
 import os
+import sqlite3
 import time
 
 import pytest
 
 from lightning.errors import Transient
-from lightning.storage import Create, SqliteStorage
+from lightning.storage import Create, SqliteStorage, Where
 from lightning.storage.writer import LOCK_SECONDS
 
 
@@ -54,3 +55,22 @@ async def test_a_file_that_was_removed_takes_no_more_writes(storage, tmp_path):
 
 async def test_only_the_owner_reads_the_file(storage, tmp_path):
     assert (tmp_path / "log.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_file_of_an_older_version_gets_the_fields_that_were_declared_since(tmp_path):
+    # Given a file from before a field was declared, with a document that has it
+    store = SqliteStorage(tmp_path / "log.db")
+    old = {"id": "a", "userID": "anna", "seq": 1, "webhookID": "w"}
+    await store.batch("events", "anna", [Create(old), Create({"id": "b", "userID": "anna", "seq": 2})])
+    await store.close()
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        database.execute("DROP INDEX events_userID_seq_webhookID")
+        database.execute("ALTER TABLE events DROP COLUMN webhookID")
+    database.close()
+    # When several processes open it
+    stores = await asyncio.gather(*(asyncio.to_thread(SqliteStorage, tmp_path / "log.db") for _ in range(4)))
+    # Then the document is found by that field
+    for store in stores:
+        page = await store.query("events", "anna", [Where("webhookID", "=", "w")], order_by="seq")
+        assert [item.body for item in page.items] == [old]
+        await store.close()

@@ -1,0 +1,142 @@
+"""The delivery log: what was sent to an endpoint, each attempt, and what came back.
+
+A delivery is a `webhook.delivery` event, and its state is the event's. Beside
+it stands one document with its attempts. An attempt is noted as soon as it is
+over and before the step commits what follows from it: so the log tells of a
+request even where the worker died right behind it. Where the worker died in
+the midst, the next attempt notes the one that is missing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from lightning.events import EventDocument
+from lightning.log import EventLog, public
+from lightning.storage import Create, Operation, Replace, Storage, Stored, Where
+
+#: The latest attempts that are kept of a delivery.
+MAX_ATTEMPTS: Final = 20
+
+CONTAINER: Final = "events"
+
+#: What receivers are told of an event: what can never change, so that a repetition says the same.
+_SENT: Final = (
+    "id", "seq", "type", "source", "userID", "timestamp", "recordedAt", "metadata", "root", "cause",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to deliver.
+
+    Parameters:
+      number: Its place among the attempts of its delivery; a replay begins anew.
+      at: When it began (RFC 3339); None where only its absence is known.
+      milliseconds: How long it took.
+      status: The HTTP status, if there was one.
+      error: Why it did not work, None where it did.
+      message: The same for people.
+      answer: The first bytes of the answer.
+    """
+
+    number: int
+    at: str | None
+    milliseconds: int
+    status: int | None
+    error: str | None
+    message: str | None
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery with its attempts, the latest last."""
+
+    event: EventDocument
+    attempts: Sequence[Attempt]
+
+
+class Deliveries:
+    """The deliveries of all users.
+
+    Parameters:
+      storage: Where attempts stand.
+      log: Where the events are.
+    """
+
+    def __init__(self, storage: Storage, log: EventLog) -> None:
+        self._storage = storage
+        self._log = log
+
+    async def note(self, event: EventDocument, attempt: Attempt) -> None:
+        """Add an attempt to a delivery."""
+        document = _document_id(event["id"])
+
+        def build(stored: Stored | None) -> list[Operation]:
+            attempts: list[dict[str, Any]] = [] if stored is None else stored.body["attempts"]
+            last = attempts[-1]["number"] if attempts else 0
+            lost = [asdict(_lost(number)) for number in range(last + 1, attempt.number)]
+            body = {
+                "id": document,
+                "userID": event["userID"],
+                "kind": "webhook.attempts",
+                "attempts": [*attempts, *lost, asdict(attempt)][-MAX_ATTEMPTS:],
+            }
+            return [Create(body) if stored is None else Replace(body, stored.etag)]
+
+        await self._storage.batch_on(CONTAINER, event["userID"], document, build)
+
+    async def find(self, user_id: str, webhook_id: str, delivery_id: str) -> EventDocument | None:
+        """Find a delivery to an endpoint."""
+        event = await self._log.get(user_id, delivery_id)
+        if event is None or event["type"] != "webhook.delivery" or event.get("webhookID") != webhook_id:
+            return None
+        return event
+
+    async def latest(
+        self, user_id: str, webhook_id: str, *, before: int | None = None, limit: int = 50
+    ) -> list[Delivery]:
+        """List the deliveries to an endpoint, newest first.
+
+        Parameters:
+          user_id: The endpoint's owner.
+          webhook_id: The endpoint.
+          before: Only places in the log ahead of this one.
+          limit: At most so many.
+        """
+        where = [Where("webhookID", "=", webhook_id)]
+        events = await self._log.events(user_id, where, before=before, descending=True, limit=limit)
+        ids = [_document_id(event["id"]) for event in events]
+        page = await self._storage.query(CONTAINER, user_id, [Where("id", "in", ids)], limit=max(1, limit))
+        found: dict[str, Any] = {item.body["id"]: item.body["attempts"] for item in page.items}
+        return [
+            Delivery(event, [Attempt(**attempt) for attempt in found.get(_document_id(event["id"]), [])])
+            for event in events
+        ]
+
+
+def payload(event: EventDocument | None, delivery: EventDocument) -> bytes:
+    """Write what is posted: type, timestamp and data (Standard Webhooks, "Payload structure").
+
+    Parameters:
+      event: What is delivered; None for a test.
+      delivery: The delivery, which is what a test tells of.
+    """
+    told = public(event or delivery)
+    body = {
+        "type": "webhook.test" if event is None else event["type"],
+        "timestamp": told["timestamp"],
+        "data": {name: told[name] for name in _SENT},
+    }
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _document_id(delivery_id: str) -> str:
+    return f"attempts-{delivery_id}"
+
+
+def _lost(number: int) -> Attempt:
+    message = "the worker died before it could note what came back"
+    return Attempt(number, None, 0, None, "interrupted", message, "")

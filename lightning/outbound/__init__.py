@@ -1,0 +1,20 @@
+"""Requests to addresses that users choose: only to public ones, in bounded time and size."""
+
+from lightning.outbound.courier import Courier, Result
+from lightning.outbound.guard import Guard
+from lightning.outbound.http import Answer, Outbound, SendError
+from lightning.outbound.lanes import Full, Lanes
+from lightning.outbound.target import Target, read_url
+
+__all__ = [
+    "Answer",
+    "Courier",
+    "Full",
+    "Guard",
+    "Lanes",
+    "Outbound",
+    "Result",
+    "SendError",
+    "Target",
+    "read_url",
+]

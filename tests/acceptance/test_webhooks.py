@@ -1,0 +1,238 @@
+"""Webhooks from outside: real processes, and receivers on loopback that behave as receivers do."""
+
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from standardwebhooks import Webhook
+
+from ops.chaos.installation import Installation, until
+from tests.receiver import receiving
+
+pytestmark = pytest.mark.timeout(120)
+
+SETTINGS = {
+    "LIGHTNING_TESTING": "1",
+    "LIGHTNING_WEBHOOK_ALLOW": "127.0.0.1",
+    "LIGHTNING_WEBHOOK_TIMEOUT": "1.5",
+    "LIGHTNING_WEBHOOK_RETRIES": "0.3,0.3",
+    "LIGHTNING_CLAIM_SECONDS": "1",
+    "LIGHTNING_SWEEP_SECONDS": "1",
+    "LIGHTNING_LEASE_SECONDS": "1",
+    "LIGHTNING_THREADS": "2",
+}
+SABOTEUR = str(Path(__file__).with_name("saboteur.py"))
+PYTHON = (sys.executable, "-m")
+
+#: What a person calls at once, on a machine that has other things to do.
+AT_ONCE_SECONDS = 2.5
+
+
+class Owner:
+    """Somebody with webhooks."""
+
+    def __init__(self, running: Installation, name: str):
+        self.client = running.user(name)
+        self.http = httpx2.Client(
+            base_url=running.url, headers=self.client.headers(), timeout=20, trust_env=False
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.close()
+        self.http.close()
+
+    def call(self, method: str, path: str, status: int, **body):
+        answer = self.http.request(method, path, **({"json": body} if body else {}))
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def webhook(self, url: str, **settings):
+        return self.call("POST", "/api/webhooks", 201, url=url, **settings)
+
+    def deliveries(self, webhook) -> list[dict]:
+        return self.call("GET", f"/api/webhooks/{webhook['id']}/deliveries?limit=50", 200)["deliveries"]
+
+    def says(self, content: str, **metadata):
+        return self.client.send("user.message", {"content": content, **metadata})
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def running(tmp_path):
+    with Installation(tmp_path / "data", SETTINGS) as running:
+        yield running
+
+
+def test_each_receiver_is_dealt_with_by_itself_and_leaves_a_full_log(running, receiver):
+    behaviours = ["hang", "trickle", "trickle_body", "redirect", "gone", "endless", "broken", "ok"]
+    with Owner(running, "owner") as owner:
+        # Given an endpoint of each kind, and one that knows better after a while
+        webhooks = {each: owner.webhook(f"{receiver.url}/{each}/log", name=each) for each in behaviours}
+        webhooks["recovers"] = owner.webhook(f"{receiver.url}/ok/recovers", name="recovers")
+        receiver.will_answer("/ok/recovers", 500, 503)
+        # When a message is sent to all of them
+        message = owner.client.wait(owner.says("to all"))
+        assert len(message["outputs"]) == len(webhooks)
+
+        # Then the good one has it before the bad ones are given up
+        until(lambda: len(receiver.to("/ok/log")) == 1, "the good one has it", seconds=AT_ONCE_SECONDS)
+
+        def over():
+            found = [owner.deliveries(webhook) for webhook in webhooks.values()]
+            return all(each["state"] != "accepted" for [each] in found)
+
+        until(over, "every delivery is over", seconds=60)
+        # And the log says of each what was tried and what came back
+        log = {name: owner.deliveries(webhook)[0] for name, webhook in webhooks.items()}
+        ends = {
+            name: (
+                each["state"],
+                [(attempt["status"], attempt["error"]) for attempt in each["attempts"]],
+            )
+            for name, each in log.items()
+        }
+        assert ends == {
+            "hang": ("dead", [(None, "timeout")] * 3),
+            "trickle": ("dead", [(None, "timeout")] * 3),
+            "trickle_body": ("dead", [(200, "timeout")] * 3),
+            "redirect": ("dead", [(307, "redirect_refused")] * 3),
+            "gone": ("dead", [(410, "unexpected_status")]),
+            "endless": ("done", [(200, None)]),
+            "broken": ("dead", [(None, "broken_answer")] * 3),
+            "ok": ("done", [(204, None)]),
+            "recovers": (
+                "done",
+                [(500, "unexpected_status"), (503, "unexpected_status"), (204, None)],
+            ),
+        }
+        assert all(attempt["milliseconds"] < 3000 for each in log.values() for attempt in each["attempts"])
+        assert log["gone"]["error"]["code"] == "endpoint_gone"
+        gone = owner.call("GET", f"/api/webhooks/{webhooks['gone']['id']}", 200)
+        assert (gone["disabled"], gone["reason"]) == (True, "endpoint_gone")
+        # And nobody followed the redirect
+        assert [post.path for post in receiver.posts if "redirected" in post.path] == []
+        # And what was dead can be delivered once more, under an id of its own
+        receiver.will_answer("/redirect/log")
+        first = log["redirect"]["id"]
+        again = owner.call(
+            "POST", f"/api/webhooks/{webhooks['redirect']['id']}/deliveries/{first}/redeliver", 202
+        )
+        until(lambda: receiver.to("/redirect/log")[-1].id == again["id"], "it is delivered once more")
+
+
+def isolate(tmp_path, receiver, program=PYTHON):
+    """Give somebody many messages to endpoints that hang, and see how others fare; returns their waits."""
+    with (
+        Installation(tmp_path / "data", SETTINGS, program=program) as running,
+        Owner(running, "villain") as villain,
+        Owner(running, "good") as good,
+    ):
+        for number in range(5):
+            villain.webhook(f"{receiver.url}/hang/{number}")
+        good.webhook(f"{receiver.url}/ok/good")
+        # Given 60 deliveries to endpoints that hang
+        for number in range(12):
+            villain.says(f"message {number}")
+        until(lambda: any("/hang" in post.path for post in receiver.posts), "the first one hangs")
+        waits = []
+        for number in range(8):
+            started = time.monotonic()
+            # When somebody else is told something, and asks something
+            good.says(f"good {number}")
+            answer = good.client.wait(good.client.send("llm.chat", {"content": "hello"}))
+            assert answer["state"] == "done"
+            chatted = time.monotonic() - started
+            enough = 2 * (number + 1)
+            until(lambda enough=enough: len(receiver.to("/ok/good")) >= enough, "it is delivered", seconds=40)
+            waits.append((chatted, time.monotonic() - started))
+            if max(waits[-1]) > AT_ONCE_SECONDS:
+                break
+        return waits
+
+
+def test_endpoints_that_hang_hold_up_nobody_else(tmp_path, receiver):
+    waits = isolate(tmp_path, receiver)
+    assert max(chatted for chatted, _ in waits) < AT_ONCE_SECONDS, waits
+    assert max(delivered for _, delivered in waits) < AT_ONCE_SECONDS, waits
+    # and each of them had two requests at a time at most
+    assert max(receiver.most_open[path] for path in receiver.most_open if "hang" in path) <= 2
+
+
+def test_the_test_of_isolation_notices_when_there_is_none(tmp_path, receiver):
+    waits = isolate(tmp_path, receiver, (sys.executable, SABOTEUR, "no_isolation"))
+    assert max(delivered for _, delivered in waits) > AT_ONCE_SECONDS, waits
+
+
+def test_a_worker_that_dies_behind_the_post_repeats_it_under_the_same_id(tmp_path, receiver):
+    environment = {**SETTINGS, "LIGHTNING_CRASH_AT": "worker/step:handled"}
+    with (
+        Installation(tmp_path / "data", environment) as running,
+        Owner(running, "owner") as owner,
+    ):
+        # Given a worker that dies between the post and the end of its event
+        webhook = owner.webhook(f"{receiver.url}/ok/crash")
+        delivery = owner.call("POST", f"/api/webhooks/{webhook['id']}/test", 202)
+        until(running.crashed, "the worker dies")
+        # When another one takes the event up
+        until(lambda: owner.deliveries(webhook)[0]["state"] == "done", "it is delivered")
+        # Then there were two posts under one id, and the log has both
+        first, second = receiver.to("/ok/crash")
+        assert first.id == second.id == delivery["id"]
+        assert first.body == second.body
+        attempts = owner.deliveries(webhook)[0]["attempts"]
+        assert [(attempt["number"], attempt["status"]) for attempt in attempts] == [(1, 204), (2, 204)]
+        # And both are signed
+        for post in (first, second):
+            Webhook(webhook["secret"]).verify(post.body, post.headers)
+
+
+def test_one_trace_from_the_request_to_the_webhook_and_no_secret_of_the_address_in_it(running, receiver):
+    with Owner(running, "owner") as owner:
+        canary = "canary-5b1c9d"
+        owner.webhook(f"{receiver.url}/ok/{canary}?key={canary}", types=["llm.chat.response"])
+        # When a chat that belongs to a trace is answered
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        event = {
+            "timestamp": "2026-01-31T12:00:00Z",
+            "source": "test",
+            "type": "llm.chat",
+            "userID": owner.client.user_id,
+            "metadata": {"content": "hello"},
+        }
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+        assert owner.http.post("/api/events", json=event, headers=headers).status_code == 202
+        until(lambda: receiver.to(f"/ok/{canary}?key={canary}"), "it is delivered")
+        # Then the endpoint is told the same trace
+        [post] = receiver.to(f"/ok/{canary}?key={canary}")
+        assert post.json["type"] == "llm.chat.response"
+        assert post.headers["traceparent"].split("-")[1] == trace
+        assert "tracestate" not in post.headers
+        assert "baggage" not in post.headers
+
+        def spans():
+            return b"".join(path.read_bytes() for path in running.data.glob("spans.db*"))
+
+        # And the span of the post names neither path nor query
+        until(lambda: b"lightning.webhook" in spans(), "the span is written")
+        assert canary.encode() not in spans()
+
+
+def test_stakeholders_are_told_and_a_name_that_nobody_has_is_said(running, receiver):
+    with Owner(running, "owner") as owner:
+        owner.webhook(f"{receiver.url}/ok/stakeholder", name="stakeholders", types=[])
+        owner.webhook(f"{receiver.url}/ok/team", name="team")
+        owner.client.wait(owner.says("results", to=["stakeholders"]))
+        until(lambda: receiver.to("/ok/stakeholder"), "the stakeholder has it")
+        lost = owner.client.wait(owner.says("results", to=["shareholders"]))
+        assert (lost["state"], lost["error"]["code"]) == ("dead", "unknown_recipient")
+        assert receiver.to("/ok/team") == []
