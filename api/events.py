@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, get_args
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +17,7 @@ from api.requests import authenticated, platform, read_json, respond
 from api.shown import EventPage, EventShown, EventWithOutputs
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from lightning.events import Draft, Envelope, EventDocument, read_envelope
+from lightning.events import TYPES, Draft, Envelope, EventDocument, State, read_envelope
 from lightning.ids import keyed_id, new_id
 from lightning.log import public
 from lightning.storage import Where
@@ -129,6 +130,8 @@ async def list_events(request: Request) -> Response:
     claims = await authenticated(request)
     after = whole_number(request, "after", 0, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
+    one_of(request, "type", TYPES)
+    one_of(request, "state", get_args(State))
     where = [
         Where(field, "=", request.query_params[field])
         for field in ("type", "state", "conversationID", "root")
@@ -161,6 +164,17 @@ def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, 
     return int(text)
 
 
+def one_of(request: Request, name: str, known: Collection[str]) -> None:
+    """Check a query parameter that is one of some words, if it is there.
+
+    Raises:
+      InvalidRequest: It is another word, which no event could match.
+    """
+    word = request.query_params.get(name)
+    if word is not None and word not in known:
+        raise InvalidRequest(f"the parameter {name} is one of {', '.join(known)}", code="invalid_parameter")
+
+
 class Waiting(BaseModel):
     """Whether to wait for an event's end."""
 
@@ -174,8 +188,8 @@ class Choice(BaseModel):
 
     after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="At most so many.")] = 50
-    type: str | None = None
-    state: str | None = None
+    type: Annotated[str | None, WithJsonSchema({"type": "string", "enum": sorted(TYPES)})] = None
+    state: State | None = None
     conversationID: str | None = None  # noqa: N815 -- the wire's name
     root: str | None = None
 
@@ -190,6 +204,7 @@ ROUTES = (
         body=Envelope,
         headers={"Idempotency-Key": "The same key with the same event answers with the first one."},
         answers={202: EventShown},
+        answer_headers={"Location": "The path of the event."},
         problems={
             400: ("invalid_idempotency_key",),
             403: ("foreign_user", "platform_event"),

@@ -1,10 +1,16 @@
 """The forms in which people see events."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Says in the schema of an event that its type decides what its metadata holds (`api.schemas`).
+TYPED_METADATA = ConfigDict(json_schema_extra={"allOf": [{"$ref": "#/components/schemas/MetadataByType"}]})
 
 State = Literal["accepted", "done", "dead", "cancelled"]
+
+_Type = Annotated[str, Field(examples=["user.message"])]
+_Metadata = Annotated[dict[str, Any], Field(examples=[{"content": "The report is ready."}])]
 
 
 class ProblemShown(BaseModel):
@@ -17,29 +23,33 @@ class ProblemShown(BaseModel):
 class EventShown(BaseModel):
     """An event as it stands in the log (see `lightning.log.public`)."""
 
+    model_config = TYPED_METADATA
+
     id: str
     seq: int
-    type: str
+    type: _Type
     source: str
     userID: str  # noqa: N815 -- the wire's name
     timestamp: str
     recordedAt: str  # noqa: N815 -- the wire's name
-    metadata: dict[str, Any]
+    metadata: _Metadata
     root: str
-    cause: str | None
+    cause: Annotated[str | None, Field(examples=[None])]
     state: State
     attempts: int
-    outputs: list[str]
-    error: ProblemShown | None
+    outputs: Annotated[list[str], Field(examples=[[]])]
+    error: Annotated[ProblemShown | None, Field(examples=[None])]
 
 
 class OutputShown(BaseModel):
     """An event that followed from another."""
 
+    model_config = TYPED_METADATA
+
     id: str
-    type: str
+    type: _Type
     state: State
-    metadata: dict[str, Any]
+    metadata: _Metadata
 
 
 class EventWithOutputs(EventShown):
@@ -52,4 +62,4 @@ class EventPage(BaseModel):
     """A page of events; ``next`` is the ``after`` of the page behind it."""
 
     events: list[EventShown]
-    next: int | None
+    next: Annotated[int | None, Field(examples=[None])]

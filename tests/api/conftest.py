@@ -20,6 +20,7 @@ from api.app import create_app
 from lightning.domain.tokens import TokenIssuer
 from lightning.keys import with_keys
 from lightning.settings import Settings
+from tests.api.described import check
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
@@ -122,7 +123,10 @@ class Ingress:
         self.settings = settings
         self.data: Path = settings.data
         self.url = url
-        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
+        # every answer of every test is held against the description of the API
+        self.http = httpx2.Client(
+            base_url=url, trust_env=False, timeout=PATIENCE_SECONDS, event_hooks={"response": [check]}
+        )
         assert settings.jwt_signing_key is not None
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
 

@@ -1,0 +1,93 @@
+"""Examples that follow from schemas, so that none can go stale."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.schemas import Schema, Schemas
+
+#: What stands under the names that mean the same everywhere; a field's own ``examples`` win.
+_BY_NAME: Mapping[str, Any] = {
+    "id": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
+    "root": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
+    "eventID": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
+    "conversationID": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
+    "userID": "5f1c7e9a-2b3d-5c4e-9f60-718293a4b5c6",
+    "timestamp": "2026-01-31T12:00:00Z",
+    "recordedAt": "2026-01-31T12:00:00.250Z",
+    "source": "my-app",
+    "content": "What is new?",
+    "username": "ada",
+    "password": "correct horse battery",
+    "role": "user",
+    "access_token": "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl",
+    "token_type": "Bearer",
+    "expires_in": 3600,
+    "model": "gpt-3.5-turbo",
+    "url": "https://hooks.example.com/lightning",
+}
+
+_BY_FORMAT: Mapping[str, str] = {
+    "date-time": "2026-01-31T12:00:00Z",
+    "uuid": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
+    "uri": "https://hooks.example.com/lightning",
+}
+
+_KINDS: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
+
+
+def examples_of(schema: Schema, schemas: Schemas) -> dict[str, Any]:
+    """Make an example of a schema, or of each of its kinds when a property tells them apart.
+
+    Returns:
+      OpenAPI's Example Objects by name.
+    """
+    mapping = schemas.resolved(schema).get("discriminator", {}).get("mapping")
+    kinds = {"example": schema} if mapping is None else {name: {"$ref": ref} for name, ref in mapping.items()}
+    return {name: {"value": example_of(each, schemas)} for name, each in kinds.items()}
+
+
+def example_of(schema: Schema, schemas: Schemas, name: str = "") -> Any:
+    """Make one value that a schema allows.
+
+    Parameters:
+      schema: The schema.
+      schemas: Where its references lead.
+      name: The name of the field whose schema it is.
+    """
+    schema = schemas.resolved(schema)
+    told = [*schema.get("examples", []), *schema.get("enum", [])]
+    if told or "const" in schema:
+        return told[0] if told else schema["const"]
+    if kinds := schema.get("oneOf") or schema.get("anyOf"):
+        return example_of(kinds[0], schemas, name)
+    match schema.get("type", "object"):
+        case "object":
+            return _object(schema, schemas)
+        case "array":
+            return [example_of(schema.get("items", {"type": "string"}), schemas, name)]
+        case type:
+            return _scalar(schema, type, name)
+
+
+def _object(schema: Schema, schemas: Schemas) -> dict[str, Any]:
+    properties: dict[str, Schema] = schema.get("properties", {})
+    if properties:
+        return {name: example_of(each, schemas, name) for name, each in properties.items() if _told(each)}
+    values: Any = schema.get("additionalProperties", False)
+    return {} if isinstance(values, bool) else {"name": example_of(values, schemas)}
+
+
+def _told(schema: Schema) -> bool:
+    """Tell whether an example shows a field: not when leaving it out means null."""
+    return "examples" in schema or schema.get("default", ...) is not None
+
+
+def _scalar(schema: Schema, type: str, name: str) -> Any:
+    usual = _BY_NAME.get(name)
+    if type in _KINDS and isinstance(usual, _KINDS[type]):
+        return usual
+    if type == "string":
+        return _BY_FORMAT.get(schema.get("format", ""), "text")
+    if type in {"integer", "number"}:
+        return schema.get("minimum", 1)
+    return True if type == "boolean" else None
