@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import events, identity, problems, stream, system
+from api import docs, events, identity, problems, stream, system
 from api.operation import Operation
 from api.platform import Platform
 from api.tracing import TraceRequests
@@ -28,6 +28,7 @@ ROUTES: Sequence[Operation] = (
     *events.ROUTES,
     *stream.ROUTES,
     *system.ROUTES,
+    *docs.ROUTES,
 )
 
 
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> Starlette:
             await asyncio.to_thread(broker.close)
             await storage.close()
 
-    return Starlette(
+    app = Starlette(
         routes=list(ROUTES),
         lifespan=lifespan,
         middleware=[Middleware(TraceRequests)],
@@ -77,3 +78,5 @@ def create_app(settings: Settings) -> Starlette:
             500: problems.from_unexpected,
         },
     )
+    app.state.reference = docs.Reference(ROUTES)
+    return app

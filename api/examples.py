@@ -3,28 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from api.glossary import GLOSSARY, Term
 from api.schemas import Schema, Schemas
-
-#: What stands under the names that mean the same everywhere; a field's own ``examples`` win.
-_BY_NAME: Mapping[str, Any] = {
-    "id": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
-    "root": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
-    "eventID": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
-    "conversationID": "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b",
-    "userID": "5f1c7e9a-2b3d-5c4e-9f60-718293a4b5c6",
-    "timestamp": "2026-01-31T12:00:00Z",
-    "recordedAt": "2026-01-31T12:00:00.250Z",
-    "source": "my-app",
-    "content": "What is new?",
-    "username": "ada",
-    "password": "correct horse battery",
-    "role": "user",
-    "access_token": "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl",
-    "token_type": "Bearer",
-    "expires_in": 3600,
-    "model": "gpt-3.5-turbo",
-    "url": "https://hooks.example.com/lightning",
-}
 
 _BY_FORMAT: Mapping[str, str] = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -83,7 +63,7 @@ def _told(schema: Schema) -> bool:
 
 
 def _scalar(schema: Schema, type: str, name: str) -> Any:
-    usual = _BY_NAME.get(name)
+    usual = GLOSSARY.get(name, Term()).example
     if type in _KINDS and isinstance(usual, _KINDS[type]):
         return usual
     if type == "string":

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, TypeAdapter, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
+from api.glossary import GLOSSARY
 from lightning.events import TYPES, Envelope
 
 Schema: TypeAlias = dict[str, Any]
@@ -31,6 +32,8 @@ class Schemas:
         )
         self._of = {each: _polished(schemas[index, "validation"]) for index, each in enumerate(distinct)}
         self.components: dict[str, Schema] = _polished(rest["$defs"])
+        for component in self.components.values():
+            _explain(component)
         self.components[_name(self.of(Envelope))] = self._any_event()
         self.components["MetadataByType"] = self._metadata_by_type()
 
@@ -108,6 +111,13 @@ def _posted_event(name: str) -> type[Envelope]:
         "metadata": (metadata, {} if optional else ...),
     }
     return create_model(title, __base__=Envelope, __doc__=metadata.__doc__, **fields)
+
+
+def _explain(component: Schema) -> None:
+    """Say of the fields that do not say it themselves what their names mean."""
+    for name, field in component.get("properties", {}).items():
+        if name in GLOSSARY:
+            field.setdefault("description", GLOSSARY[name].meaning)
 
 
 def _name(reference: Schema) -> str:
