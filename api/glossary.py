@@ -44,7 +44,7 @@ GLOSSARY: Mapping[str, Term] = {
     "model": Term("The language model.", "gpt-3.5-turbo"),
     "usage": Term("Tokens that the model counted."),
     "finishReason": Term("Why the model stopped.", "stop"),
-    "username": Term("3 to 64 letters, digits and `. _ - @ +`; case does not matter.", "ada"),
+    "username": Term("3 to 64 letters, digits and `._-@+`; case does not matter.", "ada"),
     "password": Term("8 characters to 72 bytes.", "correct horse battery"),
     "role": Term("`user`, `operator` or `service`.", "user"),
     "access_token": Term("The token, for `Authorization: Bearer`.", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"),
