@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import orjson
@@ -20,7 +21,7 @@ _POLICY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Publication:
     """What is the same for everybody until the next release.
 
@@ -34,7 +35,7 @@ class Publication:
     media_type: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """Give the strong validator of these bytes (RFC 9110, section 8.8.3)."""
         return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'

@@ -188,10 +188,15 @@ class Choice(BaseModel):
 
     after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="At most so many.")] = 50
-    type: Annotated[str | None, WithJsonSchema({"type": "string", "enum": sorted(TYPES)})] = None
-    state: State | None = None
-    conversationID: str | None = None  # noqa: N815 -- the wire's name
-    root: str | None = None
+    type: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "enum": sorted(TYPES), "description": "Only those of this type."}),
+    ] = None
+    state: Annotated[State | None, Field(description="Only those in this state.")] = None
+    conversationID: Annotated[  # noqa: N815 -- the wire's name
+        str | None, Field(description="Only those of this conversation.")
+    ] = None
+    root: Annotated[str | None, Field(description="Only those that this event began, and itself.")] = None
 
 
 ROUTES = (

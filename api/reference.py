@@ -203,7 +203,7 @@ def _limits(schema: Schema) -> str:
         elif most is not None:
             parts.append(f"at most {most}{unit}")
         elif least is not None:
-            parts.append(f"at least {least}{unit}")
+            parts.append(f"at least {least}{unit.removesuffix('s') if least == 1 else unit}")
     if schema.get("default") is not None:
         parts.append(f"default {json.dumps(schema['default'])}")
     return ", ".join(parts)

@@ -20,7 +20,7 @@ from api.app import create_app
 from lightning.domain.tokens import TokenIssuer
 from lightning.keys import with_keys
 from lightning.settings import Settings
-from tests.api.described import check
+from tests.api.described import check, check_frame
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
@@ -108,7 +108,9 @@ def frames(response: httpx2.Response) -> Iterator[Frame]:
         if not line:
             if "data" in fields:
                 (place,), (event,) = fields["id"], fields["event"]
-                yield Frame(place, event, json.loads("\n".join(fields["data"])))
+                frame = Frame(place, event, json.loads("\n".join(fields["data"])))
+                check_frame(response, frame.data)
+                yield frame
             fields = {}
             continue
         name, _, value = line.partition(":")

@@ -54,6 +54,14 @@ def check(response: httpx2.Response) -> None:
     _check_request(response, operations[method], (path, method), where)
 
 
+def check_frame(response: httpx2.Response, data: Any) -> None:
+    """Fail unless what a frame of a stream carries is one of the things that the stream describes."""
+    path = described_path(response.request.url.path)
+    at = ("paths", path, "get", "responses", "200", "content", STREAM, "x-frames")
+    kinds = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"][STREAM]["x-frames"]
+    assert any(_validator((*at, kind)).is_valid(data) for kind in kinds), f"{path} does not describe {data}"
+
+
 def described_path(path: str) -> str | None:
     """Find the path of the description that an address belongs to; one without parameters first."""
     if path in DOCUMENT["paths"]:
