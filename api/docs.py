@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from api.openapi import JSON, document
 from api.operation import Operation
@@ -55,11 +56,11 @@ class Reference:
     """The description of an API in both its forms, made once.
 
     Parameters:
-      operations: What is described.
+      routes: What is described.
     """
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        described = document(operations)
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        described = document(routes)
         page, style = render(described)
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         policy = {"content-security-policy": _POLICY.format(style=f"sha256-{digest}")}

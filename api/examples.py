@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.glossary import GLOSSARY, Term
-from api.schemas import Schema, Schemas
+from api.schemas import Schema, Schemas, alternatives
 
 _BY_FORMAT: Mapping[str, str] = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -16,14 +16,15 @@ _KINDS: Mapping[str, type] = {"string": str, "integer": int, "number": float, "b
 
 
 def examples_of(schema: Schema, schemas: Schemas) -> dict[str, Any]:
-    """Make an example of a schema, or of each of its kinds when a property tells them apart.
+    """Make an example of each kind of body that a schema allows.
 
     Returns:
       OpenAPI's Example Objects by name.
     """
-    mapping = schemas.resolved(schema).get("discriminator", {}).get("mapping")
-    kinds = {"example": schema} if mapping is None else {name: {"$ref": ref} for name, ref in mapping.items()}
-    return {name: {"value": example_of(each, schemas)} for name, each in kinds.items()}
+    return {
+        name or "example": {"value": example_of(each, schemas)}
+        for name, each in alternatives(schema, schemas.components)
+    }
 
 
 def example_of(schema: Schema, schemas: Schemas, name: str = "") -> Any:

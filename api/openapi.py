@@ -7,6 +7,8 @@ from importlib.metadata import version
 from inspect import cleandoc, getmodule
 from typing import Any
 
+from starlette.routing import BaseRoute
+
 from api.examples import examples_of
 from api.failures import RETRY_LATER, failures
 from api.operation import SCOPES, Operation
@@ -35,15 +37,16 @@ _STREAM_DESCRIPTION = (
 )
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Describe operations.
+def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """Describe the operations of an API.
 
     Parameters:
-      operations: All of them, in the order in which people should read about them.
+      routes: Its routes, in the order in which people should read about them.
 
     Returns:
       An OpenAPI 3.1 document, its schemas of JSON Schema 2020-12.
     """
+    operations = [route for route in routes if isinstance(route, Operation)]
     schemas = Schemas(_types(operations))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -183,7 +186,8 @@ def _answer(operation: Operation, status: int, schemas: Schemas) -> dict[str, An
             content[STREAM]["x-frames"] = frames
     if operation.answer_headers and status < HTTPStatus.BAD_REQUEST:
         answer["headers"] = {
-            name: _header(meaning, {"type": "string"}) for name, meaning in operation.answer_headers.items()
+            name: _header(meaning, {"type": "string"}, required=False)
+            for name, meaning in operation.answer_headers.items()
         }
     return answer
 
@@ -200,5 +204,5 @@ def _problem(status: int, codes: Sequence[str], schemas: Schemas) -> dict[str, A
     return problem
 
 
-def _header(meaning: str, schema: Schema) -> dict[str, Any]:
-    return {"description": meaning, "required": True, "schema": schema}
+def _header(meaning: str, schema: Schema, *, required: bool = True) -> dict[str, Any]:
+    return {"description": meaning, "required": required, "schema": schema}

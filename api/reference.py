@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from api.schemas import Schema
+from api.schemas import Schema, alternatives
 
 #: Fields within fields are told so far down.
 _DEPTH = 5
@@ -88,11 +88,7 @@ class _View:
 
     def kinds(self, schema: Schema) -> list[tuple[str, list[Field]]]:
         """List the fields of a body, or of each of its kinds under the kind's name."""
-        resolved = self._resolved(schema)
-        mapping: Mapping[str, str] = resolved.get("discriminator", {}).get("mapping", {})
-        if mapping:
-            return [(name, self.fields({"$ref": reference})) for name, reference in mapping.items()]
-        return [("", self.fields(schema))]
+        return [(name, self.fields(each)) for name, each in alternatives(schema, self._schemas)]
 
     def fields(self, schema: Schema) -> list[Field]:
         """List the fields of a schema, those within fields too."""

@@ -1,6 +1,6 @@
 """JSON schemas (draft 2020-12) of everything that the API takes and gives, from the models themselves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter, create_model
@@ -91,6 +91,30 @@ class Schemas:
                 for name, kind in TYPES.items()
             ],
         }
+
+
+def alternatives(schema: Schema, components: Mapping[str, Schema]) -> list[tuple[str, Schema]]:
+    """List the kinds of body that a schema allows, each by name; of the one kind, the name is empty.
+
+    Parameters:
+      schema: The schema.
+      components: Where its references lead.
+    """
+    resolved = components[_name(schema)] if "$ref" in schema else schema
+    if "discriminator" in resolved:
+        mapping: Mapping[str, str] = resolved["discriminator"]["mapping"]
+        return [(name, {"$ref": reference}) for name, reference in mapping.items()]
+    kinds = [kind for kind in resolved.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) < 2:
+        return [("", schema)]
+    return [(name or _title(kind), each) for kind in kinds for name, each in alternatives(kind, components)]
+
+
+def _title(schema: Schema) -> str:
+    if "$ref" in schema:
+        return _name(schema)
+    within = _title(schema["items"]) if "items" in schema else ""
+    return f"list of {within}" if within else str(schema.get("type", ""))
 
 
 class _Plain(GenerateJsonSchema):

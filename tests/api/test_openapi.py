@@ -21,10 +21,12 @@ from api.app import ROUTES
 from api.openapi import document
 from api.operation import Operation
 from api.reference import render
-from lightning.events import TYPES
+from api.shown import EventPage, EventShown
+from lightning.events import TYPES, Envelope
 from tests.architecture.tree import PYPROJECT, ROOT
 
 DOCUMENT = document(ROUTES)
+DESCRIBED = [route for route in ROUTES if isinstance(route, Operation)]
 OPERATIONS = [
     (method, path, operation)
     for path, methods in DOCUMENT["paths"].items()
@@ -70,7 +72,7 @@ class TestDocument:
 
     def test_every_route_is_in_it(self):
         told = {(method.upper(), path) for method, path, _ in OPERATIONS}
-        assert told == {(route.method, re.sub(r":\w+}", "}", route.path)) for route in ROUTES}
+        assert told == {(route.method, re.sub(r":\w+}", "}", route.path)) for route in DESCRIBED}
 
     def test_each_operation_has_a_name_of_its_own_and_a_known_resource(self):
         names = [operation["operationId"] for _, _, operation in OPERATIONS]
@@ -79,7 +81,7 @@ class TestDocument:
         assert {tag for _, _, operation in OPERATIONS for tag in operation["tags"]} == resources
         assert all(tag["description"].endswith(".") for tag in DOCUMENT["tags"])
 
-    @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+    @pytest.mark.parametrize("route", DESCRIBED, ids=lambda route: f"{route.method} {route.path}")
     def test_a_scope_is_told_and_so_is_its_refusal(self, route):
         operation = DOCUMENT["paths"][route.path][route.method.lower()]
         if route.scope is None:
@@ -306,3 +308,40 @@ def test_what_an_operation_does_not_say_follows_from_its_endpoint():
     assert operation.description == "It is a `thing`."
     assert operation.path_parameters == ["one", "two"]
     assert operation.tag == "test_openapi"
+
+
+def test_a_body_may_come_in_several_forms():
+    # Given an operation that takes an event or several, in two media types, and answers in two ways
+    async def endpoint(request):
+        """Take it."""
+
+    operation = Operation(
+        "POST",
+        "/many",
+        endpoint,
+        summary="Take it.",
+        scope=None,
+        body={"application/json": Envelope | list[Envelope], "application/x+json": list[Envelope]},
+        answers={202: EventShown | EventPage, 207: {"application/x+json": EventPage}, 204: None},
+        tag="events",
+    )
+    described = document([operation])
+
+    # Then each form is told, with an example that fits it
+    post = described["paths"]["/many"]["post"]
+    json_body = post["requestBody"]["content"]["application/json"]
+    assert {"llm.chat", "user.message", "list of Envelope"} <= set(json_body["examples"])
+    forms = [
+        content
+        for holder in (post["requestBody"], post["responses"]["202"], post["responses"]["207"])
+        for content in holder["content"].values()
+    ]
+    for content in forms:
+        assert content["examples"]
+        for example in content["examples"].values():
+            assert valid(content["schema"], example["value"], described["components"]), example
+    assert "content" not in post["responses"]["204"]
+
+    # And people can read of it
+    page, _ = render(described)
+    assert "list of Envelope" in page
