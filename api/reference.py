@@ -51,7 +51,7 @@ def render(document: dict[str, Any]) -> tuple[str, str]:
         lstrip_blocks=True,
     )
     view = _View(document)
-    pages.filters.update(marked=_marked, pretty=_pretty, breakable=_breakable)
+    pages.filters.update(marked=_marked, inline=_inline, pretty=_pretty, breakable=_breakable)
     style = pages.get_template("docs.css").render()
     page = pages.get_template("docs.html").render(
         begin=pages.get_template("begin.sh").render(),
@@ -222,9 +222,14 @@ def _breakable(name: str) -> Markup:
 
 def _marked(text: str) -> Markup:
     """Write text with Markdown's literals and paragraphs as HTML."""
-    paragraphs = [
-        re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(each)))
-        for each in text.split("\n\n")
-        if each.strip()
-    ]
-    return Markup("".join(f"<p>{each}</p>" for each in paragraphs))  # noqa: S704 -- escaped above
+    paragraphs = [_inline(each) for each in text.split("\n\n") if each.strip()]
+    return Markup().join(Markup("<p>{}</p>").format(each) for each in paragraphs)
+
+
+def _inline(text: str) -> Markup:
+    """Write text with Markdown's literals as HTML."""
+    parts = re.split(r"`([^`]+)`", text)
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )

@@ -279,6 +279,9 @@ class TestDocs:
         assert told
         assert not {code for code in told if f"<code>{code}</code>" not in answer.text}
 
+    def test_no_mark_of_the_source_is_left(self, answer):
+        assert "`" not in answer.text
+
     def test_text_stays_text(self):
         # Given a description with what would be markup
         hostile = "<script>alert(1)</script> `<b>` </style>"
