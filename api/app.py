@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from api import (
     conversations,
+    docs,
     events,
     identity,
     problems,
@@ -47,6 +48,7 @@ ROUTES: Sequence[Operation] = (
     *stream.ROUTES,
     *webhooks.ROUTES,
     *system.ROUTES,
+    *docs.ROUTES,
 )
 
 
@@ -94,7 +96,7 @@ def create_app(settings: Settings) -> Starlette:
             await asyncio.to_thread(broker.close)
             await storage.close()
 
-    return Starlette(
+    app = Starlette(
         routes=list(ROUTES),
         lifespan=lifespan,
         middleware=[Middleware(TraceRequests)],
@@ -106,3 +108,5 @@ def create_app(settings: Settings) -> Starlette:
             500: problems.from_unexpected,
         },
     )
+    app.state.reference = docs.Reference(ROUTES)
+    return app

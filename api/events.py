@@ -1,10 +1,11 @@
 """`/api/events`: post an event, read one, list one's own."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,8 +16,8 @@ from api.platform import Platform
 from api.posting import ACCEPTED, MULTI_STATUS, accept_batch, acceptor, read_posted
 from api.requests import JSON, authenticated, platform, respond, whole_number
 from api.shown import BatchShown, EventPage, EventShown, EventWithOutputs
-from lightning.errors import NotFound
-from lightning.events import Envelope, EventDocument
+from lightning.errors import InvalidRequest, NotFound
+from lightning.events import TYPES, Envelope, EventDocument, State
 from lightning.log import public
 from lightning.storage import Where
 from lightning.strict_json import Json
@@ -103,6 +104,8 @@ async def list_events(request: Request) -> Response:
     claims = await authenticated(request)
     after = whole_number(request, "after", 0, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
+    one_of(request, "type", TYPES)
+    one_of(request, "state", get_args(State))
     where = [
         Where(field, "=", request.query_params[field])
         for field in ("type", "state", "conversationID", "root")
@@ -137,6 +140,17 @@ async def replay_event(request: Request) -> Response:
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
 
 
+def one_of(request: Request, name: str, known: Collection[str]) -> None:
+    """Check a query parameter that is one of some words, if it is there.
+
+    Raises:
+      InvalidRequest: It is another word, which no event could match.
+    """
+    word = request.query_params.get(name)
+    if word is not None and word not in known:
+        raise InvalidRequest(f"the parameter {name} is one of {', '.join(known)}", code="invalid_parameter")
+
+
 class Waiting(BaseModel):
     """Whether to wait for an event's end."""
 
@@ -150,10 +164,15 @@ class Choice(BaseModel):
 
     after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="At most so many.")] = 50
-    type: str | None = None
-    state: str | None = None
-    conversationID: str | None = None  # noqa: N815 -- the wire's name
-    root: str | None = None
+    type: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "enum": sorted(TYPES), "description": "Only those of this type."}),
+    ] = None
+    state: Annotated[State | None, Field(description="Only those in this state.")] = None
+    conversationID: Annotated[  # noqa: N815 -- the wire's name
+        str | None, Field(description="Only those of this conversation.")
+    ] = None
+    root: Annotated[str | None, Field(description="Only those that this event began, and itself.")] = None
 
 
 ROUTES = (
@@ -169,6 +188,7 @@ ROUTES = (
             " have their source and id instead.",
         },
         answers={ACCEPTED: EventShown | BatchShown, MULTI_STATUS: BatchShown},
+        answer_headers={"Location": "The path of the event, where one was posted."},
         problems={
             400: ("invalid_idempotency_key", "invalid_header", "unsupported_specversion"),
             403: ("foreign_user", "platform_event"),

@@ -1,5 +1,7 @@
 """A route with what it promises, from which `/openapi.json` and the tests of tenancy follow."""
 
+import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -41,13 +43,21 @@ class Operation(Route):
       endpoint: Who answers.
       summary: What it is for, in one sentence.
       scope: What a token must allow; None asks for no token.
-      body: The pydantic model (or union of models) of the JSON body; None when there is none.
+      body: The pydantic model (or union of models) of the JSON body, or a mapping of media types to
+        models; None when there is none.
       query: The pydantic model whose fields are the query parameters.
       headers: Request headers that mean something here, each with what.
-      answers: For each status of success the model of its JSON body; None when it has none, or
-        text that names another media type.
+      answers: For each status of success the model of its JSON body; None when it has none, text that
+        names another media type, or a mapping of media types to models.
       problems: For each status of failure the codes that only this operation has; those that every
-        operation of its kind may answer (401, 403, 404, 405, 413, 503, ...) follow from the rest.
+        operation of its kind may answer (`api.failures`) follow from the rest.
+      description: What else is to be known; the endpoint's docstring behind its first paragraph by default.
+      tag: The resource it belongs to; the name of the endpoint's module by default.
+      answer_headers: Headers of the answers of success, each with what it means.
+      frames: For a stream, the models of what its frames carry, by the kind of frame.
+      raw_body: The endpoint reads the body's bytes itself: of the common problems of a body, those of
+        its size and time remain.
+      needs_store: Whether the store may be asked, which may not answer.
     """
 
     def __init__(
@@ -63,6 +73,12 @@ class Operation(Route):
         headers: Mapping[str, str] | None = None,
         answers: Mapping[int, Any],
         problems: Mapping[int, Sequence[str]] | None = None,
+        description: str | None = None,
+        tag: str | None = None,
+        answer_headers: Mapping[str, str] | None = None,
+        frames: Mapping[str, Any] | None = None,
+        raw_body: bool = False,
+        needs_store: bool = True,
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.method = method
@@ -73,3 +89,21 @@ class Operation(Route):
         self.headers = dict(headers or {})
         self.answers = dict(answers)
         self.problems = {status: tuple(codes) for status, codes in (problems or {}).items()}
+        self.description = _behind_the_first(endpoint.__doc__) if description is None else description
+        self.tag = endpoint.__module__.rpartition(".")[2] if tag is None else tag
+        self.answer_headers = dict(answer_headers or {})
+        self.frames = dict(frames or {})
+        self.raw_body = raw_body
+        self.needs_store = needs_store
+
+    @property
+    def path_parameters(self) -> list[str]:
+        """Name the parameters in the path, in order."""
+        return re.findall(r"\{(\w+)(?::\w+)?\}", self.path)
+
+
+def _behind_the_first(docstring: str | None) -> str:
+    """Give the paragraphs of a docstring behind its first, up to its sections."""
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")[1:]
+    plain = re.split(r"^(?:Parameters|Returns|Raises):$", "\n\n".join(paragraphs), flags=re.MULTILINE)[0]
+    return plain.replace("``", "`").strip()

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,14 +22,17 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_reques
 
 
 class ProblemDetails(BaseModel):
-    """Why a request failed (RFC 9457); ``code`` is for programs, ``detail`` for people."""
+    """Why a request failed (RFC 9457): ``code`` is for programs, ``detail`` for people.
 
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    pointer: str | None = None
+    ``pointer`` is there when one field of the body is at fault (RFC 6901).
+    """
+
+    type: Annotated[str, Field(examples=["urn:lightning:problem:not_found"])]
+    title: Annotated[str, Field(examples=["Not Found"])]
+    status: Annotated[int, Field(examples=[404])]
+    code: Annotated[str, Field(examples=["not_found"])]
+    detail: Annotated[str, Field(examples=["there is no such event, or it is not yours"])]
+    pointer: str = ""
 
 
 def details(status: int, code: str, detail: str, *, pointer: str | None = None) -> dict[str, Any]:

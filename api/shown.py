@@ -1,12 +1,18 @@
 """The forms in which people see events."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.problems import ProblemDetails
 
+#: Says in the schema of an event that its type decides what its metadata holds (`api.schemas`).
+TYPED_METADATA = ConfigDict(json_schema_extra={"allOf": [{"$ref": "#/components/schemas/MetadataByType"}]})
+
 State = Literal["accepted", "done", "dead", "cancelled"]
+
+_Type = Annotated[str, Field(examples=["user.message"])]
+_Metadata = Annotated[dict[str, Any], Field(examples=[{"content": "The report is ready."}])]
 
 
 class ProblemShown(BaseModel):
@@ -26,20 +32,22 @@ class LateShown(BaseModel):
 class EventShown(BaseModel):
     """An event as it stands in the log (see `lightning.log.public`)."""
 
+    model_config = TYPED_METADATA
+
     id: str
     seq: int
-    type: str
+    type: _Type
     source: str
     userID: str  # noqa: N815 -- the wire's name
     timestamp: str
     recordedAt: str  # noqa: N815 -- the wire's name
-    metadata: dict[str, Any]
+    metadata: _Metadata
     root: str
-    cause: str | None
+    cause: Annotated[str | None, Field(examples=[None])]
     state: State
     attempts: int
-    outputs: list[str]
-    error: ProblemShown | None
+    outputs: Annotated[list[str], Field(examples=[[]])]
+    error: Annotated[ProblemShown | None, Field(examples=[None])]
     cancelledAt: str | None = None  # noqa: N815 -- the wire's name
     replayOf: str | None = None  # noqa: N815 -- the wire's name
     late: LateShown | None = None
@@ -49,10 +57,12 @@ class EventShown(BaseModel):
 class OutputShown(BaseModel):
     """An event that followed from another."""
 
+    model_config = TYPED_METADATA
+
     id: str
-    type: str
+    type: _Type
     state: State
-    metadata: dict[str, Any]
+    metadata: _Metadata
 
 
 class EventWithOutputs(EventShown):
@@ -65,7 +75,7 @@ class EventPage(BaseModel):
     """A page of events; ``next`` is the ``after`` of the page behind it."""
 
     events: list[EventShown]
-    next: int | None
+    next: Annotated[int | None, Field(examples=[None])]
 
 
 class ItemAccepted(BaseModel):

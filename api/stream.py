@@ -14,6 +14,7 @@ from api.events import MAX_PLACE
 from api.operation import Operation
 from api.platform import Platform
 from api.requests import authenticated, platform, whole_number
+from api.shown import EventShown
 from lightning.errors import InvalidRequest
 from lightning.log import public
 
@@ -80,6 +81,7 @@ ROUTES = (
         query=Position,
         headers={"Last-Event-ID": "The id of the last event that was seen; wins over `after`."},
         answers={200: "text/event-stream"},
+        frames={"the type of the event": EventShown},
         problems={400: ("invalid_position", "invalid_parameter")},
     ),
 )

@@ -36,7 +36,7 @@ class HealthShown(BaseModel):
 class Notification(BaseModel):
     """What `/notify` takes, signed: the users whose logs have grown, and how far."""
 
-    type: Literal["log.grown"]
+    type: str = "log.grown"
     users: dict[str, int]
 
 
@@ -86,6 +86,7 @@ ROUTES = (
         summary="Tell whether the ingress lives, and whether each part that it needs is ready.",
         scope=None,
         answers={200: HealthShown, 503: HealthShown},
+        needs_store=False,
     ),
     Operation(
         "POST",
@@ -100,6 +101,8 @@ ROUTES = (
             "webhook-signature": "`v1,` and the signature.",
         },
         answers={204: None},
+        raw_body=True,
+        needs_store=False,
         problems={400: ("not_a_notification",), 401: ("signature_refused",)},
     ),
 )

@@ -151,7 +151,9 @@ class Envelope(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    id: Annotated[
+        Name | None, Field(description="A key of your own: the same event under it again is no new one.")
+    ] = None
     timestamp: Annotated[datetime, BeforeValidator(_timestamp)]
     source: Name
     type: Name

@@ -31,6 +31,7 @@ from lightning.keys import with_keys
 from lightning.settings import Settings
 from lightning.storage import SqliteStorage
 from ops.chaos.installation import free_port, until
+from tests.api.described import check, check_frame
 
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
@@ -134,7 +135,9 @@ def frames(response: httpx2.Response) -> Iterator[Frame]:
         if not line:
             if "data" in fields:
                 (place,), (event,) = fields["id"], fields["event"]
-                yield Frame(place, event, json.loads("\n".join(fields["data"])))
+                frame = Frame(place, event, json.loads("\n".join(fields["data"])))
+                check_frame(response, frame.data)
+                yield frame
             fields = {}
             continue
         name, _, value = line.partition(":")
@@ -149,7 +152,10 @@ class Ingress:
         self.settings = settings
         self.data: Path = settings.data
         self.url = url
-        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
+        # every answer of every test is held against the description of the API
+        self.http = httpx2.Client(
+            base_url=url, trust_env=False, timeout=PATIENCE_SECONDS, event_hooks={"response": [check]}
+        )
         assert settings.jwt_signing_key is not None
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
 

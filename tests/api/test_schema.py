@@ -1,0 +1,216 @@
+"""Requests made from the description that is served, against the ingress that serves it (schemathesis).
+
+As one tenant: whatever is sent, the answer is one that the description promises. As another: nothing of the
+first one's is shown or changed. New routes are tried by themselves.
+"""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import ROUTES
+from api.operation import Operation
+from tests.api.conftest import PATIENCE_SECONDS
+from tests.api.described import check
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+CANARY = "canary-51d0e8"
+
+#: Streams do not end; `test_stream` reads them. What fits no description needs something to be described.
+CASES = [
+    (route, mode)
+    for route in ROUTES
+    if isinstance(route, Operation)
+    for mode in GenerationMode
+    if "text/event-stream" not in route.answers.values()
+    and (mode is GenerationMode.POSITIVE or route.query is not None or route.body is not None)
+]
+NAMES = [f"{route.method} {route.path} {mode.value}" for route, mode in CASES]
+
+#: What fits the description of these is accepted; others ask for what no description can tell.
+OPEN = {("POST", "/api/events"), *((each.method, each.path) for each, _ in CASES if each.method == "GET")}
+
+#: Tokens are added here, so none are made up; nothing is read from a file or kept in one.
+CONFIG = {"generation": {"with-security-parameters": False}}
+
+bounded = settings(
+    max_examples=15,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Tenant:
+    """One user of the ingress, who sends what schemathesis makes."""
+
+    def __init__(self, ingress) -> None:
+        self.ingress = ingress
+        self.person = ingress.person()
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def send(self, case: Case) -> schemathesis.Response:
+        """Send a request; whoever waits for an event here would wait for ever, as no worker runs."""
+        if case.query and "wait" in case.query:
+            case.query["wait"] = min(case.query["wait"], 0) if isinstance(case.query["wait"], int) else "soon"
+        response = case.call(
+            base_url=self.ingress.url,
+            session=self.session,
+            headers=self.person.headers(),
+            timeout=PATIENCE_SECONDS,
+        )
+        # 207: what is wrong is refused within
+        checks = CHECKS if response.status_code == 207 else [*CHECKS, negative_data_rejection]
+        case.validate_response(response, checks=checks)
+        check(_as_httpx2(response))
+        return response
+
+    def own(self, value: Any) -> Any:
+        """Make what is posted one's own and of today, so that it can be accepted."""
+        mine = {"userID": self.person.id, "timestamp": "2026-01-31T12:00:00Z"}
+        if isinstance(value, list):
+            return [self.own(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: mine.get(name, self.own(each)) for name, each in value.items()}
+
+
+def _as_httpx2(response: schemathesis.Response) -> httpx2.Response:
+    sent = response.request
+    headers = [(name, value) for name, values in response.headers.items() for value in values]
+    request = httpx2.Request(sent.method, sent.url, headers=dict(sent.headers), content=_bytes(sent.body))
+    return httpx2.Response(response.status_code, headers=headers, content=response.content, request=request)
+
+
+def _bytes(body: Any) -> bytes:
+    return body.encode() if isinstance(body, str) else body or b""
+
+
+def ids(value: Any) -> set[str]:
+    """Collect everything that is an id in an answer."""
+    if isinstance(value, list):
+        return set().union(*map(ids, value))
+    if not isinstance(value, dict):
+        return set()
+    named = {each for name, each in value.items() if name in {"id", "root"} and isinstance(each, str)}
+    return named.union(*map(ids, value.values()))
+
+
+@pytest.fixture(scope="module")
+def description(ingress):
+    served = ingress.http.get("/openapi.json").json()
+    return schemathesis.openapi.from_dict(served, config=SchemathesisConfig.from_dict(CONFIG))
+
+
+@pytest.fixture
+def owner(ingress):
+    return Tenant(ingress)
+
+
+@pytest.fixture
+def belongings(ingress, owner):
+    """What the owner has, by its ids: one of everything that can be made from an example."""
+    served = ingress.http.get("/openapi.json").json()
+    found: set[str] = set()
+    for path, methods in served["paths"].items():
+        body = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
+        made_here = {"201", "202"} & set(methods.get("post", {}).get("responses", {}))
+        if body is None or not made_here or not methods["post"]["security"] or "{" in path:
+            continue
+        for example in body["examples"].values():
+            made = owner.own(example["value"])
+            if "source" in made:
+                made["source"] = CANARY
+            answer = owner.person.request("POST", path, content=json.dumps(made).encode())
+            # some ask for what no description can tell
+            found |= ids(answer.json()) if answer.is_success else set()
+    assert found, "the owner has nothing that anybody could take"
+    return sorted(found)
+
+
+@pytest.fixture
+def stranger(ingress):
+    stranger = Tenant(ingress)
+    stranger.person.says("mine")
+    return stranger
+
+
+@pytest.mark.parametrize(("route", "mode"), CASES, ids=NAMES)
+def test_every_answer_is_one_that_is_described(description, owner, belongings, route, mode):
+    operation = description[route.path][route.method]
+    accepted: list[bool] = []
+
+    @bounded
+    @given(case=operation.as_strategy(generation_mode=mode), id=st.sampled_from(belongings))
+    def try_out(case, id):
+        # Given requests that fit the description, or just do not
+        if mode is GenerationMode.POSITIVE:
+            case.body = owner.own(case.body)
+            case.path_parameters = dict.fromkeys(case.path_parameters or {}, id)
+
+        # Then the answer is among those that it names, in every part
+        accepted.append(owner.send(case).status_code < 400)
+
+    try_out()
+
+    # And what fits is accepted at least sometimes, so that this is not about refusals only
+    if mode is GenerationMode.POSITIVE and (route.method, route.path) in OPEN:
+        assert any(accepted), "nothing that fits the description is accepted"
+
+
+@pytest.mark.parametrize(("route", "mode"), CASES, ids=NAMES)
+def test_a_stranger_is_shown_nothing(description, owner, belongings, stranger, route, mode):
+    operation = description[route.path][route.method]
+    before = owner.person.log()
+
+    @bounded
+    @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
+    def try_out(case, data):
+        # Given a request that names the owner's things wherever it names any
+        theirs = st.sampled_from(belongings)
+        case.path_parameters = {name: data.draw(theirs) for name in case.path_parameters or {}}
+        for name in {"root", "conversationID"} & set(case.query or {}):
+            case.query[name] = data.draw(theirs)
+        if mode is GenerationMode.POSITIVE:
+            case.body = (stranger if data.draw(st.booleans()) else owner).own(case.body)
+
+        # When a stranger sends it
+        answer = stranger.send(case)
+
+        # Then nothing comes back that they did not say themselves
+        sent = f"{answer.request.url} {_bytes(answer.request.body).decode(errors='replace')}"
+        secrets = {secret for secret in (CANARY, owner.person.id, *belongings) if secret not in sent}
+        assert not {secret for secret in secrets if secret in answer.text}
+
+        # And what is the owner's is not there
+        if route.path_parameters:
+            assert answer.status_code in ({404} if mode is GenerationMode.POSITIVE else {400, 404, 422})
+
+    try_out()
+    assert owner.person.log() == before
