@@ -1,26 +1,22 @@
 """`/api/events`: post an event, read one, list one's own."""
 
 import asyncio
-import hashlib
 from contextlib import suppress
 from typing import Annotated
 
-import orjson
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.accepting import accept
 from api.operation import Operation
 from api.platform import Platform
 from api.requests import authenticated, platform, read_json, respond
 from api.shown import EventPage, EventShown, EventWithOutputs
-from lightning.domain.tokens import Claims
-from lightning.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from lightning.events import Draft, Envelope, EventDocument, read_envelope
-from lightning.ids import keyed_id, new_id
+from lightning.errors import InvalidRequest, NotFound
+from lightning.events import Envelope, EventDocument
 from lightning.log import public
 from lightning.storage import Where
-from lightning.telemetry import carrier
 
 MAX_PAGE = 200
 
@@ -35,54 +31,13 @@ FIRST_LOOK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 SOON_SECONDS = 0.005
 
-#: Roles that may post for somebody else.
-TRUSTED_ROLES = frozenset({"operator", "service"})
-
 
 async def post_event(request: Request) -> Response:
     """Accept an event: 202 once it is recorded durably."""
     claims = await authenticated(request)
     raw = await read_json(request)
-    envelope = read_envelope(raw)
-    _check_tenant(envelope, claims)
-    key = request.headers.get("idempotency-key")
-    draft = _draft(envelope, raw, key)
-    parts = platform(request)
-    try:
-        event, _ = await parts.dispatch.accept(envelope.userID, draft)
-    except Conflict as conflict:
-        conflict.pointer = "/id" if key is None else None
-        raise
-    parts.hub.wake(envelope.userID)
+    event = await accept(platform(request), claims, raw, request.headers.get("idempotency-key"))
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
-
-
-def _check_tenant(envelope: Envelope, claims: Claims) -> None:
-    if envelope.userID != claims.subject and claims.role not in TRUSTED_ROLES:
-        raise Forbidden(
-            "the userID is not that of the token; GET /api/me tells yours",
-            code="foreign_user",
-            pointer="/userID",
-        )
-
-
-def _draft(envelope: Envelope, raw: object, key: str | None) -> Draft:
-    if key is not None and not 1 <= len(key) <= 256:
-        raise InvalidRequest("an Idempotency-Key has 1 to 256 characters", code="invalid_idempotency_key")
-    name = key if key is not None else envelope.id
-    fingerprint = None
-    if name is not None:
-        canonical = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
-        fingerprint = hashlib.sha256(canonical).hexdigest()
-    return Draft(
-        id=new_id() if name is None else keyed_id(envelope.userID, name),
-        type=envelope.type,
-        source=envelope.source,
-        metadata=envelope.metadata,
-        timestamp=envelope.timestamp.isoformat().replace("+00:00", "Z"),
-        trace=carrier.current(),
-        fingerprint=fingerprint,
-    )
 
 
 async def get_event(request: Request) -> Response:
