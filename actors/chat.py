@@ -1,5 +1,6 @@
 """Answers `llm.chat`: the conversation so far, a language model, an `llm.chat.response`."""
 
+import time
 from contextlib import aclosing
 
 from opentelemetry import trace
@@ -9,6 +10,7 @@ from actors.outcome import Again, Done, Outcome, Output
 from lightning.domain.conversation import context
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
+from lightning.live import Notifier
 from lightning.llm import ChatMessage, Completion, LanguageModel
 from lightning.log import EventLog
 from lightning.storage import Where
@@ -16,6 +18,9 @@ from lightning.telemetry import names
 
 #: How soon a message looks again whether the one before it has been answered.
 TURN_SECONDS = 0.2
+
+#: The last deltas may delay the response by this share of the time that the answer took.
+LAST_DELTAS_SHARE = 0.1
 
 SOURCE = "lightning.chat"
 
@@ -28,12 +33,21 @@ class Chat(Actor):
     Parameters:
       log: The user's log is the memory of the conversation.
       model: Who answers.
+      notifier: Shows the user the answer while it is written; None shows nothing before its end.
       context_tokens: At most so many tokens of the conversation are shown to the model.
     """
 
-    def __init__(self, log: EventLog, model: LanguageModel, *, context_tokens: int = 8000) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        model: LanguageModel,
+        *,
+        notifier: Notifier | None = None,
+        context_tokens: int = 8000,
+    ) -> None:
         self._log = log
         self._model = model
+        self._notifier = notifier
         self._context_tokens = context_tokens
 
     async def handle(self, event: EventDocument, metadata: ChatMetadata) -> Outcome:
@@ -42,7 +56,7 @@ class Chat(Actor):
         if await self._is_early(event, conversation):
             return Again(TURN_SECONDS)
         messages = await context(self._log, event, conversation, metadata.content, self._context_tokens)
-        answer = await self._ask(messages, conversation)
+        answer = await self._ask(messages, event, conversation)
         response = ChatResponseMetadata(
             content=answer.content,
             conversationID=conversation,
@@ -72,7 +86,7 @@ class Chat(Actor):
         ]
         return bool(await self._log.events(event["userID"], before, before=event["seq"], limit=1))
 
-    async def _ask(self, messages: list[ChatMessage], conversation: str) -> Completion:
+    async def _ask(self, messages: list[ChatMessage], event: EventDocument, conversation: str) -> Completion:
         attributes = {
             names.GEN_AI_OPERATION_NAME: "chat",
             names.GEN_AI_SYSTEM: self._model.provider,
@@ -84,7 +98,7 @@ class Chat(Actor):
             f"{names.CHAT} {self._model.model}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ) as span:
             try:
-                answer = await self._complete(messages)
+                answer = await self._complete(messages, event, conversation)
             except LightningError as error:
                 span.set_attribute(names.ERROR_CODE, error.code)
                 raise
@@ -95,12 +109,26 @@ class Chat(Actor):
                 span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
             return answer
 
-    async def _complete(self, messages: list[ChatMessage]) -> Completion:
+    async def _complete(
+        self, messages: list[ChatMessage], event: EventDocument, conversation: str
+    ) -> Completion:
+        """Ask the model, and pass its answer on while it is written."""
+        notifier, begun, offset = self._notifier, time.monotonic(), 0
         async with aclosing(self._model.stream(messages)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
-                    return piece
-        raise AssertionError("a model's stream ends with its completion")
+                    break
+                if notifier is not None:
+                    told = event["userID"], event["id"], conversation, event["attempts"]
+                    notifier.delta(*told, offset, piece.text)
+                    offset += len(piece.text)
+            else:
+                raise AssertionError("a model's stream ends with its completion")
+        if notifier is not None:
+            # once the response is recorded it supersedes its deltas: let the last of them go ahead
+            patience = (time.monotonic() - begun) * LAST_DELTAS_SHARE
+            await notifier.delivered(event["id"], timeout_seconds=patience)
+        return piece
 
 
 def _usage(answer: Completion) -> Usage | None:

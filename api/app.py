@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from api import events, identity, problems, stream, system
-from api.operation import Operation
+from api import events, identity, problems, stream, stream_token, system, websocket
+from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
+from api.streams import Streams
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
@@ -17,7 +18,7 @@ from lightning.domain.accounts import Accounts
 from lightning.domain.tokens import TokenIssuer
 from lightning.errors import LightningError
 from lightning.keys import secret
-from lightning.live import Hub
+from lightning.live import Hub, poll
 from lightning.log import Dispatch, EventLog
 from lightning.settings import Settings
 from lightning.storage import open_storage
@@ -27,8 +28,12 @@ ROUTES: Sequence[Operation] = (
     *identity.ROUTES,
     *events.ROUTES,
     *stream.ROUTES,
+    *stream_token.ROUTES,
     *system.ROUTES,
 )
+
+#: Every path that speaks WebSocket, read likewise.
+WEBSOCKETS: Sequence[WebSocketOperation] = websocket.WEBSOCKETS
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -45,6 +50,8 @@ def create_app(settings: Settings) -> Starlette:
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
+        hub = Hub()
+        streams = Streams(hub, settings.streams_per_user)
         app.state.platform = Platform(
             settings=settings,
             log=log,
@@ -55,18 +62,26 @@ def create_app(settings: Settings) -> Starlette:
                 secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"),
                 secret(settings.jwt_signing_key_previous),
             ),
-            hub=Hub(),
+            hub=hub,
+            streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )
+        watching = [
+            asyncio.create_task(poll(hub, log, settings.stream_repair_seconds)),
+            asyncio.create_task(streams.watch()),
+        ]
         try:
             yield
         finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
             await queue.close()
             await asyncio.to_thread(broker.close)
             await storage.close()
 
     return Starlette(
-        routes=list(ROUTES),
+        routes=[*ROUTES, *WEBSOCKETS],
         lifespan=lifespan,
         middleware=[Middleware(TraceRequests)],
         exception_handlers={

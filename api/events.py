@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Annotated
 
 from pydantic import BaseModel, Field
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from api.accepting import accept
@@ -99,7 +99,7 @@ async def list_events(request: Request) -> Response:
     )
 
 
-def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
+def whole_number(request: HTTPConnection, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
     """Read a query parameter that is a whole number.
 
     Raises:

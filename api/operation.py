@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 #: What a token may be limited to. A person's own token has all of them.
 Scope = Literal[
@@ -73,3 +74,41 @@ class Operation(Route):
         self.headers = dict(headers or {})
         self.answers = dict(answers)
         self.problems = {status: tuple(codes) for status, codes in (problems or {}).items()}
+
+
+class WebSocketOperation(WebSocketRoute):
+    """A path that speaks WebSocket.
+
+    Parameters:
+      path: The path.
+      endpoint: Who speaks.
+      summary: What it is for, in one sentence.
+      scope: What a token must allow.
+      query: The pydantic model whose fields are the query parameters.
+      takes: The models of the frames that a client sends.
+      gives: The models of the frames that a client gets.
+      closes: For each code (RFC 6455, section 7.4) why the server closes with it.
+      problems: As of an `Operation`, for an opening that is refused.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[[WebSocket], Awaitable[None]],
+        *,
+        summary: str,
+        scope: Scope,
+        query: type[BaseModel],
+        takes: Sequence[type[BaseModel]],
+        gives: Sequence[type[BaseModel]],
+        closes: Mapping[int, str],
+        problems: Mapping[int, Sequence[str]],
+    ) -> None:
+        super().__init__(path, endpoint)
+        self.summary = summary
+        self.scope: Scope = scope
+        self.query = query
+        self.takes = tuple(takes)
+        self.gives = tuple(gives)
+        self.closes = dict(closes)
+        self.problems = {status: tuple(codes) for status, codes in problems.items()}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.streams import Streams
 from lightning.domain.accounts import Accounts
 from lightning.domain.tokens import TokenIssuer
 from lightning.live import Hub
@@ -25,5 +26,6 @@ class Platform:
     accounts: Accounts
     tokens: TokenIssuer
     hub: Hub
+    streams: Streams
     notify_secret: str
     stopping: bool = False

@@ -36,22 +36,31 @@ def problem(
       pointer: JSON pointer (RFC 6901) to the field at fault.
       headers: Further headers.
     """
-    body = {
+    body = details(status, code, detail, pointer)
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def details(status: int, code: str, detail: str, pointer: str | None = None) -> dict[str, object]:
+    """Make the problem object alone; see `problem`."""
+    body: dict[str, object] = {
         "type": f"urn:lightning:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": detail,
     }
-    if pointer is not None:
-        body["pointer"] = pointer
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    return body if pointer is None else {**body, "pointer": pointer}
 
 
 def from_lightning_error(_request: Request, error: Exception) -> Response:
     """Show an error of ours."""
     if not isinstance(error, LightningError):
         raise error
+    return refusal(error)
+
+
+def refusal(error: LightningError) -> Response:
+    """Make the problem response of an error of ours."""
     headers: dict[str, str] = {}
     if isinstance(error, Transient):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))

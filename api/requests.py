@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from lightning.domain.tokens import Claims
@@ -28,12 +28,12 @@ class BodyTimeout(InvalidRequest):
     status = 408
 
 
-def platform(request: Request) -> "Platform":
+def platform(request: HTTPConnection) -> "Platform":
     """Give the parts of the platform that the routes use."""
     return cast("Platform", request.app.state.platform)
 
 
-async def authenticated(request: Request) -> Claims:
+async def authenticated(request: HTTPConnection) -> Claims:
     """Tell who asks.
 
     Raises:

@@ -64,7 +64,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     )
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, context_tokens=settings.context_tokens),
+        "chat": Chat(log, model, notifier=notifier, context_tokens=settings.context_tokens),
         "messenger": Messenger(notifier),
     }
     step = Step(

@@ -227,7 +227,6 @@ BAD_TOKENS = {
     "cut": lambda ingress: ingress.issuer.issue("user", "victim")[:-4],
     "expired": lambda ingress: ingress.issuer.issue("user", "victim", lifetime_seconds=-1),
     "of a run": lambda ingress: ingress.issuer.issue("run", "victim"),
-    "of a stream": lambda ingress: ingress.issuer.issue("stream", "victim"),
     "of another installation": lambda ingress: TokenIssuer("k" * 32).issue("user", "victim"),
     "of another issuer": lambda ingress: forged(ingress, iss="thunder"),
     "of another audience": lambda ingress: forged(ingress, aud="lightning:run"),
