@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from starlette.types import Scope
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -22,7 +23,13 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket that bears to be told of the server's end while it is closing."""
+    """WebSocket that knows a refusal in full for an end, and bears the server's end while it is closing."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Take what the application says (ASGI 3)."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # else it is taken for an application that failed
 
     def shutdown(self) -> None:
         """Tell the client that the service restarts (RFC 6455, code 1012)."""

@@ -98,12 +98,18 @@ class Person:
 
     @contextmanager
     def websocket(
-        self, *, path: str = "/api/ws", headers: dict[str, str] | None = None, **parameters: Any
+        self,
+        *,
+        path: str = "/api/ws",
+        headers: dict[str, str] | None = None,
+        subprotocols: list[str] | None = None,
+        **parameters: Any,
     ) -> Iterator[ClientConnection]:
         """Open a WebSocket; ``headers`` stand in for the bearer token."""
         url = f"{self.ingress.url.replace('http', 'ws', 1)}{path}?{urlencode(parameters)}"
         shown = self.headers() if headers is None else headers
-        with connect(url, additional_headers=shown, proxy=None, close_timeout=2) as socket:
+        options: dict[str, Any] = {"proxy": None, "close_timeout": 2, "subprotocols": subprotocols}
+        with connect(url, additional_headers=shown, **options) as socket:
             yield socket
 
 
@@ -138,14 +144,19 @@ def frames(response: httpx2.Response) -> Iterator[Frame]:
 class Ingress:
     """A running ingress."""
 
-    def __init__(self, settings: Settings, url: str, app: Starlette) -> None:
+    def __init__(self, settings: Settings, url: str, app: Starlette, server: Server) -> None:
         self.settings = settings
+        self.server = server
         self.platform: Platform = app.state.platform
         self.data: Path = settings.data
         self.url = url
         self.http = httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS)
         assert settings.jwt_signing_key is not None
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
+
+    def stop(self) -> None:
+        """Begin to stop, as at a signal."""
+        self.server.should_exit = True
 
     def person(self, *, role: str = "user") -> Person:
         """Make a tenant that nobody had before; its token is signed as `/api/token` does it."""
@@ -181,7 +192,7 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
         try:
             assert server.decided.wait(PATIENCE_SECONDS), "the ingress does not start"
             assert server.started, "the ingress gave up at its start"
-            ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}", app)
+            ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}", app, server)
             with ingress.http:
                 yield ingress
         finally:
