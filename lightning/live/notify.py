@@ -15,8 +15,9 @@ _log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 
-#: After a post there is a pause as long as it took, at most so long: a busy platform does not spend itself
-#: on posts, and what comes up meanwhile goes together. The first goes at once.
+#: Posts keep a distance as long as the one before took, within these bounds, so that a busy platform does
+#: not spend itself on them; what comes up meanwhile goes together. The first goes at once.
+MIN_PAUSE_SECONDS = 0.01
 MAX_PAUSE_SECONDS = 0.05
 
 
@@ -90,7 +91,7 @@ class Notifier:
                 self._under_way = set()
                 self._posted.set()
                 self._posted = asyncio.Event()
-                await asyncio.sleep(min(now() - begun, MAX_PAUSE_SECONDS))
+                await asyncio.sleep(min(max(now() - begun, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
         finally:
             self._posting = None
 
