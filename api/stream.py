@@ -84,6 +84,7 @@ class EventStream(Response):
                 asyncio.get_running_loop().call_later(LINGER_SECONDS, abort(scope))
             except TimeoutError:
                 abort(scope)()
+                await asyncio.wait({watching}, timeout=LINGER_SECONDS)  # until the server has noticed
             finally:
                 watching.cancel()
 
@@ -113,7 +114,11 @@ def _frame(item: Item) -> bytes:
 
 
 async def stream(request: Request) -> Response:
-    """Stream the caller's events; each has its ``seq`` as its id.
+    """Stream the caller's events; each has its ``seq`` as its id and its type as its name.
+
+    Between them come frames named ``delta``, without an id: each is a
+    `lightning.live.Delta`, a piece of an answer that is being written. After
+    15 seconds of silence there is a comment.
 
     A client that comes back with ``Last-Event-ID`` (or ``?after=``) goes on
     behind that place; without either the log is streamed from its beginning.

@@ -1,7 +1,7 @@
 """`/api/ws`: the same stream as `/api/stream` over a WebSocket, which takes events as well."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
@@ -92,9 +92,10 @@ class _Talk:
     async def _tell(self, after: int) -> None:
         """Send the log; whatever ends this ends the connection, and so the listening."""
         try:
-            async for item in follow(self._parts, self._stream, after):
-                for frame in _frames(item):
-                    await self._send(frame)
+            async with aclosing(follow(self._parts, self._stream, after)) as items:
+                async for item in items:
+                    for frame in _frames(item):
+                        await self._send(frame)
             await self._close(EXPIRED if self._stream.expired else RESTART)
         except WebSocketDisconnect:
             return

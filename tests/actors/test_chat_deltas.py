@@ -30,15 +30,18 @@ class WritingModel(LanguageModel):
 
     def __init__(self):
         self.failures = 0
-        self.seconds = 0.0
+        self.seconds = 0.0  #: before the last piece
+        self.slept = asyncio.Event()
 
     async def stream(self, messages, *, model=None, tools=()):
         for number, text in enumerate(PIECES):
+            if number == 3:
+                await asyncio.sleep(self.seconds)
+                self.slept.set()
             if number == 2 and self.failures:
                 self.failures -= 1
                 raise Transient("cut", retry_after=0)
             yield TextDelta(text)
-        await asyncio.sleep(self.seconds)
         yield Completion("".join(PIECES), "test", None, "stop")
 
     async def close(self) -> None:
@@ -112,6 +115,26 @@ async def test_another_attempt_begins_anew(log, model, receiver, chat):
     assert {one["attempt"] for one in told} >= {2}
     assert text_of([one for one in told if one["attempt"] == 2]) == "".join(PIECES)
     assert "".join(PIECES).startswith("".join(one["text"] for one in told if one["attempt"] == 1))
+
+
+async def test_the_response_waits_for_its_last_piece(log, model, receiver, chat):
+    # Given an ingress that takes its time just when the last piece of a long answer comes
+    model.seconds = 2.0
+    event = await asked(log)
+    metadata = TYPES["llm.chat"].metadata.model_validate({"content": "x"})
+    handling = asyncio.create_task(chat.handle(event, metadata))
+    await receiver.received(1)
+    await asyncio.sleep(1)
+    receiver.open.clear()
+    number = len(receiver.requests)
+    # When that piece is under way
+    await model.slept.wait()
+    await receiver.received(number + 1)
+    # Then the answer, which would supersede it, is held back until it has arrived
+    assert not handling.done()
+    receiver.open.set()
+    await handling
+    assert text_of(deltas(receiver)) == "".join(PIECES)
 
 
 async def test_an_ingress_that_hangs_hardly_delays_the_answer(log, model, receiver, chat):

@@ -258,6 +258,16 @@ class TestDeltas:
             "anna": [delta("e", 0, "new", attempt=2, conversation="c")]
         }
 
+    async def test_pieces_that_do_not_follow_one_another_are_not_joined(self, receiver, notifier):
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        notifier.delta("anna", "e", "c", 1, 0, "ab")
+        notifier.delta("anna", "e", "c", 1, 9, "x")
+        receiver.open.set()
+        await notifier.close()
+        assert deltas(receiver.requests[1][1]) == {"anna": [delta("e", 9, "x", conversation="c")]}
+
     async def test_what_waits_is_bounded_and_the_oldest_gives_way(self, receiver, notifier):
         # Given a receiver that does not answer
         receiver.open.clear()
