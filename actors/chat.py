@@ -1,5 +1,6 @@
 """Answers `llm.chat`: the conversation so far, a language model, an `llm.chat.response`."""
 
+import time
 from contextlib import aclosing
 
 from opentelemetry import trace
@@ -10,10 +11,14 @@ from lightning.domain.conversation import context, estimate
 from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
+from lightning.live import Notifier
 from lightning.llm import ChatMessage, Completion, LanguageModel
 from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.telemetry import names
+
+#: The last deltas may delay the response by this share of the time that the answer took.
+LAST_DELTAS_SHARE = 0.1
 
 SOURCE = "lightning.chat"
 
@@ -27,6 +32,7 @@ class Chat(Actor):
       log: The user's log is the memory of the conversation.
       model: Who answers.
       conversations: What a conversation asks for: its system prompt, its model.
+      notifier: Shows the user the answer while it is written; None shows nothing before its end.
       context_tokens: At most so many tokens are shown to the model, whatever its window.
     """
 
@@ -36,11 +42,13 @@ class Chat(Actor):
         model: LanguageModel,
         conversations: Conversations,
         *,
+        notifier: Notifier | None = None,
         context_tokens: int | None = None,
     ) -> None:
         self._log = log
         self._model = model
         self._conversations = conversations
+        self._notifier = notifier
         self._context_tokens = context_tokens
 
     async def handle(self, event: EventDocument, metadata: ChatMetadata) -> Outcome:
@@ -54,7 +62,7 @@ class Chat(Actor):
         messages = await context(self._log, event, conversation, metadata.content, tokens)
         if system is not None:
             messages.insert(0, ChatMessage("system", system))
-        answer = await self._ask(messages, conversation, model)
+        answer = await self._ask(messages, event, conversation, model)
         response = ChatResponseMetadata(
             content=answer.content,
             conversationID=conversation,
@@ -75,7 +83,9 @@ class Chat(Actor):
         )
         return [Output("failure", "llm.chat.response", response, SOURCE)]
 
-    async def _ask(self, messages: list[ChatMessage], conversation: str, model: str | None) -> Completion:
+    async def _ask(
+        self, messages: list[ChatMessage], event: EventDocument, conversation: str, model: str | None
+    ) -> Completion:
         asked = model or self._model.model
         attributes = {
             names.GEN_AI_OPERATION_NAME: "chat",
@@ -88,7 +98,7 @@ class Chat(Actor):
             f"{names.CHAT} {asked}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ) as span:
             try:
-                answer = await self._complete(messages, model)
+                answer = await self._complete(messages, event, conversation, model)
             except LightningError as error:
                 span.set_attribute(names.ERROR_CODE, error.code)
                 raise
@@ -99,12 +109,26 @@ class Chat(Actor):
                 span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
             return answer
 
-    async def _complete(self, messages: list[ChatMessage], model: str | None) -> Completion:
+    async def _complete(
+        self, messages: list[ChatMessage], event: EventDocument, conversation: str, model: str | None
+    ) -> Completion:
+        """Ask the model, and pass its answer on while it is written."""
+        notifier, begun, offset = self._notifier, time.monotonic(), 0
         async with aclosing(self._model.stream(messages, model=model)) as stream:
             async for piece in stream:
                 if isinstance(piece, Completion):
-                    return piece
-        raise AssertionError("a model's stream ends with its completion")
+                    break
+                if notifier is not None:
+                    told = event["userID"], event["id"], conversation, event["attempts"]
+                    notifier.delta(*told, offset, piece.text)
+                    offset += len(piece.text)
+            else:
+                raise AssertionError("a model's stream ends with its completion")
+        if notifier is not None:
+            # once the response is recorded it supersedes its deltas: let the last of them go ahead
+            patience = (time.monotonic() - begun) * LAST_DELTAS_SHARE
+            await notifier.delivered(event["id"], timeout_seconds=patience)
+        return piece
 
 
 def _usage(answer: Completion) -> Usage | None:

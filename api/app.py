@@ -16,11 +16,14 @@ from api import (
     service_tokens,
     sessions,
     stream,
+    stream_token,
     system,
     webhooks,
+    websocket,
 )
-from api.operation import Operation
+from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
+from api.streams import Streams
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
@@ -32,7 +35,7 @@ from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
 from lightning.errors import LightningError
 from lightning.keys import secret
-from lightning.live import Hub
+from lightning.live import Hub, poll
 from lightning.log import Dispatch, EventLog
 from lightning.outbound import Guard
 from lightning.settings import Settings
@@ -46,10 +49,14 @@ ROUTES: Sequence[Operation] = (
     *events.ROUTES,
     *conversations.ROUTES,
     *stream.ROUTES,
+    *stream_token.ROUTES,
     *webhooks.ROUTES,
     *system.ROUTES,
     *docs.ROUTES,
 )
+
+#: Every path that speaks WebSocket, read likewise.
+WEBSOCKETS: Sequence[WebSocketOperation] = websocket.WEBSOCKETS
 
 
 def _issuer(settings: Settings) -> TokenIssuer:
@@ -75,29 +82,40 @@ def create_app(settings: Settings) -> Starlette:
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
         tokens = _issuer(settings)
+        people = Identity(storage, tokens, settings)
+        hub = Hub()
+        streams = Streams(hub, people, settings.streams_per_user)
         app.state.platform = Platform(
             settings=settings,
             log=log,
             dispatch=Dispatch(log, queue, crash=crash),
             queue=queue,
-            identity=Identity(storage, tokens, settings),
+            identity=people,
             tokens=tokens,
             conversations=Conversations(storage, log),
             webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
             webhook_health=WebhookHealth(storage),
             deliveries=Deliveries(storage, log),
-            hub=Hub(),
+            hub=hub,
+            streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
         )
+        watching = [
+            asyncio.create_task(poll(hub, log, settings.stream_repair_seconds)),
+            asyncio.create_task(streams.watch()),
+        ]
         try:
             yield
         finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)
             await queue.close()
             await asyncio.to_thread(broker.close)
             await storage.close()
 
     app = Starlette(
-        routes=list(ROUTES),
+        routes=[*ROUTES, *WEBSOCKETS],
         lifespan=lifespan,
         middleware=[Middleware(TraceRequests)],
         exception_handlers={
@@ -108,5 +126,5 @@ def create_app(settings: Settings) -> Starlette:
             500: problems.from_unexpected,
         },
     )
-    app.state.reference = docs.Reference(ROUTES)
+    app.state.reference = docs.Reference([*ROUTES, *WEBSOCKETS])
     return app

@@ -1,5 +1,6 @@
 """The web process: the ingress under uvicorn."""
 
+import socket
 import sys
 from types import FrameType
 
@@ -7,12 +8,17 @@ import uvicorn
 from starlette.applications import Starlette
 
 from api.app import create_app
+from api.connections import HttpProtocol, WebSocketProtocol
 from api.platform import Platform
-from lightning.settings import SettingsError, from_environment
+from api.websocket import MAX_FRAME_BYTES
+from lightning.settings import Settings, SettingsError, from_environment
 from lightning.telemetry.setup import configure
 
 #: What is under way when the process is told to stop may take this long.
 DRAIN_SECONDS = 10
+
+#: A WebSocket whose client does not answer a ping in time is closed.
+PING_SECONDS = 20.0
 
 
 class Server(uvicorn.Server):
@@ -29,11 +35,52 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain."""
+        self._drain()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, whatever the reason to stop."""
+        self._drain()
+        await super().shutdown(sockets)
+
+    def _drain(self) -> None:
         parts: Platform | None = getattr(self._app.state, "platform", None)
         if parts is not None:
             parts.stopping = True
             parts.hub.wake_all()
-        super().handle_exit(sig, frame)
+
+
+def configuration(
+    app: Starlette, settings: Settings, *, drain_seconds: int = DRAIN_SECONDS
+) -> uvicorn.Config:
+    """Say how uvicorn serves the ingress.
+
+    Parameters:
+      app: The application.
+      settings: Where it listens.
+      drain_seconds: What is under way when it stops may take so long.
+    """
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_seconds,
+        loop="uvloop",
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        # its buffers would cost more than everything else about a connection
+        ws_per_message_deflate=False,
+        # uvicorn would believe whoever connects from loopback; see `api.address`
+        proxy_headers=False,
+        lifespan="on",
+        backlog=4096,
+    )
 
 
 def main() -> None:
@@ -50,21 +97,7 @@ def main() -> None:
         log_level=settings.log_level,
         secrets=settings.secret_values(),
     )
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # uvicorn would believe whoever connects from loopback; see `api.address`
-        proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        backlog=4096,
-    )
+    config = configuration(app, settings)
     server = Server(config, app)
     try:
         server.run()

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from api.accepting import MAX_KEY_CHARACTERS
 from api.examples import examples_of
 from api.failures import RETRY_LATER, failures
-from api.operation import SCOPES, Operation
+from api.operation import SCOPES, Operation, WebSocketOperation
 from api.problems import ProblemDetails
 from api.schemas import Schema, Schemas
 
@@ -47,12 +47,17 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     Returns:
       An OpenAPI 3.1 document, its schemas of JSON Schema 2020-12.
     """
+    routes = list(routes)
+    sockets = {each.path: each for each in routes if isinstance(each, WebSocketOperation)}
     operations = [route for route in routes if isinstance(route, Operation)]
-    schemas = Schemas(_types(operations))
+    operations += [socket.opening for socket in sockets.values()]
+    schemas = Schemas(_types(operations, sockets.values()))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = re.sub(r":\w+}", "}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path, schemas)
+    for path, socket in sockets.items():
+        paths[path]["get"]["x-websocket"] = _frames_of(socket, schemas)
     for query in {operation.query for operation in operations} - {None}:
         schemas.drop(query)  # it is told as parameters
     return {
@@ -71,8 +76,10 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-def _types(operations: Sequence[Operation]) -> Iterable[Any]:
+def _types(operations: Sequence[Operation], sockets: Iterable[WebSocketOperation]) -> Iterable[Any]:
     yield ProblemDetails
+    for socket in sockets:
+        yield from (*socket.takes, *socket.gives)
     for operation in operations:
         if operation.query is not None:
             yield operation.query
@@ -129,6 +136,16 @@ def operation_id(method: str, path: str) -> str:
     """Name an operation so that generated clients have a method of that name."""
     words = re.findall(r"[A-Za-z0-9]+", path.removeprefix("/api"))
     return method.lower() + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _frames_of(socket: WebSocketOperation, schemas: Schemas) -> dict[str, Any]:
+    """Describe what is said on an open WebSocket; OpenAPI has no word for it."""
+    return {
+        "takes": [schemas.of(model) for model in socket.takes],
+        "gives": [schemas.of(model) for model in socket.gives],
+        "closes": {str(code): why for code, why in socket.closes.items()},
+        "problems": {"enum": list(socket.refusals)},
+    }
 
 
 def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:

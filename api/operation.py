@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 #: What a token may be limited to. A person's own token has all of them.
 Scope = Literal[
@@ -107,3 +108,62 @@ def _behind_the_first(docstring: str | None) -> str:
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")[1:]
     plain = re.split(r"^(?:Parameters|Returns|Raises):$", "\n\n".join(paragraphs), flags=re.MULTILINE)[0]
     return plain.replace("``", "`").strip()
+
+
+class WebSocketOperation(WebSocketRoute):
+    """A path that speaks WebSocket.
+
+    Parameters:
+      path: The path.
+      endpoint: Who speaks.
+      summary: What it is for, in one sentence.
+      scope: What a token must allow.
+      query: The pydantic model whose fields are the query parameters.
+      takes: The models of the frames that a client sends.
+      gives: The models of the frames that a client gets.
+      closes: For each code (RFC 6455, section 7.4) why the server closes with it.
+      refusals: The codes of the problems of a frame, besides those of an event that is posted.
+      problems: As of an `Operation`, for an opening that is refused.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[[WebSocket], Awaitable[None]],
+        *,
+        summary: str,
+        scope: Scope,
+        query: type[BaseModel],
+        takes: Sequence[type[BaseModel]],
+        gives: Sequence[type[BaseModel]],
+        closes: Mapping[int, str],
+        refusals: Sequence[str],
+        problems: Mapping[int, Sequence[str]],
+    ) -> None:
+        super().__init__(path, endpoint)
+        self.takes = tuple(takes)
+        self.gives = tuple(gives)
+        self.closes = dict(closes)
+        self.refusals = tuple(refusals)
+        #: The request that opens it, as the operation that it is.
+        self.opening = Operation(
+            "GET",
+            path,
+            _unreachable,
+            summary=summary,
+            scope=scope,
+            query=query,
+            headers={
+                "Sec-WebSocket-Protocol": "The subprotocol, and perhaps a stream token behind it.",
+                "Origin": "Of a browser's page: the ingress's own, or one of `LIGHTNING_ALLOWED_ORIGINS`.",
+            },
+            answers={101: None},
+            problems={**problems, 404: ("not_found",)},
+            description=_behind_the_first(endpoint.__doc__),
+            tag=endpoint.__module__.rpartition(".")[2],
+        )
+        self.scope = self.opening.scope
+
+
+async def _unreachable(_request: Request) -> Response:
+    raise AssertionError("an opening is answered by its WebSocket")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.streams import Streams
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
@@ -33,5 +34,6 @@ class Platform:
     webhook_health: WebhookHealth
     deliveries: Deliveries
     hub: Hub
+    streams: Streams
     notify_secret: str
     stopping: bool = False

@@ -73,6 +73,11 @@ def from_lightning_error(_request: Request, error: Exception) -> Response:
     """Show an error of ours."""
     if not isinstance(error, LightningError):
         raise error
+    return refusal(error)
+
+
+def refusal(error: LightningError) -> Response:
+    """Make the problem response of an error of ours."""
     headers: dict[str, str] = {}
     if isinstance(error, Transient):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from lightning.domain.tokens import Claims
@@ -38,12 +38,12 @@ class UnsupportedMediaType(InvalidRequest):
     status = 415
 
 
-def platform(request: Request) -> "Platform":
+def platform(request: HTTPConnection) -> "Platform":
     """Give the parts of the platform that the routes use."""
     return cast("Platform", request.app.state.platform)
 
 
-async def authenticated(request: Request, *, any_scope: bool = False) -> Claims:
+async def authenticated(request: HTTPConnection, *, any_scope: bool = False) -> Claims:
     """Tell who asks, and check that the token allows what this route does.
 
     Parameters:
@@ -58,12 +58,20 @@ async def authenticated(request: Request, *, any_scope: bool = False) -> Claims:
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("send a bearer token from POST /api/token", code="token_missing")
     claims = await platform(request).identity.caller(token.strip())
-    if claims.scopes is not None and not any_scope:
-        needed = getattr(request.scope.get("route"), "scope", None)
-        if needed not in claims.scopes:
-            message = f"the service token lacks the scope {needed!r}; make one that has it"
-            raise Forbidden(message, code="scope_missing")
+    if not any_scope:
+        check_scope(claims, getattr(request.scope.get("route"), "scope", None))
     return claims
+
+
+def check_scope(claims: Claims, needed: str | None) -> None:
+    """Check that a token allows something; a person's own allows all.
+
+    Raises:
+      Forbidden: It is a service token without the scope (``scope_missing``).
+    """
+    if claims.scopes is not None and needed not in claims.scopes:
+        message = f"the service token lacks the scope {needed!r}; make one that has it"
+        raise Forbidden(message, code="scope_missing")
 
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -140,7 +148,7 @@ async def read_json(request: Request) -> Json:
     return loads(await read_body(request), max_bytes=MAX_BODY_BYTES)
 
 
-def whole_number(request: Request, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
+def whole_number(request: HTTPConnection, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
     """Read a query parameter that is a whole number.
 
     Raises:

@@ -1,74 +1,155 @@
-"""`/api/stream`: a user's log as server-sent events, from any place on, without end."""
+"""`/api/stream`: a user's log as server-sent events, from any place on, without end.
+
+The response is written here and not by sse-starlette: it keeps four tasks and a lock for each stream,
+and cannot drop a reader that takes nothing, since ASGI's end of a response waits for what is written.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Annotated
+from contextlib import aclosing
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, Field
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from api.connections import abort
 from api.events import MAX_PLACE
+from api.follow import Item, follow
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import authenticated, platform, whole_number
+from api.requests import platform, whole_number
 from api.shown import EventShown
+from api.stream_access import is_allowed_origin, stream_claims
+from api.streams import Stream
+from lightning.domain.tokens import Claims
 from lightning.errors import InvalidRequest
+from lightning.live import Delta
 from lightning.log import public
 
-#: Readers look by themselves this often: a notification may be lost.
-POLL_SECONDS = 1.0
+#: A comment (HTML standard, section 9.2.6), which clients pass over.
+_HEARTBEAT = b": heartbeat\n\n"
 
-#: Comments keep proxies from closing a silent connection.
-PING_SECONDS = 15
-
-PAGE = 100
+#: What was written last may still take so long to leave after the end.
+LINGER_SECONDS = 10.0
 
 
 class Position(BaseModel):
-    """Where a stream begins."""
+    """Where a stream begins, and what it carries."""
 
     after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
+    deltas: Annotated[
+        Literal[0, 1], Field(description="0 leaves out the pieces of answers that are being written.")
+    ] = 1
+
+
+class EventStream(Response):
+    """A response of server-sent events that lasts until somebody ends it.
+
+    Parameters:
+      parts: The platform.
+      claims: Whose log.
+      after: The ``seq`` to begin behind.
+      deltas: Whether deltas are wanted.
+      headers: Further headers.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, parts: Platform, claims: Claims, after: int, *, deltas: bool, headers: dict[str, str]
+    ) -> None:
+        no_store = {"cache-control": "no-store", "connection": "close", "x-accel-buffering": "no"}
+        super().__init__(headers={**no_store, **headers})
+        del self.headers["content-length"]
+        self._parts = parts
+        self._claims = claims
+        self._after = after
+        self._deltas = deltas
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream (ASGI 3)."""
+        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        end = {"type": "http.response.body", "body": b""}
+        if scope["method"] == "HEAD":
+            await send(head)
+            await send(end)
+            return
+        with self._parts.streams.open(self._claims, deltas=self._deltas) as stream:
+            watching = asyncio.create_task(_watch(receive, stream))
+            try:
+                await send(head)
+                await self._send_all(stream, send)
+                async with asyncio.timeout(self._parts.settings.slow_reader_seconds):
+                    await send(end)
+                asyncio.get_running_loop().call_later(LINGER_SECONDS, abort(scope))
+            except TimeoutError:
+                abort(scope)()
+                await asyncio.wait({watching}, timeout=LINGER_SECONDS)  # until the server has noticed
+            finally:
+                watching.cancel()
+
+    async def _send_all(self, stream: Stream, send: Send) -> None:
+        patience_seconds = self._parts.settings.slow_reader_seconds
+        async with aclosing(follow(self._parts, stream, self._after)) as items:
+            async for item in items:
+                message = {"type": "http.response.body", "body": _frame(item), "more_body": True}
+                async with asyncio.timeout(patience_seconds):
+                    await send(message)
+
+
+async def _watch(receive: Receive, stream: Stream) -> None:
+    """Wait until the client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stream.leave()
+
+
+def _frame(item: Item) -> bytes:
+    if item is None:
+        return _HEARTBEAT
+    if isinstance(item, list):
+        return b"".join(b"event: delta\ndata: %b\n\n" % delta.model_dump_json().encode() for delta in item)
+    head = f"id: {item['seq']}\nevent: {item['type']}\ndata: ".encode()
+    return head + orjson.dumps(public(item)) + b"\n\n"
 
 
 async def stream(request: Request) -> Response:
-    """Stream the caller's events; each has its ``seq`` as its id.
+    """Stream the caller's events; each has its ``seq`` as its id and its type as its name.
+
+    Between them come frames named ``delta``, without an id: each is a
+    `lightning.live.Delta`, a piece of an answer that is being written. After
+    15 seconds of silence there is a comment.
 
     A client that comes back with ``Last-Event-ID`` (or ``?after=``) goes on
     behind that place; without either the log is streamed from its beginning.
     """
-    claims = await authenticated(request)
-    after = _position(request)
-    frames = _frames(platform(request), claims.subject, after)
-    return EventSourceResponse(frames, ping=PING_SECONDS, headers={"cache-control": "no-store"})
+    claims = await stream_claims(request)
+    deltas = whole_number(request, "deltas", 1, highest=1) == 1
+    origin = request.headers.get("origin", "")
+    headers: dict[str, str] = {}
+    if is_allowed_origin(request, origin):
+        headers = {
+            "access-control-allow-origin": origin,
+            "access-control-allow-credentials": "true",
+            "vary": "origin",
+        }
+    return EventStream(platform(request), claims, position(request), deltas=deltas, headers=headers)
 
 
-def _position(request: Request) -> int:
-    last = request.headers.get("last-event-id")
+def position(connection: HTTPConnection) -> int:
+    """Tell where a stream is to begin.
+
+    Raises:
+      InvalidRequest: ``invalid_position`` or ``invalid_parameter``.
+    """
+    last = connection.headers.get("last-event-id")
     if last is None:
-        return whole_number(request, "after", 0, highest=MAX_PLACE)
+        return whole_number(connection, "after", 0, highest=MAX_PLACE)
     if not (last.isascii() and last.isdigit() and len(last) < 17 and int(last) <= MAX_PLACE):
         raise InvalidRequest("Last-Event-ID is the id of an event of this stream", code="invalid_position")
     return int(last)
-
-
-async def _frames(parts: Platform, user_id: str, after: int) -> AsyncGenerator[ServerSentEvent]:
-    with parts.hub.reader(user_id) as news:
-        while not parts.stopping:
-            news.clear()
-            events = await parts.log.events(user_id, after=after, limit=PAGE)
-            for event in events:
-                after = event["seq"]
-                data = orjson.dumps(public(event)).decode()
-                yield ServerSentEvent(data, id=str(after), event=event["type"])
-            if len(events) < PAGE:
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await news.wait()
-                except TimeoutError:
-                    continue
 
 
 ROUTES = (
@@ -76,12 +157,19 @@ ROUTES = (
         "GET",
         "/api/stream",
         stream,
-        summary="Stream the caller's events as server-sent events.",
+        summary="Stream the caller's events as server-sent events, and the answers that are being written.",
         scope="events:read",
         query=Position,
-        headers={"Last-Event-ID": "The id of the last event that was seen; wins over `after`."},
+        headers={
+            "Last-Event-ID": "The id of the last event that was seen; wins over `after`.",
+            "Origin": "Of a browser's page: the ingress's own, or one of `LIGHTNING_ALLOWED_ORIGINS`.",
+        },
         answers={200: "text/event-stream"},
-        frames={"the type of the event": EventShown},
-        problems={400: ("invalid_position", "invalid_parameter")},
+        frames={"the type of the event": EventShown, "delta": Delta},
+        problems={
+            400: ("invalid_position", "invalid_parameter", "token_in_url"),
+            403: ("foreign_origin",),
+            429: ("too_many_streams",),
+        },
     ),
 )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.operation import Operation
 from api.requests import platform, read_body, respond
 from lightning.errors import LightningError
-from lightning.live import read_notification
+from lightning.live import Notification, read_notification
 
 #: A part that does not answer in time is not ready.
 PART_SECONDS = 2.0
@@ -31,13 +31,6 @@ class HealthShown(BaseModel):
     live: bool
     ready: bool
     parts: dict[str, PartShown]
-
-
-class Notification(BaseModel):
-    """What `/notify` takes, signed: the users whose logs have grown, and how far."""
-
-    type: str = "log.grown"
-    users: dict[str, int]
 
 
 async def health(request: Request) -> Response:
@@ -70,10 +63,13 @@ async def _check(question: Awaitable[object]) -> dict[str, object]:
 
 
 async def notify(request: Request) -> Response:
-    """Wake the readers of the logs that a signed notification names."""
+    """Hand the deltas of a signed notification to open streams, and wake the readers of the logs it names."""
     parts = platform(request)
     body = await read_body(request)
-    for user_id in read_notification(parts.notify_secret, request.headers, body):
+    notification = read_notification(parts.notify_secret, request.headers, body)
+    for user_id, deltas in notification.deltas.items():
+        parts.hub.deliver(user_id, deltas)
+    for user_id in notification.users:
         parts.hub.wake(user_id)
     return Response(status_code=204)
 
@@ -92,7 +88,7 @@ ROUTES = (
         "POST",
         "/notify",
         notify,
-        summary="Wake the readers of the logs that a signed notification names.",
+        summary="Hand on the deltas of a signed notification, and wake the readers of the logs it names.",
         scope=None,
         body=Notification,
         headers={

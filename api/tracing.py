@@ -1,6 +1,10 @@
 """One SERVER span for each request, the beginning of an event's trace."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from opentelemetry import trace
+from opentelemetry.context import Context
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lightning.telemetry import carrier, names
@@ -8,7 +12,23 @@ from lightning.telemetry import carrier, names
 #: Requests that happen all the time and begin nothing.
 QUIET_PATHS = frozenset({"/api/health", "/notify"})
 
+#: What a posted event is called that came in over a WebSocket.
+EVENT_FRAME = "ws event"
+
 _tracer = trace.get_tracer(__name__)
+
+
+@contextmanager
+def frame_span(path: str) -> Generator[trace.Span]:
+    """Begin a trace with an event frame, as `POST /api/events` begins one.
+
+    Parameters:
+      path: Of the WebSocket that it came over.
+    """
+    with _tracer.start_as_current_span(
+        EVENT_FRAME, context=Context(), kind=trace.SpanKind.SERVER, attributes={names.HTTP_ROUTE: path}
+    ) as span:
+        yield span
 
 
 class TraceRequests:

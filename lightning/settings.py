@@ -27,6 +27,7 @@ MIN_KEY_BYTES: Final = 32
 
 _PREFIX: Final = "LIGHTNING_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
 _CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey)=([^;]+)", re.IGNORECASE)
 
 
@@ -109,12 +110,20 @@ def _exempt(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    for origin in text.split(","):
+        if not _ORIGIN.fullmatch(origin.strip()):
+            raise ValueError("it is not a list of origins, each a scheme and a host, without a path")
+    return text
+
+
 SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Url = Annotated[str, AfterValidator(_http_url)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1024)]
+Origins = Annotated[str, AfterValidator(_origins)]
 Directory = Annotated[Path, AfterValidator(Path.absolute)]
 
 
@@ -348,6 +357,29 @@ class Settings(BaseSettings):
         "Hosts and networks, separated by commas, that webhooks may reach though not public, by http too",
         example="hooks.internal,10.1.0.0/16",
         shown="",
+    )
+
+    # Connections that stay open
+    allowed_origins: Origins | None = _setting(
+        "LIGHTNING_ALLOWED_ORIGINS",
+        None,
+        "Origins besides the ingress's own whose pages may open streams, separated by commas",
+        example="https://app.example.com",
+    )
+    streams_per_user: Annotated[int, Field(ge=1)] = _setting(
+        "LIGHTNING_STREAMS_PER_USER", 20, "Streams that one user may have open at one ingress"
+    )
+    stream_repair_seconds: Seconds = _setting(
+        "LIGHTNING_STREAM_REPAIR_SECONDS",
+        15.0,
+        "An event whose notification was lost reaches open streams within so long",
+        shown="`15`",
+    )
+    slow_reader_seconds: Seconds = _setting(
+        "LIGHTNING_SLOW_READER_SECONDS",
+        20.0,
+        "A stream whose reader takes nothing for so long is cut off",
+        shown="`20`",
     )
 
     # What people who look inside need

@@ -75,7 +75,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     conversations = Conversations(storage, log)
     webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, conversations, context_tokens=settings.context_tokens),
+        "chat": Chat(log, model, conversations, notifier=notifier, context_tokens=settings.context_tokens),
         "eraser": Eraser(conversations),
         "messenger": Messenger(notifier, webhooks),
         "webhook": _webhook_delivery(settings, storage, log, webhooks),

@@ -146,7 +146,7 @@ class Client:
         """
         try:
             with self._http.stream(
-                "GET", "/api/stream", params={"after": after}, timeout=timeout_seconds
+                "GET", "/api/stream", params={"after": after, "deltas": 0}, timeout=timeout_seconds
             ) as response:
                 if response.status_code != 200:
                     response.read()

@@ -64,7 +64,8 @@ class Claims:
     @property
     def scopes(self) -> Sequence[str] | None:
         """What it is limited to; None when it allows everything that its owner may."""
-        return self.extra.get("scopes", ()) if self.kind == "service" else None
+        limited = self.kind == "service" or self.service_token is not None
+        return self.extra.get("scopes", ()) if limited else None
 
 
 class TokenIssuer:

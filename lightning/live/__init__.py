@@ -1,6 +1,9 @@
-"""Frames to connected clients: workers nudge the ingress, the ingress wakes its readers."""
+"""Frames to connected clients: workers tell the ingress, the ingress its readers."""
 
+from lightning.live.frames import Delta, Notification, read_notification
 from lightning.live.hub import Hub
-from lightning.live.notify import Notifier, read_notification
+from lightning.live.mailbox import Mailbox
+from lightning.live.notify import Notifier
+from lightning.live.poll import poll
 
-__all__ = ["Hub", "Notifier", "read_notification"]
+__all__ = ["Delta", "Hub", "Mailbox", "Notification", "Notifier", "poll", "read_notification"]

@@ -1,38 +1,31 @@
-"""Notifications between processes: signed webhooks that say whose log has grown.
-
-They follow Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature),
-so the receiver may be our own ``/notify`` or an operator's endpoint at ``NOTIFY_URL``.
-"""
+"""Tells the ingress what it is to pass on to connected clients: one signed post at a time."""
 
 import asyncio
-import json
-from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, cast
 
 import httpx2
 import structlog
-from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks import Webhook
 
-from lightning import strict_json
-from lightning.errors import InvalidRequest, Unauthorized
 from lightning.ids import new_id
+from lightning.live.outbox import Outbox
 
 _log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 
-#: Posts keep this distance, so that a busy platform does not spend itself on them; the first goes at once.
-SPACING_SECONDS = 0.01
-
-#: Users named in one notification; the rest goes into the next.
-MAX_USERS = 1000
+#: Posts keep a distance as long as the one before took, within these bounds, so that a busy platform does
+#: not spend itself on them; what comes up meanwhile goes together. The first goes at once.
+MIN_PAUSE_SECONDS = 0.01
+MAX_PAUSE_SECONDS = 0.05
 
 
 class Notifier:
     """Posts notifications, everything that came up during one post in the next.
 
-    Best effort: readers also look by themselves now and then.
+    Best effort: readers also look by themselves now and then, and the recorded
+    response supersedes its deltas.
 
     Parameters:
       url: Where to post; None tells nobody.
@@ -42,32 +35,67 @@ class Notifier:
     def __init__(self, url: str | None, secret: str) -> None:
         self._url = url
         self._webhook = Webhook(secret)
-        self._pending: dict[str, int] = {}
+        self._outbox = Outbox()
+        self._under_way: set[str] = set()
+        self._posted = asyncio.Event()
         self._posting: asyncio.Task[None] | None = None
         # made here, since loading certificates takes a while; no redirects, and no proxy of the environment
         self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
 
+    @property
+    def dropped(self) -> int:
+        """How often deltas gave way to newer ones since the start."""
+        return self._outbox.dropped
+
     def notify(self, user_id: str, seq: int) -> None:
         """Say that a user's log has grown up to ``seq``; returns at once."""
-        if self._url is None:
-            return
-        self._pending[user_id] = max(seq, self._pending.get(user_id, 0))
+        if self._url is not None:
+            self._outbox.grown(user_id, seq)
+            self._begin(self._url)
+
+    def delta(
+        self, user_id: str, event_id: str, conversation_id: str, attempt: int, offset: int, text: str
+    ) -> None:
+        """Pass on a piece of an answer; returns at once.
+
+        Parameters:
+          user_id: Who asked.
+          event_id: The `llm.chat` that is being answered.
+          conversation_id: Its conversation.
+          attempt: Which attempt at the answer this is; a later one voids the earlier.
+          offset: Unicode code points of the answer before this piece.
+          text: The piece.
+        """
+        if self._url is not None:
+            self._outbox.delta(user_id, event_id, conversation_id, attempt, offset, text)
+            self._begin(self._url)
+
+    async def delivered(self, event_id: str, *, timeout_seconds: float) -> None:
+        """Wait until no delta of an event is left to be told, or so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while self._outbox.holds(event_id) or event_id in self._under_way:
+                    await self._posted.wait()
+
+    def _begin(self, url: str) -> None:
         if self._posting is None:
-            self._posting = asyncio.get_running_loop().create_task(self._post_all(self._url))
+            self._posting = asyncio.get_running_loop().create_task(self._post_all(url))
 
     async def _post_all(self, url: str) -> None:
+        now = asyncio.get_running_loop().time
         try:
-            while self._pending:
-                users = dict(list(self._pending.items())[:MAX_USERS])
-                for user_id in users:
-                    del self._pending[user_id]
-                await self._post(url, users)
-                await asyncio.sleep(SPACING_SECONDS)
+            while self._outbox:
+                begun = now()
+                body, self._under_way = self._outbox.take()
+                await self._post(url, body.decode())
+                self._under_way = set()
+                self._posted.set()
+                self._posted = asyncio.Event()
+                await asyncio.sleep(min(max(now() - begun, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
         finally:
             self._posting = None
 
-    async def _post(self, url: str, users: dict[str, int]) -> None:
-        body = json.dumps({"type": "log.grown", "users": users})
+    async def _post(self, url: str, body: str) -> None:
         message_id, now = new_id(), datetime.now(UTC)
         headers = {
             "content-type": "application/json",
@@ -86,28 +114,3 @@ class Notifier:
         if self._posting is not None:
             await asyncio.wait({self._posting}, timeout=TIMEOUT_SECONDS)
         await self._client.aclose()
-
-
-def read_notification(secret: str, headers: Mapping[str, str], body: bytes) -> list[str]:
-    """Check a notification and give the users it names.
-
-    Parameters:
-      secret: The Standard Webhooks secret.
-      headers: The request's headers.
-      body: The request's body, as it came.
-
-    Raises:
-      Unauthorized: The signature is not ours, or older than five minutes.
-      InvalidRequest: It is ours and still not a notification.
-    """
-    try:
-        Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # the library lets some malformed headers through
-        raise Unauthorized("the signature does not fit", code="signature_refused") from None
-    try:
-        raw: Any = strict_json.loads(body)
-    except InvalidRequest:
-        raw = None
-    if not isinstance(raw, dict) or not isinstance(raw.get("users"), dict):  # pyright: ignore[reportUnknownMemberType]
-        raise InvalidRequest("the body is not a notification with users", code="not_a_notification")
-    return [str(user) for user in cast("dict[str, Any]", raw["users"])]

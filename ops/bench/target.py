@@ -12,14 +12,10 @@ from types import TracebackType
 from typing import Self
 
 from lightning.client import Client, ClientError
-from lightning.domain.accounts import Accounts
-from lightning.domain.sessions import Origin, Sessions
-from lightning.domain.tokens import TokenIssuer
-from lightning.ids import new_id
-from lightning.keys import secret, with_keys
+from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
-from lightning.storage import open_storage
 from ops.bench.gauge import children
+from ops.crowd import crowd
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
@@ -46,8 +42,7 @@ class Target:
         self.url = f"http://127.0.0.1:{port}"
         given = {"LIGHTNING_DATA": str(data), "PORT": str(port), "LIGHTNING_LLM": "echo", **environment}
         settings = with_keys(Settings.load(given))
-        tokens = TokenIssuer(secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"))
-        self.tokens = dict(asyncio.run(_log_in(settings, tokens, users)))
+        self.tokens = dict(asyncio.run(crowd(settings, users)))
         self._environment = for_child(settings)
         up = [str(Path(sys.executable).with_name("lightning")), "up", "--quiet"]
         self._command: Sequence[str] = up if whole else [sys.executable, "-m", "api.main"]
@@ -99,20 +94,6 @@ class Target:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-async def _log_in(settings: Settings, tokens: TokenIssuer, users: int) -> list[tuple[str, str]]:
-    """Make accounts with a session each, and give ids and access tokens."""
-    storage = open_storage(settings)
-    accounts = Accounts(storage, rounds=4)
-    sessions = Sessions(storage, accounts)
-    made: list[tuple[str, str]] = []
-    for number in range(users):
-        account = await accounts.register(f"bench-{number}", new_id())
-        grant = await sessions.start(account, Origin())
-        made.append((account.id, tokens.issue("user", account.id, claims={"sid": grant.session_id})))
-    await storage.close()
-    return made
 
 
 def _free_port() -> int:

@@ -18,12 +18,17 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
 import uvicorn
+from starlette.applications import Starlette
+from websockets.sync.client import ClientConnection, connect
 
 from api.app import create_app
+from api.main import Server, configuration
+from api.platform import Platform
 from lightning.domain.accounts import Accounts
 from lightning.domain.sessions import Origin, Sessions
 from lightning.domain.tokens import TokenIssuer
@@ -62,6 +67,11 @@ class Person:
         answer = self.log_in()
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def token_of(self, **options: Any) -> str:
+        """Sign another access token of the person's session."""
+        claims = self.ingress.issuer.verify(self.token, "user")
+        return self.ingress.issuer.issue("user", self.id, role=claims.role, claims=claims.extra, **options)
 
     def headers(self, **more: str) -> dict[str, str]:
         """Give the headers of a request; ``_`` in a name stands for ``-``."""
@@ -109,14 +119,31 @@ class Person:
         return answer.json()["events"]
 
     @contextmanager
-    def stream(self, after: int | None = None, *, last_event_id: str | None = None):
+    def stream(self, after: int | None = None, *, last_event_id: str | None = None, deltas: int = 1):
         """Open the stream of events and give its frames."""
-        options: dict[str, Any] = {} if after is None else {"params": {"after": after}}
+        place = {} if after is None else {"after": after}
+        options: dict[str, Any] = {"params": {**place, "deltas": deltas}}
         headers = self.headers() if last_event_id is None else self.headers(last_event_id=last_event_id)
         with self.ingress.http.stream("GET", "/api/stream", headers=headers, **options) as response:
             assert response.status_code == 200, response.read()
             assert response.headers["content-type"].startswith("text/event-stream")
             yield frames(response)
+
+    @contextmanager
+    def websocket(
+        self,
+        *,
+        path: str = "/api/ws",
+        headers: dict[str, str] | None = None,
+        subprotocols: list[str] | None = None,
+        **parameters: Any,
+    ) -> Iterator[ClientConnection]:
+        """Open a WebSocket; ``headers`` stand in for the bearer token."""
+        url = f"{self.ingress.url.replace('http', 'ws', 1)}{path}?{urlencode(parameters)}"
+        shown = self.headers() if headers is None else headers
+        options: dict[str, Any] = {"proxy": None, "close_timeout": 2, "subprotocols": subprotocols}
+        with connect(url, additional_headers=shown, **options) as socket:
+            yield socket
 
 
 @dataclass(frozen=True)
@@ -129,12 +156,16 @@ class Frame:
 
 
 def frames(response: httpx2.Response) -> Iterator[Frame]:
-    """Read server-sent events (HTML standard, section 9.2.6); comments are passed over."""
+    """Read server-sent events (HTML standard, section 9.2.6); comments are passed over.
+
+    Deltas have no id; theirs is empty.
+    """
     fields: dict[str, list[str]] = {}
     for line in response.iter_lines():
         if not line:
             if "data" in fields:
-                (place,), (event,) = fields["id"], fields["event"]
+                (event,) = fields["event"]
+                (place,) = fields.get("id", [""]) if event == "delta" else fields["id"]
                 frame = Frame(place, event, json.loads("\n".join(fields["data"])))
                 check_frame(response, frame.data)
                 yield frame
@@ -148,8 +179,10 @@ def frames(response: httpx2.Response) -> Iterator[Frame]:
 class Ingress:
     """A running ingress."""
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, app: Starlette, server: Server) -> None:
         self.settings = settings
+        self.server = server
+        self.platform: Platform = app.state.platform
         self.data: Path = settings.data
         self.url = url
         # every answer of every test is held against the description of the API
@@ -158,6 +191,10 @@ class Ingress:
         )
         assert settings.jwt_signing_key is not None
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
+
+    def stop(self) -> None:
+        """Begin to stop, as at a signal."""
+        self.server.should_exit = True
 
     def person(self, *, role: str = "user") -> Person:
         """Make a tenant that nobody had before, with an account and a session as `/api/token` begins it."""
@@ -196,11 +233,11 @@ class AccountsBeside:
         self._thread.shutdown()
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it listens or has given up."""
+class _Server(Server):
+    """The server of the web process, which says when it listens or has given up."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config, app)
         self.decided = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -214,17 +251,8 @@ class _Server(uvicorn.Server):
 def serving(data: Path, **settings: str) -> Iterator[Ingress]:
     """Run an ingress on a data directory, in a thread, for as long as the block lasts."""
     loaded = with_keys(Settings.load({"LIGHTNING_DATA": str(data), **settings}))
-    config = uvicorn.Config(
-        create_app(loaded),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        lifespan="on",
-        loop="uvloop",
-        http="httptools",
-        timeout_graceful_shutdown=2,
-    )
-    server = _Server(config)
+    app = create_app(loaded)
+    server = _Server(configuration(app, loaded, drain_seconds=2), app)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="ingress", daemon=True
@@ -233,7 +261,7 @@ def serving(data: Path, **settings: str) -> Iterator[Ingress]:
         try:
             assert server.decided.wait(PATIENCE_SECONDS), "the ingress does not start"
             assert server.started, "the ingress gave up at its start"
-            ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}")
+            ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}", app, server)
             with ingress.http:
                 yield ingress
         finally:

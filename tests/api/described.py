@@ -9,10 +9,10 @@ from typing import Any
 import httpx2
 import jsonschema_rs
 
-from api.app import ROUTES
+from api.app import ROUTES, WEBSOCKETS
 from api.openapi import JSON, PROBLEM, STREAM, document
 
-DOCUMENT = document(ROUTES)
+DOCUMENT = document([*ROUTES, *WEBSOCKETS])
 
 
 def _closed(schema: Any) -> Any:

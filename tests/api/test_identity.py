@@ -245,7 +245,6 @@ BAD_TOKENS = {
     "cut": lambda ingress: good(ingress)[:-4],
     "expired": lambda ingress: good(ingress, lifetime_seconds=-1),
     "of a run": lambda ingress: good(ingress, "run"),
-    "of a stream": lambda ingress: good(ingress, "stream"),
     "of another installation": lambda ingress: TokenIssuer("k" * 32).issue(
         "user", ingress.victim.id, claims={"sid": ingress.victim.sid}
     ),

@@ -17,7 +17,7 @@ import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 
-from api.app import ROUTES
+from api.app import ROUTES, WEBSOCKETS
 from api.openapi import document
 from api.operation import Operation
 from api.reference import render
@@ -25,7 +25,7 @@ from api.shown import EventPage, EventShown
 from lightning.events import TYPES, Envelope
 from tests.architecture.tree import PYPROJECT, ROOT
 
-DOCUMENT = document(ROUTES)
+DOCUMENT = document([*ROUTES, *WEBSOCKETS])
 DESCRIBED = [route for route in ROUTES if isinstance(route, Operation)]
 OPERATIONS = [
     (method, path, operation)
@@ -72,7 +72,8 @@ class TestDocument:
 
     def test_every_route_is_in_it(self):
         told = {(method.upper(), path) for method, path, _ in OPERATIONS}
-        assert told == {(route.method, re.sub(r":\w+}", "}", route.path)) for route in DESCRIBED}
+        routes = {(route.method, re.sub(r":\w+}", "}", route.path)) for route in DESCRIBED}
+        assert told == routes | {("GET", socket.path) for socket in WEBSOCKETS}
 
     def test_each_operation_has_a_name_of_its_own_and_a_known_resource(self):
         names = [operation["operationId"] for _, _, operation in OPERATIONS]

@@ -99,7 +99,7 @@ def signed(secret, body, *, moment=None, id="msg_1", **changes):
 
 
 OTHER_SECRET = "whsec_" + "QUJD" * 10
-BODY = json.dumps({"type": "log.grown", "users": {"somebody": 3}})
+BODY = json.dumps({"type": "frames", "users": {"somebody": 3}})
 
 BADLY_SIGNED = {
     "not at all": lambda secret: {},
@@ -133,7 +133,9 @@ class TestNotify:
         answer = ingress.http.post("/notify", content=BODY, headers=make(secret))
         assert_problem(answer, 401, "signature_refused")
 
-    @pytest.mark.parametrize("body", [BODY, '{"users": {}}', '{"users": {"nobody": 1}, "more": [1]}'])
+    @pytest.mark.parametrize(
+        "body", [BODY, '{"type": "frames"}', '{"type": "frames", "users": {"nobody": 1}, "more": [1]}']
+    )
     def test_signed(self, ingress, secret, body):
         answer = ingress.http.post("/notify", content=body, headers=signed(secret, body))
         assert (answer.status_code, answer.content) == (204, b"")
@@ -179,15 +181,15 @@ class TestNotify:
                 assert said.status_code == 202
 
                 # When that process says so
-                body = json.dumps({"type": "log.grown", "users": {person.id: number}})
+                body = json.dumps({"type": "frames", "users": {person.id: number}})
                 answer = ingress.http.post("/notify", content=body, headers=signed(secret, body))
                 assert answer.status_code == 204
 
                 # Then the reader gets it
                 assert next(frames).data == said.json()
 
-            # And sooner than by looking for itself, once a second after each
-            assert time.monotonic() - begin < 2
+            # And sooner than by looking for itself
+            assert time.monotonic() - begin < 5
 
 
 def test_the_keys_are_for_the_owner_only(ingress):

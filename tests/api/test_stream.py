@@ -1,11 +1,12 @@
 """`/api/stream`: a log as server-sent events, from any place on."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
 
-from tests.api.conftest import assert_problem
+from tests.api.conftest import assert_problem, serving
 
 EVENTS = 7
 
@@ -101,6 +102,18 @@ def test_a_log_longer_than_a_page(ingress):
     # Then the stream has them all
     with person.stream() as frames:
         assert places(frames, 210) == list(range(1, 211))
+
+
+def test_it_ends_when_the_ingress_does(tmp_path):
+    # Given a stream that has nothing to tell
+    with serving(tmp_path / "data") as ingress, ingress.person().stream() as frames:
+        # When the ingress is told to stop
+        begin = time.monotonic()
+        ingress.stop()
+
+        # Then the stream ends in good order, before it is cut off
+        assert list(frames) == []
+        assert time.monotonic() - begin < 1.5
 
 
 def test_readers_who_leave_do_no_harm(person):

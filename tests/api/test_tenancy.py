@@ -4,13 +4,14 @@ The cases come from the route table. A route whose shape is not known here fails
 until it has an entry in one of the tables below.
 """
 
+import json
 from dataclasses import dataclass
 
 import pytest
 
-from api.app import ROUTES
+from api.app import ROUTES, WEBSOCKETS
 from lightning.domain.sessions import Origin
-from tests.api.conftest import Person
+from tests.api.conftest import PATIENCE_SECONDS, Person
 
 #: What only stands in the owner's log.
 CANARY = "canary-7c1f5b"
@@ -78,6 +79,7 @@ WRITING = {
         "/api/conversations",
     ): "makes something new; test_a_conversation_of_the_same_name_is_another_one",
     ("POST", "/api/webhooks"): "makes something new of the caller's own; test_webhooks",
+    ("POST", "/api/stream-token"): "makes a token for whom the access token stands for: test_stream_token",
     ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
 }
 
@@ -207,6 +209,23 @@ def test_a_stream_shows_nothing_of_anothers(tenants, method, path):
             seen.append(line)
             if last["id"] in line:
                 break
+
+    # Then nothing of the owner's was among it
+    assert not {secret for secret in tenants.secrets() if secret in "\n".join(seen)}
+
+
+@pytest.mark.parametrize("path", [route.path for route in WEBSOCKETS])
+def test_a_websocket_shows_nothing_of_anothers(tenants, path):
+    # Given somebody else who listens while the owner speaks
+    seen = []
+    with tenants.other.websocket(path=path, after=0, userID=tenants.owner.id) as socket:
+        tenants.owner.says(f"{CANARY} while somebody listens")
+        last = tenants.other.says("the last that is mine")
+
+        # When they post in the owner's name, and everything up to their own last event has come
+        socket.send(json.dumps({"type": "event", "event": tenants.owner.event()}))
+        while not all(any(each in frame for frame in seen) for each in (last["id"], "foreign_user")):
+            seen.append(socket.recv(PATIENCE_SECONDS))
 
     # Then nothing of the owner's was among it
     assert not {secret for secret in tenants.secrets() if secret in "\n".join(seen)}

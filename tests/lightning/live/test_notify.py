@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from lightning.errors import InvalidRequest, Unauthorized
 from lightning.live import Notifier, read_notification
-from lightning.live.notify import MAX_USERS
+from lightning.live.outbox import MAX_BODY_BYTES
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ...").decode()
 OTHER = "whsec_" + base64.b64encode(b"another secret, also of 32 bytes").decode()
@@ -103,7 +103,7 @@ def signed(body: bytes, *, secret=SECRET, at=None) -> dict[str, str]:
     }
 
 
-BODY = b'{"type": "log.grown", "users": {"anna": 3}}'
+BODY = b'{"type": "frames", "users": {"anna": 3}}'
 
 
 class TestNotifier:
@@ -114,8 +114,8 @@ class TestNotifier:
         # Then the receiver can check the signature, and reads whose
         [(headers, body)] = receiver.requests
         assert headers["content-type"] == "application/json"
-        assert json.loads(body) == {"type": "log.grown", "users": {"anna": 3}}
-        assert read_notification(SECRET, headers, body) == ["anna"]
+        assert json.loads(body) == {"type": "frames", "users": {"anna": 3}, "deltas": {}}
+        assert read_notification(SECRET, headers, body).users == {"anna": 3}
         with pytest.raises(Unauthorized):
             read_notification(OTHER, headers, body)
 
@@ -142,12 +142,17 @@ class TestNotifier:
         assert len({headers["webhook-id"] for headers, _ in receiver.requests}) == 2
 
     async def test_many_users_are_told_in_parts(self, receiver, notifier):
-        for n in range(MAX_USERS + 5):
-            notifier.notify(f"user {n}", n)
-        await receiver.received(2)
+        # When more logs have grown than one post may name
+        for n in range(700):
+            notifier.notify(f"user {n} {'ü' * 200}", n)
+        async with asyncio.timeout(10):
+            while sum(map(len, receiver.users())) < 700:
+                await receiver.received(len(receiver.requests) + 1)
+        # Then each is named once, in posts that the receiver takes
         counts = Counter(user for users in receiver.users() for user in users)
-        assert [len(users) for users in receiver.users()] == [MAX_USERS, 5]
         assert set(counts.values()) == {1}
+        assert len(receiver.requests) > 1
+        assert max(len(body) for _, body in receiver.requests) < MAX_BODY_BYTES
 
     @pytest.mark.parametrize("status", ["500 Oh", "401 No", "302 Found", "429 Slow down"])
     async def test_a_refusal_is_in_nobody_s_way(self, receiver, notifier, status):
@@ -192,19 +197,146 @@ class TestNotifier:
         assert receiver.users() == [{"anna": 1}]
 
 
+class TestDeltas:
+    async def test_the_first_goes_at_once_and_the_rest_together(self, receiver, notifier):
+        # Given a receiver that is slow to answer
+        receiver.open.clear()
+        notifier.delta("anna", "e", "c", 1, 0, "one ")
+        await receiver.received(1)
+        # When pieces come in meanwhile, of this answer and of another
+        notifier.delta("anna", "e", "c", 1, 4, "two ")
+        notifier.delta("bert", "f", "d", 1, 0, "else")
+        notifier.delta("anna", "e", "c", 1, 8, "three")
+        receiver.open.set()
+        await notifier.close()
+        # Then those that belong together are one
+        first, second = [deltas(body) for _, body in receiver.requests]
+        assert first == {"anna": [delta("e", 0, "one ", conversation="c")]}
+        assert second == {
+            "anna": [delta("e", 4, "two three", conversation="c")],
+            "bert": [delta("f", 0, "else", conversation="d")],
+        }
+
+    async def test_they_go_no_later_than_the_news_of_the_response(self, receiver, notifier):
+        notifier.delta("anna", "e", "c", 1, 0, "all")
+        notifier.notify("anna", 7)
+        await notifier.close()
+        [(_, body)] = receiver.requests
+        assert json.loads(body)["users"] == {"anna": 7}
+        assert deltas(body) == {"anna": [delta("e", 0, "all", conversation="c")]}
+
+    async def test_delivered_waits_for_the_last_of_an_event(self, receiver, notifier):
+        # Given a delta under way, and one behind it
+        receiver.open.clear()
+        notifier.delta("anna", "e", "c", 1, 0, "one ")
+        await receiver.received(1)
+        notifier.delta("anna", "e", "c", 1, 4, "two")
+        waiting = asyncio.create_task(notifier.delivered("e", timeout_seconds=10))
+        await notifier.delivered("another", timeout_seconds=10)
+        assert not waiting.done()
+        # When the receiver takes them
+        receiver.open.set()
+        await asyncio.wait_for(waiting, 10)
+        # Then both are there
+        assert len(receiver.requests) == 2
+
+    async def test_nor_does_it_wait_for_long(self, receiver, notifier):
+        receiver.open.clear()
+        notifier.delta("anna", "e", "c", 1, 0, "one ")
+        await asyncio.wait_for(notifier.delivered("e", timeout_seconds=0.01), 5)
+        receiver.open.set()
+
+    async def test_a_new_attempt_voids_what_waits_of_the_earlier(self, receiver, notifier):
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        notifier.delta("anna", "e", "c", 1, 0, "void")
+        notifier.delta("anna", "e", "c", 2, 0, "new")
+        receiver.open.set()
+        await notifier.close()
+        assert deltas(receiver.requests[1][1]) == {
+            "anna": [delta("e", 0, "new", attempt=2, conversation="c")]
+        }
+
+    async def test_pieces_that_do_not_follow_one_another_are_not_joined(self, receiver, notifier):
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        notifier.delta("anna", "e", "c", 1, 0, "ab")
+        notifier.delta("anna", "e", "c", 1, 9, "x")
+        receiver.open.set()
+        await notifier.close()
+        assert deltas(receiver.requests[1][1]) == {"anna": [delta("e", 9, "x", conversation="c")]}
+
+    async def test_what_waits_is_bounded_and_the_oldest_gives_way(self, receiver, notifier):
+        # Given a receiver that does not answer
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        # When twice as much comes in as may wait
+        for n in range(64):
+            notifier.delta("anna", f"e{n}", "c", 1, 0, chr(ord("0") + n) * 32 * 1024)
+        receiver.open.set()
+        await notifier.close()
+        # Then the newer half is told, and how much was not
+        told = [one for _, body in receiver.requests for one in deltas(body).get("anna", [])]
+        assert notifier.dropped == 32
+        assert {one["event"] for one in told} == {f"e{n}" for n in range(32, 64)}
+        assert sum(len(one["text"]) for one in told) == 1024 * 1024
+        assert max(len(body) for _, body in receiver.requests) < MAX_BODY_BYTES
+
+    async def test_a_long_piece_is_cut_and_its_offsets_go_on(self, receiver, notifier):
+        text = "".join(chr(0x20AC + n % 50) for n in range(100_000))
+        notifier.delta("anna", "e", "c", 1, 3, text)
+        await notifier.close()
+        told = [one for _, body in receiver.requests for one in deltas(body)["anna"]]
+        assert max(len(body) for _, body in receiver.requests) < MAX_BODY_BYTES
+        assert "".join(one["text"] for one in told) == text
+        assert [one["offset"] for one in told] == [
+            3 + sum(len(each["text"]) for each in told[:n]) for n in range(len(told))
+        ]
+
+    @pytest.mark.parametrize("text", ["\0", "\ud83d", "\ude00\ud83d", "\x1f" * 20_000])
+    async def test_odd_text_does_no_harm(self, receiver, notifier, text):
+        # When a model says what JSON or UTF-8 cannot carry as it is
+        notifier.delta("anna", "e", "c", 1, 0, text)
+        await notifier.close()
+        # Then the receiver can read it all the same, and the length is right
+        told = [
+            one
+            for headers, body in receiver.requests
+            for one in read_notification(SECRET, headers, body).deltas["anna"]
+        ]
+        assert sum(len(one.text) for one in told) == len(text)
+
+
+def deltas(body: bytes) -> dict[str, list[dict]]:
+    return json.loads(body)["deltas"]
+
+
+def delta(event: str, offset: int, text: str, *, attempt: int = 1, conversation: str) -> dict:
+    return {
+        "event": event,
+        "conversationID": conversation,
+        "attempt": attempt,
+        "offset": offset,
+        "text": text,
+    }
+
+
 class TestReading:
     def test_the_users_are_read(self):
-        body = b'{"users": {"anna": 3, "bert": 4}}'
-        assert read_notification(SECRET, signed(body), body) == ["anna", "bert"]
+        body = b'{"type": "frames", "users": {"anna": 3, "bert": 4}}'
+        assert read_notification(SECRET, signed(body), body).users == {"anna": 3, "bert": 4}
 
     def test_header_names_may_be_written_in_any_case(self):
         headers = {name.title(): value for name, value in signed(BODY).items()}
-        assert read_notification(SECRET, headers, BODY) == ["anna"]
+        assert read_notification(SECRET, headers, BODY).users == {"anna": 3}
 
     def test_a_second_signature_counts_while_a_secret_is_changed(self):
         headers, old = signed(BODY), signed(BODY, secret=OTHER)
         headers["webhook-signature"] = f"{old['webhook-signature']} {headers['webhook-signature']}"
-        assert read_notification(SECRET, headers, BODY) == ["anna"]
+        assert read_notification(SECRET, headers, BODY).users == {"anna": 3}
 
     @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
     def test_a_missing_header(self, missing):

@@ -1,0 +1,63 @@
+"""What a stream sends, whatever carries it: the log from a place on, and deltas between."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TypeAlias
+
+import structlog
+
+from api.platform import Platform
+from api.streams import Stream
+from lightning.errors import Transient
+from lightning.events import EventDocument
+from lightning.live import Delta
+
+_log = structlog.get_logger(__name__)
+
+#: A silent connection is told so often that it lives, which also keeps proxies from closing it.
+HEARTBEAT_SECONDS = 15.0
+
+#: Events read at a time: as many as are held for a reader that is slow to take them.
+PAGE = 32
+
+#: A store that is away is asked again after so long.
+STORE_SECONDS = 1.0
+
+#: An event, deltas in order, or None for a heartbeat.
+Item: TypeAlias = "EventDocument | list[Delta] | None"
+
+
+async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[Item]:
+    """Give what is to be sent until the stream is over.
+
+    Deltas that reached this process before an event was recorded come before that event; after the
+    response to an event none of its deltas comes.
+
+    Parameters:
+      parts: The platform.
+      stream: Whose stream.
+      after: The ``seq`` to begin behind.
+    """
+    mailbox = stream.mailbox
+    mailbox.position = after
+    while not (stream.expired or stream.left or parts.stopping):
+        events: list[EventDocument] = []
+        if mailbox.take_grown():
+            try:
+                events = await parts.log.events(stream.claims.subject, after=mailbox.position, limit=PAGE)
+            except Transient as error:
+                _log.warning("stream_waits", error=error.code)
+                mailbox.wake()
+                await asyncio.sleep(STORE_SECONDS)
+        # after the log was read: what was written before the last of these events is here by now
+        if deltas := mailbox.take_deltas():
+            yield deltas
+        for event in events:
+            if event["type"] == "llm.chat.response" and event["cause"] is not None:
+                mailbox.answered(event["cause"])
+            mailbox.position = event["seq"]
+            yield event
+        if len(events) == PAGE:
+            mailbox.wake()
+        if not await mailbox.wait(HEARTBEAT_SECONDS):
+            yield None

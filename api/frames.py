@@ -1,0 +1,57 @@
+"""The frames of `/api/ws`: JSON texts, each an object with its ``type``."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.shown import EventShown
+from lightning.live import Delta
+
+#: A client's own word for a frame, which the answer repeats.
+Ref = Annotated[str, Field(max_length=256)]
+
+
+class PostedFrame(BaseModel):
+    """From the client: an event, as for `POST /api/events`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["event"]
+    event: Any
+    ref: Ref | None = None
+    idempotencyKey: str | None = None  # noqa: N815 -- the wire's name
+
+
+class EventFrame(BaseModel):
+    """An event of the log, in order and once."""
+
+    type: Literal["event"]
+    event: EventShown
+
+
+class DeltaFrame(Delta):
+    """The next piece of an answer that is being written."""
+
+    type: Literal["delta"]
+
+
+class HeartbeatFrame(BaseModel):
+    """Nothing happened for a while, and the connection lives."""
+
+    type: Literal["heartbeat"]
+
+
+class AcceptedFrame(BaseModel):
+    """The client's event is recorded durably."""
+
+    type: Literal["accepted"]
+    ref: str | None
+    event: EventShown
+
+
+class ProblemFrame(BaseModel):
+    """The client's frame was refused, with what `POST /api/events` would answer (RFC 9457)."""
+
+    type: Literal["problem"]
+    ref: str | None
+    problem: dict[str, Any]

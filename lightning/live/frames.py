@@ -1,0 +1,64 @@
+"""What travels from a worker to the ingress, and on to the clients: deltas, and whose log has grown.
+
+Notifications follow Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature),
+so the receiver may be our own ``/notify`` or an operator's endpoint at ``NOTIFY_URL``.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from lightning.errors import InvalidRequest, Unauthorized
+
+Whole = Annotated[int, Field(ge=0)]
+
+
+class Delta(BaseModel):
+    """The next piece of an answer that is being written; the recorded response supersedes all of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: Annotated[str, Field(description="The `llm.chat` that is being answered.")]
+    conversationID: str  # noqa: N815 -- the wire's name
+    attempt: Annotated[Whole, Field(description="A later attempt begins at offset 0 and voids the earlier.")]
+    offset: Annotated[Whole, Field(description="Unicode code points of the answer before this piece.")]
+    text: str
+
+
+class Notification(BaseModel):
+    """What `/notify` takes, signed.
+
+    Parameters:
+      users: Whose logs have grown, and how far.
+      deltas: Pieces of answers by user, those of one answer in order.
+    """
+
+    type: Literal["frames"]
+    users: dict[str, int] = {}
+    deltas: dict[str, list[Delta]] = {}
+
+
+def read_notification(secret: str, headers: Mapping[str, str], body: bytes) -> Notification:
+    """Check a notification and read it.
+
+    Parameters:
+      secret: The Standard Webhooks secret.
+      headers: The request's headers.
+      body: The request's body, as it came.
+
+    Raises:
+      Unauthorized: The signature is not ours, or older than five minutes.
+      InvalidRequest: It is ours and still not a notification.
+    """
+    try:
+        Webhook(secret).verify(body, dict(headers), json_parse=False)
+    except (WebhookVerificationError, ValueError):  # the library lets some malformed headers through
+        raise Unauthorized("the signature does not fit", code="signature_refused") from None
+    try:
+        return Notification.model_validate_json(body)
+    except ValidationError:
+        raise InvalidRequest(
+            "the body is not a notification with users and deltas", code="not_a_notification"
+        ) from None
