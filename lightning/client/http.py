@@ -1,48 +1,66 @@
 """A client of Lightning's HTTP API, for programs and for the command line."""
 
-import json
+import threading
 import time
 from collections.abc import Generator, Mapping
-from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 
-#: One request waits at most so long for an event; then it is asked again.
-MAX_WAIT_SECONDS = 20.0
+from lightning.client import frames, requests
+from lightning.client.backoff import Backoff
+from lightning.client.calls import Ask, Calls, Pause, Refresh, Steps
+from lightning.client.errors import ClientError, refused, unreachable, unreadable
+from lightning.client.requests import Request
+from lightning.client.shapes import (
+    Conversation,
+    ConversationPage,
+    Delta,
+    Event,
+    EventPage,
+    EventWithOutputs,
+    MessagePage,
+)
+from lightning.client.tokens import Tokens
 
-
-class ClientError(Exception):
-    """The platform refused, or could not be reached.
-
-    Parameters:
-      message: What happened, for a person.
-      status: The HTTP status, if there was an answer.
-      code: The problem's code, if there was one.
-    """
-
-    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+T = TypeVar("T")
 
 
 class Client:
-    """Talks to one installation as one user.
+    """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
+
+    Access tokens are renewed as they end. Requests that may be sent twice are
+    sent again when the platform is away for a moment; others never are.
 
     Parameters:
       url: Where the ingress listens, such as ``http://127.0.0.1:8000``.
-      token: An access token, from `log_in`.
-      timeout_seconds: For each request, and for silence on a stream.
+      token: An access token, when there is no `log_in`.
+      timeout_seconds: For each request.
+      retry_seconds: How long a request is repeated while the platform is away.
+
+    Raises:
+      ClientError: The address is none.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = 30.0) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=timeout_seconds)
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_seconds: float = 30.0,
+        retry_seconds: float = 15.0,
+    ) -> None:
+        try:
+            self._http = httpx2.Client(base_url=url)
+        except httpx2.InvalidURL as error:
+            raise unreadable(url) from error
         self.url = url
-        self.user_id: str | None = None
-        if token is not None:
-            self._authorize(token)
+        self._tokens = Tokens(token)
+        self._timeout_seconds = timeout_seconds
+        self._calls = Calls(url, self._tokens, retry_seconds)
+        self._refreshing = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +74,14 @@ class Client:
         """Let go of the connections."""
         self._http.close()
 
-    def _authorize(self, token: str) -> None:
-        self._http.headers["authorization"] = f"Bearer {token}"
+    @property
+    def user_id(self) -> str | None:
+        """The ``userID``, once it is known."""
+        return self._tokens.user_id
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that show who this client is, for requests made by other means."""
+        return self._tokens.headers()
 
     def register(self, username: str, password: str) -> str:
         """Create an account.
@@ -65,7 +89,7 @@ class Client:
         Returns:
           The ``userID``.
         """
-        return self._call("POST", "/api/register", {"username": username, "password": password})["userID"]
+        return self._call(requests.register(username, password))["userID"]
 
     def log_in(self, username: str, password: str) -> str:
         """Get an access token and use it from now on.
@@ -73,14 +97,11 @@ class Client:
         Returns:
           The token.
         """
-        answer = self._call("POST", "/api/token", {"username": username, "password": password})
-        self._authorize(answer["access_token"])
-        self.user_id = answer["userID"]
-        return answer["access_token"]
+        return self._run(self._calls.log_in(username, password))
 
-    def headers(self) -> dict[str, str]:
-        """Give the headers that show who this client is, for requests made by other means."""
-        return {"authorization": self._http.headers["authorization"]}
+    def health(self) -> dict[str, Any]:
+        """Ask whether the installation is ready."""
+        return self._call(requests.health())
 
     def send(
         self,
@@ -89,29 +110,25 @@ class Client:
         *,
         source: str = "lightning.client",
         idempotency_key: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Event:
         """Post an event of now.
+
+        Parameters:
+          type: Its type.
+          metadata: As the type says.
+          source: Who speaks, a name for people.
+          idempotency_key: A repetition under the same key is the same event; a new key by default.
 
         Returns:
           The event as it was recorded.
         """
-        if self.user_id is None:
-            self.user_id = self._call("GET", "/api/me")["userID"]
-        event = {
-            "timestamp": datetime.now(UTC).isoformat(),
-            "source": source,
-            "type": type,
-            "userID": self.user_id,
-            "metadata": dict(metadata),
-        }
-        headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-        return self._call("POST", "/api/events", event, headers)
+        return self._run(self._calls.send(type, metadata, source=source, idempotency_key=idempotency_key))
 
-    def event(self, event_id: str) -> dict[str, Any]:
+    def event(self, event_id: str) -> EventWithOutputs:
         """Read one event with its outputs."""
-        return self._call("GET", f"/api/events/{event_id}")
+        return self._call(requests.event(event_id))
 
-    def wait(self, event: Mapping[str, Any], *, timeout_seconds: float = 120.0) -> dict[str, Any]:
+    def wait(self, event: Event, *, timeout_seconds: float = 120.0) -> EventWithOutputs:
         """Wait until an event is over, and read it.
 
         Parameters:
@@ -121,69 +138,143 @@ class Client:
         Raises:
           ClientError: It is not over in time.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while (left := deadline - time.monotonic()) > 0:
-            seconds = min(left, MAX_WAIT_SECONDS)
-            found = self._call("GET", f"/api/events/{event['id']}", parameters={"wait": int(seconds + 1)})
-            if found["state"] != "accepted":
-                return found
-        raise ClientError(f"event {event['id']} is not over after {timeout_seconds:.0f} seconds")
+        return self._run(self._calls.wait(event["id"], timeout_seconds))
 
-    def events(self, **parameters: str | int) -> dict[str, Any]:
+    def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
-        return self._call("GET", "/api/events", parameters=parameters)
+        return self._call(requests.events(parameters))
 
-    def health(self) -> dict[str, Any]:
-        """Ask whether the installation is ready."""
-        return self._call("GET", "/api/health")
+    def cancel(self, event_id: str) -> Event:
+        """Cancel an event and what follows from it.
 
-    def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[dict[str, Any]]:
-        """Follow the log from a place on (server-sent events of the HTML standard).
+        Raises:
+          ClientError: It is over already (code ``already_over``), or not there.
+        """
+        return self._call(requests.act(event_id, "cancel"))
+
+    def replay(self, event_id: str) -> Event:
+        """Have a dead event worked on again, or a done one once more as a new event."""
+        return self._call(requests.act(event_id, "replay"))
+
+    def conversations(self, **parameters: str | int) -> ConversationPage:
+        """List conversations: ``limit``, ``page``."""
+        return self._call(requests.conversations(parameters))
+
+    def create_conversation(self, **fields: str) -> Conversation:
+        """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
+        return self._call(requests.create_conversation(fields))
+
+    def conversation(self, conversation_id: str) -> Conversation:
+        """Read a conversation, without its messages."""
+        return self._call(requests.conversation(conversation_id))
+
+    def messages(self, conversation_id: str, **parameters: str | int) -> MessagePage:
+        """List what was said in a conversation: ``before``, ``limit``."""
+        return self._call(requests.messages(conversation_id, parameters))
+
+    def change_conversation(self, conversation_id: str, **fields: str) -> Conversation:
+        """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
+        return self._call(requests.change_conversation(conversation_id, fields))
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation."""
+        self._call(requests.delete_conversation(conversation_id))
+
+    def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[Event]:
+        """Follow the log from a place on, over one connection.
 
         Parameters:
           after: The ``seq`` to begin behind.
           timeout_seconds: Longest silence, in which the platform pings now and then; none by default.
         """
+        for frame in self._frames(requests.stream(after), timeout_seconds):
+            if not isinstance(frame, Delta):
+                yield frame
+
+    def tail(self, after: int = 0) -> Generator[Event]:
+        """Follow the log from a place on without end: every event once and in order, whatever breaks.
+
+        Parameters:
+          after: The ``seq`` to begin behind.
+
+        Raises:
+          ClientError: The platform refuses for good.
+        """
+        place, backoff = frames.Place(after), Backoff()
+        while True:
+            try:
+                for frame in self._frames(place.request(), frames.SILENCE_SECONDS):
+                    backoff.reset()
+                    if event := place.passes(frame):
+                        yield event
+                problem = frames.ended()
+            except ClientError as error:
+                problem = error
+            time.sleep(backoff.pause(problem))
+
+    def _frames(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
+        self._run(self._calls.renewed())
+        used = self._tokens.access
+        try:
+            yield from self._connected(request, silence_seconds)
+        except ClientError as error:
+            if not self._calls.refreshable(error):
+                raise
+            self._refresh(used)
+            yield from self._connected(request, silence_seconds)
+
+    def _connected(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
         try:
             with self._http.stream(
-                "GET", "/api/stream", params={"after": after}, timeout=timeout_seconds
+                request.method,
+                request.path,
+                params=dict(request.query),
+                headers=self._tokens.headers(),
+                timeout=httpx2.Timeout(self._timeout_seconds, read=silence_seconds),
             ) as response:
-                if response.status_code != 200:
+                if not response.is_success:
                     response.read()
-                    raise _refused(response)
-                for line in response.iter_lines():
-                    if line.startswith("data:"):
-                        yield json.loads(line[5:])
+                    raise refused(response)
+                for each in httpx2.EventSource(response, max_event_size=frames.MAX_FRAME_BYTES):
+                    frame = frames.read(each)
+                    if frame is not None:
+                        yield frame
         except httpx2.HTTPError as error:
-            raise _unreachable(self.url, error) from error
+            raise unreachable(self.url, error) from error
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        parameters: Mapping[str, str | int] | None = None,
-    ) -> dict[str, Any]:
-        try:
-            response = self._http.request(
-                method, path, json=body, headers=dict(headers or {}), params=dict(parameters or {})
-            )
-        except httpx2.HTTPError as error:
-            raise _unreachable(self.url, error) from error
-        if response.is_error:
-            raise _refused(response)
-        return response.json()
+    def _call(self, request: Request) -> Any:
+        return self._run(self._calls.call(request))
 
+    def _run(self, steps: Steps[T]) -> T:
+        proceed = partial(next, steps)
+        while True:
+            try:
+                step = proceed()
+            except StopIteration as end:
+                return end.value
+            try:
+                proceed = partial(steps.send, self._do(step))
+            except (ClientError, httpx2.HTTPError) as error:
+                proceed = partial(steps.throw, error)
 
-def _refused(response: httpx2.Response) -> ClientError:
-    try:
-        problem = response.json()
-        detail, code = problem["detail"], problem["code"]
-    except (ValueError, KeyError, TypeError):
-        detail, code = response.text[:200], None
-    return ClientError(detail, status=response.status_code, code=code)
+    def _do(self, step: Ask | Pause | Refresh) -> httpx2.Response | None:
+        match step:
+            case Ask(request):
+                return self._http.request(
+                    request.method,
+                    request.path,
+                    json=request.body,
+                    params=dict(request.query),
+                    headers={**request.headers, **(self._tokens.headers() if request.authorized else {})},
+                    timeout=self._timeout_seconds + request.takes_seconds,
+                )
+            case Pause(seconds):
+                time.sleep(seconds)
+            case Refresh(access):
+                self._refresh(access)
+        return None
 
-
-def _unreachable(url: str, error: httpx2.HTTPError) -> ClientError:
-    return ClientError(f"{url} cannot be reached ({type(error).__name__}); is `lightning up` running there?")
+    def _refresh(self, access: str | None) -> None:
+        with self._refreshing:
+            if self._tokens.access == access:
+                self._run(self._calls.refresh())
