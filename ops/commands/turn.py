@@ -91,7 +91,7 @@ async def show(chat: Chat, where: Show) -> bool:
         where.failed(error)
         return False
     except asyncio.CancelledError:
-        where.failed(interrupts.error or ClientError("not waited for any longer", code="cancelled"))
+        where.failed(interrupts.error or ClientError("the answer is no longer waited for"))
         return False
     where.done(chat)
     return True
