@@ -53,7 +53,8 @@ class FakePlatform:
         self.access = {"token-0"}  #: access tokens that are good
         self.refresh = "refresh-0"  #: the one refresh token that is good; "" gives none
         self.expires_in = 3600
-        self.delays: dict[str, float] = {}  #: seconds that a path takes to answer
+        self.delays: dict[str, float] = {}  #: seconds until a request to a path is looked at
+        self.lateness: dict[str, float] = {}  #: seconds until an answer leaves
         self.released = threading.Event()
         self.streams_opened = 0
         self._keys: dict[str, str] = {}
@@ -137,7 +138,9 @@ class FakePlatform:
             if path not in open_to_all and bearer not in self.access:
                 return problem(401, "invalid_token")
             await asyncio.sleep(self.delays.get(path, 0))
-            return await endpoint(request)
+            response = await endpoint(request)
+            await asyncio.sleep(self.lateness.get(path, 0))
+            return response
 
         return answer
 

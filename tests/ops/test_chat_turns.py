@@ -54,18 +54,21 @@ def test_ctrl_c_cancels_the_answer_and_the_talk_goes_on(fake, platform):
 
 
 def test_ctrl_c_that_comes_too_late_shows_the_answer(fake, platform):
-    # Given an answer that is recorded while the cancel is under way
+    # Given an answer that is recorded, and not yet known to the person
     platform.script = lambda _: [("delta", 1, 0, "Al"), ("hold",), ("answer", "All of it")]
-    platform.delays["/api/events/event-1/cancel"] = 0.5
+    platform.lateness["/api/events/event-1"] = 1.0
     with fake.at_a_terminal("chat") as terminal:
         terminal.until("> ")
         terminal.type("go\n")
         terminal.until("Al")
-        platform.delays["/api/events/event-1"] = 1.0
-        terminal.type(CTRL_C)
         platform.released.set()
+        until(lambda: platform.events[0]["state"] == "done", "it is recorded")
+        # When they press Ctrl-C
+        terminal.type(CTRL_C)
+        # Then they are shown the answer, which nobody could cancel any more
         terminal.until("l of it")
         assert "cancelled" not in terminal.until("> ")
+        assert platform.count("POST", "/api/events/event-1/cancel") == 1
 
 
 def test_a_cancel_that_is_refused_gives_the_prompt_back(fake, platform):

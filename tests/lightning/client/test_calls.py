@@ -194,6 +194,7 @@ def test_many_at_a_time_renew_the_token_once(connect, platform):
     # Given a refresh token that does once only
     client = logged_in(connect, platform)
     platform.access.clear()
+    platform.delays["/api/token/refresh"] = 0.3
     # When many threads find their access token refused
     failures = []
 
