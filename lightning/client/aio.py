@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -102,12 +103,16 @@ class AsyncClient:
         metadata: Mapping[str, Any],
         *,
         source: str = "lightning.client",
+        timestamp: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> Event:
-        """Post an event of now; see `Client.send`."""
-        return await self._run(
-            self._calls.send(type, metadata, source=source, idempotency_key=idempotency_key)
+        """Post an event; see `Client.send`."""
+        request = await self._run(
+            self._calls.post_event(
+                type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
+            )
         )
+        return await self.call(request)
 
     def chat(
         self,
@@ -179,18 +184,11 @@ class AsyncClient:
 
     async def tail(self, after: int = 0) -> AsyncGenerator[Event]:
         """Follow the log without end: every event once and in order; see `Client.tail`."""
-        place, backoff = frames.Place(after), Backoff()
-        while True:
-            try:
-                async with aclosing(self._frames(place.request())) as arriving:
-                    async for frame in arriving:
-                        backoff.reset()
-                        if frame is not None and (event := place.passes(frame)):
-                            yield event
-                problem = frames.ended()
-            except ClientError as error:
-                problem = error
-            await asyncio.sleep(backoff.pause(problem))
+        place = frames.Place(after)
+        async with aclosing(self._follow(place)) as arriving:
+            async for frame in arriving:
+                if frame is not None and (event := place.passes(frame)):
+                    yield event
 
     async def deltas(self) -> AsyncGenerator[Delta | None]:
         """Follow the answers that are being written, whatever breaks; what is missed stays missed.
@@ -201,20 +199,10 @@ class AsyncClient:
         Raises:
           ClientError: The platform refuses for good.
         """
-        backoff = Backoff()
-        while True:
-            try:
-                async with aclosing(self._frames(requests.stream(frames.BEYOND))) as arriving:
-                    async for frame in arriving:
-                        backoff.reset()
-                        if frame is None or isinstance(frame, Delta):
-                            yield frame
-                problem = frames.ended()
-            except ClientError as error:
-                problem = error
-            pause = backoff.pause(problem)
-            yield None
-            await asyncio.sleep(pause)
+        async with aclosing(self._follow(frames.Place(frames.BEYOND))) as arriving:
+            async for frame in arriving:
+                if frame is None or isinstance(frame, Delta):
+                    yield frame
 
     async def prepare(self, type: str, metadata: Mapping[str, Any], *, source: str) -> Request:
         """Build the request that posts an event of now; sent twice with `call`, it is the same event."""
@@ -227,6 +215,22 @@ class AsyncClient:
           ClientError: It was refused, or there was no answer in time.
         """
         return await self._run(self._calls.call(request))
+
+    async def _follow(self, place: frames.Place) -> AsyncGenerator[Event | Delta | None]:
+        backoff = Backoff()
+        while True:
+            try:
+                async with aclosing(self._frames(place.request())) as arriving:
+                    async for frame in arriving:
+                        if frame is not None:
+                            backoff.reset()
+                        yield frame
+                problem = frames.ended()
+            except ClientError as error:
+                problem = error
+            pause = backoff.pause(problem)
+            yield None
+            await asyncio.sleep(pause)
 
     async def _frames(self, request: Request) -> AsyncGenerator[Event | Delta | None]:
         await self._run(self._calls.renewed())

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx2
@@ -130,18 +131,19 @@ class Calls:
         return self.tokens.user_id or ""
 
     def post_event(
-        self, type: str, metadata: Mapping[str, Any], *, source: str, idempotency_key: str | None = None
+        self,
+        type: str,
+        metadata: Mapping[str, Any],
+        *,
+        source: str,
+        timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
     ) -> Steps[Request]:
-        """Build the request that posts an event of now; sent twice, it is the same event."""
+        """Build the request that posts an event; sent twice, it is the same event."""
         user_id = yield from self.user_id()
-        return requests.post_event(user_id, type, metadata, source, idempotency_key)
-
-    def send(
-        self, type: str, metadata: Mapping[str, Any], *, source: str, idempotency_key: str | None = None
-    ) -> Steps[Any]:
-        """Post an event of now."""
-        request = yield from self.post_event(type, metadata, source=source, idempotency_key=idempotency_key)
-        return (yield from self.call(request))
+        return requests.post_event(
+            user_id, type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
+        )
 
     def wait(self, event_id: str, timeout_seconds: float) -> Steps[EventWithOutputs]:
         """Ask for an event until it is over."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Mapping
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -109,20 +110,28 @@ class Client:
         metadata: Mapping[str, Any],
         *,
         source: str = "lightning.client",
+        timestamp: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> Event:
-        """Post an event of now.
+        """Post an event.
 
         Parameters:
           type: Its type.
           metadata: As the type says.
           source: Who speaks, a name for people.
-          idempotency_key: A repetition under the same key is the same event; a new key by default.
+          timestamp: When it happened, with its zone; now by default.
+          idempotency_key: The same event under the same key, timestamp included, is recorded once; a new
+            key by default.
 
         Returns:
           The event as it was recorded.
         """
-        return self._run(self._calls.send(type, metadata, source=source, idempotency_key=idempotency_key))
+        request = self._run(
+            self._calls.post_event(
+                type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
+            )
+        )
+        return self._call(request)
 
     def event(self, event_id: str) -> EventWithOutputs:
         """Read one event with its outputs."""

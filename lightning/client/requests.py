@@ -62,11 +62,17 @@ def me() -> Request:
 
 
 def post_event(
-    user_id: str, type: str, metadata: Mapping[str, Any], source: str, idempotency_key: str | None
+    user_id: str,
+    type: str,
+    metadata: Mapping[str, Any],
+    *,
+    source: str,
+    timestamp: datetime | None,
+    idempotency_key: str | None,
 ) -> Request:
-    """Post an event of now, under a key of its own if none is given: it may be sent again."""
+    """Post an event, of now and under a key of its own if none is given: it may be sent again."""
     event = {
-        "timestamp": datetime.now(UTC).isoformat(),
+        "timestamp": (timestamp or datetime.now(UTC)).isoformat(),
         "source": source,
         "type": type,
         "userID": user_id,
