@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import httpx2
+from typing import Any, Self
 
 from lightning.client import frames, requests
 from lightning.client.backoff import Backoff
-from lightning.client.calls import Ask, Calls, Pause, Refresh, Steps
+from lightning.client.calls import Calls
 from lightning.client.chat import Chat
-from lightning.client.errors import ClientError, refused, unreachable, unreadable
+from lightning.client.connection import AsyncConnection
+from lightning.client.errors import ClientError
 from lightning.client.requests import Request, WhenBusy
 from lightning.client.shapes import (
     Conversation,
@@ -26,8 +24,6 @@ from lightning.client.shapes import (
     MessagePage,
 )
 from lightning.client.tokens import Tokens
-
-T = TypeVar("T")
 
 
 class AsyncClient:
@@ -54,15 +50,10 @@ class AsyncClient:
         timeout_seconds: float = 30.0,
         retry_seconds: float = 15.0,
     ) -> None:
-        try:
-            self._http = httpx2.AsyncClient(base_url=url)
-        except httpx2.InvalidURL as error:
-            raise unreadable(url) from error
         self.url = url
         self._tokens = Tokens(token)
-        self._timeout_seconds = timeout_seconds
         self._calls = Calls(url, self._tokens, retry_seconds)
-        self._renewal: asyncio.Task[None] | None = None
+        self._connection = AsyncConnection(self._calls, timeout_seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +65,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Let go of the connections."""
-        await self._http.aclose()
+        await self._connection.aclose()
 
     @property
     def user_id(self) -> str | None:
@@ -91,7 +82,7 @@ class AsyncClient:
 
     async def log_in(self, username: str, password: str) -> str:
         """Get an access token and use it from now on; see `Client.log_in`."""
-        return await self._run(self._calls.log_in(username, password))
+        return await self._connection.run(self._calls.log_in(username, password))
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the installation is ready."""
@@ -107,7 +98,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Event:
         """Post an event; see `Client.send`."""
-        request = await self._run(
+        request = await self._connection.run(
             self._calls.post_event(
                 type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
             )
@@ -144,7 +135,7 @@ class AsyncClient:
 
     async def wait(self, event: Event, *, timeout_seconds: float = 120.0) -> EventWithOutputs:
         """Wait until an event is over, and read it; see `Client.wait`."""
-        return await self._run(self._calls.wait(event["id"], timeout_seconds))
+        return await self._connection.run(self._calls.wait(event["id"], timeout_seconds))
 
     async def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
@@ -199,14 +190,14 @@ class AsyncClient:
         Raises:
           ClientError: The platform refuses for good.
         """
-        async with aclosing(self._follow(frames.Place(frames.BEYOND))) as arriving:
+        async with aclosing(self._follow(frames.Place(frames.BEYOND, deltas=True))) as arriving:
             async for frame in arriving:
                 if frame is None or isinstance(frame, Delta):
                     yield frame
 
     async def prepare(self, type: str, metadata: Mapping[str, Any], *, source: str) -> Request:
         """Build the request that posts an event of now; sent twice with `call`, it is the same event."""
-        return await self._run(self._calls.post_event(type, metadata, source=source))
+        return await self._connection.run(self._calls.post_event(type, metadata, source=source))
 
     async def call(self, request: Request) -> Any:
         """Send a request and get the JSON that it is answered with.
@@ -214,13 +205,13 @@ class AsyncClient:
         Raises:
           ClientError: It was refused, or there was no answer in time.
         """
-        return await self._run(self._calls.call(request))
+        return await self._connection.run(self._calls.call(request))
 
     async def _follow(self, place: frames.Place) -> AsyncGenerator[Event | Delta | None]:
         backoff = Backoff()
         while True:
             try:
-                async with aclosing(self._frames(place.request())) as arriving:
+                async with aclosing(self._connection.frames(place.request())) as arriving:
                     async for frame in arriving:
                         if frame is not None:
                             backoff.reset()
@@ -231,75 +222,3 @@ class AsyncClient:
             pause = backoff.pause(problem)
             yield None
             await asyncio.sleep(pause)
-
-    async def _frames(self, request: Request) -> AsyncGenerator[Event | Delta | None]:
-        await self._run(self._calls.renewed())
-        used = self._tokens.access
-        try:
-            async with aclosing(self._connected(request)) as arriving:
-                async for frame in arriving:
-                    yield frame
-        except ClientError as error:
-            if not self._calls.refreshable(error):
-                raise
-            await self._refresh(used)
-            async with aclosing(self._connected(request)) as arriving:
-                async for frame in arriving:
-                    yield frame
-
-    async def _connected(self, request: Request) -> AsyncGenerator[Event | Delta | None]:
-        try:
-            async with self._http.stream(
-                request.method,
-                request.path,
-                params=dict(request.query),
-                headers=self._tokens.headers(),
-                timeout=httpx2.Timeout(self._timeout_seconds, read=frames.SILENCE_SECONDS),
-            ) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise refused(response)
-                yield None
-                async for each in httpx2.EventSource(response, max_event_size=frames.MAX_FRAME_BYTES):
-                    frame = frames.read(each)
-                    if frame is not None:
-                        yield frame
-        except httpx2.HTTPError as error:
-            raise unreachable(self.url, error) from error
-
-    async def _run(self, steps: Steps[T]) -> T:
-        proceed = partial(next, steps)
-        while True:
-            try:
-                step = proceed()
-            except StopIteration as end:
-                return end.value
-            try:
-                proceed = partial(steps.send, await self._do(step))
-            except (ClientError, httpx2.HTTPError) as error:
-                proceed = partial(steps.throw, error)
-
-    async def _do(self, step: Ask | Pause | Refresh) -> httpx2.Response | None:
-        match step:
-            case Ask(request):
-                return await self._http.request(
-                    request.method,
-                    request.path,
-                    json=request.body,
-                    params=dict(request.query),
-                    headers={**request.headers, **(self._tokens.headers() if request.authorized else {})},
-                    timeout=self._timeout_seconds + request.takes_seconds,
-                )
-            case Pause(seconds):
-                await asyncio.sleep(seconds)
-            case Refresh(access):
-                await self._refresh(access)
-        return None
-
-    async def _refresh(self, access: str | None) -> None:
-        if self._tokens.access != access:
-            return
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._run(self._calls.refresh()))
-        # whoever is cancelled here must not lose the new refresh token for all: the old one is used up
-        await asyncio.shield(self._renewal)

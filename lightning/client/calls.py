@@ -65,6 +65,19 @@ class Calls:
         self.tokens = tokens
         self._retry_seconds = retry_seconds
 
+    def build(
+        self, http: httpx2.Client | httpx2.AsyncClient, request: Request, timeout: httpx2.Timeout
+    ) -> httpx2.Request:
+        """Make a request ready to be sent, by whoever the client is now."""
+        return http.build_request(
+            request.method,
+            request.path,
+            json=request.body,
+            params=dict(request.query),
+            headers={**request.headers, **(self.tokens.headers() if request.authorized else {})},
+            timeout=timeout,
+        )
+
     def call(self, request: Request) -> Steps[Any]:
         """Get the JSON that a request is answered with; None if the answer has no body.
 

@@ -45,14 +45,16 @@ class Place:
 
     Parameters:
       after: The ``seq`` to begin behind.
+      deltas: Whether answers are followed too while they are written.
     """
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, *, deltas: bool = False) -> None:
         self.after = after
+        self._deltas = deltas
 
     def request(self) -> Request:
         """Follow on from here."""
-        return requests.stream(self.after)
+        return requests.stream(self.after, deltas=self._deltas)
 
     def passes(self, frame: Event | Delta) -> Event | None:
         """Give the event of a frame if it is the next; none is seen twice."""

@@ -1,19 +1,16 @@
 """A client of Lightning's HTTP API, for programs and for the command line."""
 
-import threading
 import time
 from collections.abc import Generator, Mapping
 from datetime import datetime
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import httpx2
+from typing import Any, Self
 
 from lightning.client import frames, requests
 from lightning.client.backoff import Backoff
-from lightning.client.calls import Ask, Calls, Pause, Refresh, Steps
-from lightning.client.errors import ClientError, refused, unreachable, unreadable
+from lightning.client.calls import Calls
+from lightning.client.connection import Connection
+from lightning.client.errors import ClientError
 from lightning.client.requests import Request
 from lightning.client.shapes import (
     Conversation,
@@ -25,8 +22,6 @@ from lightning.client.shapes import (
     MessagePage,
 )
 from lightning.client.tokens import Tokens
-
-T = TypeVar("T")
 
 
 class Client:
@@ -53,15 +48,10 @@ class Client:
         timeout_seconds: float = 30.0,
         retry_seconds: float = 15.0,
     ) -> None:
-        try:
-            self._http = httpx2.Client(base_url=url)
-        except httpx2.InvalidURL as error:
-            raise unreadable(url) from error
         self.url = url
         self._tokens = Tokens(token)
-        self._timeout_seconds = timeout_seconds
         self._calls = Calls(url, self._tokens, retry_seconds)
-        self._refreshing = threading.Lock()
+        self._connection = Connection(self._calls, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +63,7 @@ class Client:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._http.close()
+        self._connection.close()
 
     @property
     def user_id(self) -> str | None:
@@ -98,7 +88,7 @@ class Client:
         Returns:
           The token.
         """
-        return self._run(self._calls.log_in(username, password))
+        return self._connection.run(self._calls.log_in(username, password))
 
     def health(self) -> dict[str, Any]:
         """Ask whether the installation is ready."""
@@ -126,7 +116,7 @@ class Client:
         Returns:
           The event as it was recorded.
         """
-        request = self._run(
+        request = self._connection.run(
             self._calls.post_event(
                 type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
             )
@@ -147,7 +137,7 @@ class Client:
         Raises:
           ClientError: It is not over in time.
         """
-        return self._run(self._calls.wait(event["id"], timeout_seconds))
+        return self._connection.run(self._calls.wait(event["id"], timeout_seconds))
 
     def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
@@ -196,7 +186,7 @@ class Client:
           after: The ``seq`` to begin behind.
           timeout_seconds: Longest silence, in which the platform pings now and then; none by default.
         """
-        for frame in self._frames(requests.stream(after), timeout_seconds):
+        for frame in self._connection.frames(requests.stream(after, deltas=False), timeout_seconds):
             if not isinstance(frame, Delta):
                 yield frame
 
@@ -212,7 +202,7 @@ class Client:
         place, backoff = frames.Place(after), Backoff()
         while True:
             try:
-                for frame in self._frames(place.request(), frames.SILENCE_SECONDS):
+                for frame in self._connection.frames(place.request(), frames.SILENCE_SECONDS):
                     backoff.reset()
                     if event := place.passes(frame):
                         yield event
@@ -221,69 +211,5 @@ class Client:
                 problem = error
             time.sleep(backoff.pause(problem))
 
-    def _frames(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
-        self._run(self._calls.renewed())
-        used = self._tokens.access
-        try:
-            yield from self._connected(request, silence_seconds)
-        except ClientError as error:
-            if not self._calls.refreshable(error):
-                raise
-            self._refresh(used)
-            yield from self._connected(request, silence_seconds)
-
-    def _connected(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
-        try:
-            with self._http.stream(
-                request.method,
-                request.path,
-                params=dict(request.query),
-                headers=self._tokens.headers(),
-                timeout=httpx2.Timeout(self._timeout_seconds, read=silence_seconds),
-            ) as response:
-                if not response.is_success:
-                    response.read()
-                    raise refused(response)
-                for each in httpx2.EventSource(response, max_event_size=frames.MAX_FRAME_BYTES):
-                    frame = frames.read(each)
-                    if frame is not None:
-                        yield frame
-        except httpx2.HTTPError as error:
-            raise unreachable(self.url, error) from error
-
     def _call(self, request: Request) -> Any:
-        return self._run(self._calls.call(request))
-
-    def _run(self, steps: Steps[T]) -> T:
-        proceed = partial(next, steps)
-        while True:
-            try:
-                step = proceed()
-            except StopIteration as end:
-                return end.value
-            try:
-                proceed = partial(steps.send, self._do(step))
-            except (ClientError, httpx2.HTTPError) as error:
-                proceed = partial(steps.throw, error)
-
-    def _do(self, step: Ask | Pause | Refresh) -> httpx2.Response | None:
-        match step:
-            case Ask(request):
-                return self._http.request(
-                    request.method,
-                    request.path,
-                    json=request.body,
-                    params=dict(request.query),
-                    headers={**request.headers, **(self._tokens.headers() if request.authorized else {})},
-                    timeout=self._timeout_seconds + request.takes_seconds,
-                )
-            case Pause(seconds):
-                time.sleep(seconds)
-            case Refresh(access):
-                self._refresh(access)
-        return None
-
-    def _refresh(self, access: str | None) -> None:
-        with self._refreshing:
-            if self._tokens.access == access:
-                self._run(self._calls.refresh())
+        return self._connection.run(self._calls.call(request))

@@ -106,9 +106,9 @@ def events(query: Query) -> Request:
     return _get("/api/events", query)
 
 
-def stream(after: int) -> Request:
-    """Follow the log from a place on."""
-    return _get("/api/stream", {"after": after})
+def stream(after: int, *, deltas: bool) -> Request:
+    """Follow the log from a place on, and answers while they are written if that is wanted."""
+    return _get("/api/stream", {"after": after, "deltas": int(deltas)})
 
 
 def act(event_id: str, action: Literal["cancel", "replay"]) -> Request:

@@ -62,8 +62,9 @@ class Terminal:
 
     def end(self, *, seconds: float = 20.0) -> int:
         """Wait until the program ends, and give its status."""
+        deadline = time.monotonic() + seconds
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it does not end; it printed {self.seen!r}"
         return self.process.wait(seconds)
 
     def _read(self) -> bool:

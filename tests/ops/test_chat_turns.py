@@ -122,6 +122,7 @@ def test_a_conversation_is_named(fake, platform):
         terminal.until("> ")
         terminal.type("/title too soon\n")
         terminal.until("say something first")
+        terminal.until("> ")
         terminal.type("hello\n")
         terminal.until("You said: hello")
         terminal.until("> ")

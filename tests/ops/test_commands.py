@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from ops.access import make_first_user
+from lightning.client import Client
+from ops.access import first_user
 from ops.chaos.installation import Installation, ModelServer, free_port
 from tests.ops.conftest import CommandLine, clean_environment
 from tests.ops.terminal import CTRL_C, CTRL_D
@@ -31,7 +32,8 @@ def real(tmp_path_factory):
         ModelServer(tmp_path_factory.mktemp("model"), SCRIPT) as model,
         Installation(data, model.environment()) as running,
     ):
-        make_first_user(running.url, data)
+        with Client(running.url) as client:
+            client.register(*first_user(data))
         yield CommandLine(running.url, data)
 
 
@@ -70,18 +72,18 @@ def test_ctrl_c_at_the_prompt_leaves(real):
 
 def test_a_new_conversation_knows_nothing_of_the_old_one(real):
     with real.at_a_terminal("chat") as terminal:
+        for typed, shown in [
+            ("I am Ada", "You said: I am Ada"),
+            ("/new", "new conversation"),
+            # the scripted model refuses to answer without the name
+            ("who am I?", "422"),
+            ("/nonsense", "there is no /nonsense"),
+            ("/help", "/title TEXT"),
+        ]:
+            terminal.until("> ")
+            terminal.type(f"{typed}\n")
+            terminal.until(shown)
         terminal.until("> ")
-        terminal.type("I am Ada\n")
-        terminal.until("You said: I am Ada")
-        terminal.type("/new\n")
-        terminal.until("new conversation")
-        # the scripted model refuses to answer without the name
-        terminal.type("who am I?\n")
-        terminal.until("422")
-        terminal.type("/nonsense\n")
-        terminal.until("there is no /nonsense")
-        terminal.type("/help\n")
-        terminal.until("/title TEXT")
         terminal.type("/quit\n")
         assert terminal.end() == 0
 
@@ -110,6 +112,7 @@ def test_an_answer_cannot_act_on_the_terminal(real):
         terminal.until("> ")
         terminal.type("be hostile\n")
         terminal.until("\tfine")
+        terminal.until("> ")
         terminal.type(CTRL_D)
         assert terminal.end() == 0
     assert "[31mred31moverback" in terminal.seen

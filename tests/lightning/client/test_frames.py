@@ -91,4 +91,4 @@ def test_a_follower_sees_each_event_once_and_in_order():
     place = Place(2)
     arrived = [{"seq": seq} for seq in (1, 2, 3, 3, 4, 2, 5)]
     assert [event["seq"] for event in map(place.passes, arrived) if event] == [3, 4, 5]
-    assert place.request().query == {"after": 5}
+    assert place.request().query == {"after": 5, "deltas": 0}
