@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import select
 import sys
+import threading
 from typing import NoReturn
 
 import typer
@@ -61,6 +63,20 @@ def tolerate() -> None:
         # under a test runner it may be something simpler
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")
+
+
+def leave_when_unread() -> None:
+    """End well as soon as nobody reads what is printed, even if nothing is printed any more."""
+    poll = select.poll()
+    # no event is asked for: a reader that is gone is reported in any case, and nothing else
+    poll.register(sys.stdout.fileno(), 0)
+
+    def watch() -> None:
+        poll.poll()
+        # nothing is left to write, and the main thread may wait for the network
+        os._exit(0)  # pyright: ignore[reportPrivateUsage]
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _leave() -> NoReturn:

@@ -18,6 +18,7 @@ def tail(
     as_json: AsJsonLines = False,
 ) -> None:
     """Follow the first user's events, one line each, until Ctrl-C."""
+    output.leave_when_unread()
     with connect(url, data) as client:
         for event in client.tail(after):
             if type is not None and event["type"] != type:

@@ -67,6 +67,16 @@ class Terminal:
             assert time.monotonic() < deadline, f"it does not end; it printed {self.seen!r}"
         return self.process.wait(seconds)
 
+    def insist(self, key: str, *, seconds: float = 20.0) -> int:
+        """Press a key until the program ends: Python may not see a signal that comes as it begins to read."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.type(key)
+            for _ in range(10):
+                if not self._read():
+                    return self.process.wait(seconds)
+            assert time.monotonic() < deadline, f"it does not end; it printed {self.seen!r}"
+
     def _read(self) -> bool:
         """Read what was printed within a moment; False when the terminal was left by all."""
         if select.select([self._ours], [], [], 0.1)[0]:

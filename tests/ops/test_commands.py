@@ -65,8 +65,7 @@ def test_a_person_talks_and_leaves(real):
 def test_ctrl_c_at_the_prompt_leaves(real):
     with real.at_a_terminal("chat") as terminal:
         terminal.until("> ")
-        terminal.type(CTRL_C)
-        assert terminal.end() == 0
+        assert terminal.insist(CTRL_C) == 0
         assert "Traceback" not in terminal.seen
 
 
@@ -130,6 +129,7 @@ def test_an_answer_cannot_act_on_the_terminal(real):
 
 
 def test_tail_ends_quietly_when_nobody_reads_any_more(real):
+    # Given a log that does not grow, so that no further line is written
     real.run("send", "for the log")
     ran = real.shell("", "| head -1; exit ${PIPESTATUS[0]}", "tail", "--json")
     assert (ran.returncode, ran.stderr) == (0, "")
