@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lightning.client import Client, ClientError
+from lightning.client import AsyncClient, Client, ClientError
 from lightning.domain.accounts import Accounts
 from lightning.domain.usernames import account_id_of
 from lightning.errors import Conflict
@@ -78,10 +78,39 @@ def connect(url: str, data: Path) -> Client:
     Raises:
       ClientError: Nothing listens there, or the installation is another one.
     """
+    name, password = _known_user(data)
     client = Client(url)
     try:
-        client.log_in(*first_user(data))
-    except BaseException:
+        client.log_in(name, password)
+    except ClientError as error:
         client.close()
-        raise
+        raise _explained(error, url, data) from error
     return client
+
+
+async def connect_async(url: str, data: Path) -> AsyncClient:
+    """Log in as the first user; see `connect`."""
+    name, password = _known_user(data)
+    client = AsyncClient(url)
+    try:
+        await client.log_in(name, password)
+    except ClientError as error:
+        await client.aclose()
+        raise _explained(error, url, data) from error
+    return client
+
+
+def _known_user(data: Path) -> tuple[str, str]:
+    if not (data / FILE).exists():
+        raise ClientError(f"{data} knows no first user; start `lightning up`, or give its --data")
+    return first_user(data)
+
+
+def _explained(error: ClientError, url: str, data: Path) -> ClientError:
+    if error.code != "wrong_credentials":
+        return error
+    return ClientError(
+        f"{url} does not know the first user of {data}; give the --data of that installation",
+        status=error.status,
+        code=error.code,
+    )

@@ -1,5 +1,35 @@
-"""The typed client of the HTTP API."""
+"""The typed client of the HTTP API, blocking and asynchronous."""
 
-from lightning.client.http import Client, ClientError
+from lightning.client.aio import AsyncClient
+from lightning.client.answering import Piece, Restarted, answer_of
+from lightning.client.chat import Chat
+from lightning.client.errors import ClientError
+from lightning.client.http import Client
+from lightning.client.shapes import (
+    Answer,
+    Conversation,
+    ConversationPage,
+    Delta,
+    Event,
+    EventPage,
+    EventWithOutputs,
+    MessagePage,
+)
 
-__all__ = ["Client", "ClientError"]
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Chat",
+    "Client",
+    "ClientError",
+    "Conversation",
+    "ConversationPage",
+    "Delta",
+    "Event",
+    "EventPage",
+    "EventWithOutputs",
+    "MessagePage",
+    "Piece",
+    "Restarted",
+    "answer_of",
+]

@@ -1,48 +1,57 @@
 """A client of Lightning's HTTP API, for programs and for the command line."""
 
-import json
 import time
 from collections.abc import Generator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import httpx2
-
-#: One request waits at most so long for an event; then it is asked again.
-MAX_WAIT_SECONDS = 20.0
-
-
-class ClientError(Exception):
-    """The platform refused, or could not be reached.
-
-    Parameters:
-      message: What happened, for a person.
-      status: The HTTP status, if there was an answer.
-      code: The problem's code, if there was one.
-    """
-
-    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+from lightning.client import frames, requests
+from lightning.client.backoff import Backoff
+from lightning.client.calls import Calls
+from lightning.client.connection import Connection
+from lightning.client.errors import ClientError
+from lightning.client.requests import Request
+from lightning.client.shapes import (
+    Conversation,
+    ConversationPage,
+    Delta,
+    Event,
+    EventPage,
+    EventWithOutputs,
+    MessagePage,
+)
+from lightning.client.tokens import Tokens
 
 
 class Client:
-    """Talks to one installation as one user.
+    """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
+
+    Access tokens are renewed as they end. Requests that may be sent twice are
+    sent again when the platform is away for a moment; others never are.
 
     Parameters:
       url: Where the ingress listens, such as ``http://127.0.0.1:8000``.
-      token: An access token, from `log_in`.
-      timeout_seconds: For each request, and for silence on a stream.
+      token: An access token, when there is no `log_in`.
+      timeout_seconds: For each request.
+      retry_seconds: How long a request is repeated while the platform is away.
+
+    Raises:
+      ClientError: The address is none.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = 30.0) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=timeout_seconds)
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_seconds: float = 30.0,
+        retry_seconds: float = 15.0,
+    ) -> None:
         self.url = url
-        self.user_id: str | None = None
-        if token is not None:
-            self._authorize(token)
+        self._tokens = Tokens(token)
+        self._calls = Calls(url, self._tokens, retry_seconds)
+        self._connection = Connection(self._calls, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -54,10 +63,16 @@ class Client:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._http.close()
+        self._connection.close()
 
-    def _authorize(self, token: str) -> None:
-        self._http.headers["authorization"] = f"Bearer {token}"
+    @property
+    def user_id(self) -> str | None:
+        """The ``userID``, once it is known."""
+        return self._tokens.user_id
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that show who this client is, for requests made by other means."""
+        return self._tokens.headers()
 
     def register(self, username: str, password: str) -> str:
         """Create an account.
@@ -65,7 +80,7 @@ class Client:
         Returns:
           The ``userID``.
         """
-        return self._call("POST", "/api/register", {"username": username, "password": password})["userID"]
+        return self._call(requests.register(username, password))["userID"]
 
     def log_in(self, username: str, password: str) -> str:
         """Get an access token and use it from now on.
@@ -73,14 +88,11 @@ class Client:
         Returns:
           The token.
         """
-        answer = self._call("POST", "/api/token", {"username": username, "password": password})
-        self._authorize(answer["access_token"])
-        self.user_id = answer["userID"]
-        return answer["access_token"]
+        return self._connection.run(self._calls.log_in(username, password))
 
-    def headers(self) -> dict[str, str]:
-        """Give the headers that show who this client is, for requests made by other means."""
-        return {"authorization": self._http.headers["authorization"]}
+    def health(self) -> dict[str, Any]:
+        """Ask whether the installation is ready."""
+        return self._call(requests.health())
 
     def send(
         self,
@@ -88,30 +100,34 @@ class Client:
         metadata: Mapping[str, Any],
         *,
         source: str = "lightning.client",
+        timestamp: datetime | None = None,
         idempotency_key: str | None = None,
-    ) -> dict[str, Any]:
-        """Post an event of now.
+    ) -> Event:
+        """Post an event.
+
+        Parameters:
+          type: Its type.
+          metadata: As the type says.
+          source: Who speaks, a name for people.
+          timestamp: When it happened, with its zone; now by default.
+          idempotency_key: The same event under the same key, timestamp included, is recorded once; a new
+            key by default.
 
         Returns:
           The event as it was recorded.
         """
-        if self.user_id is None:
-            self.user_id = self._call("GET", "/api/me")["userID"]
-        event = {
-            "timestamp": datetime.now(UTC).isoformat(),
-            "source": source,
-            "type": type,
-            "userID": self.user_id,
-            "metadata": dict(metadata),
-        }
-        headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-        return self._call("POST", "/api/events", event, headers)
+        request = self._connection.run(
+            self._calls.post_event(
+                type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
+            )
+        )
+        return self._call(request)
 
-    def event(self, event_id: str) -> dict[str, Any]:
+    def event(self, event_id: str) -> EventWithOutputs:
         """Read one event with its outputs."""
-        return self._call("GET", f"/api/events/{event_id}")
+        return self._call(requests.event(event_id))
 
-    def wait(self, event: Mapping[str, Any], *, timeout_seconds: float = 120.0) -> dict[str, Any]:
+    def wait(self, event: Event, *, timeout_seconds: float = 120.0) -> EventWithOutputs:
         """Wait until an event is over, and read it.
 
         Parameters:
@@ -121,69 +137,79 @@ class Client:
         Raises:
           ClientError: It is not over in time.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while (left := deadline - time.monotonic()) > 0:
-            seconds = min(left, MAX_WAIT_SECONDS)
-            found = self._call("GET", f"/api/events/{event['id']}", parameters={"wait": int(seconds + 1)})
-            if found["state"] != "accepted":
-                return found
-        raise ClientError(f"event {event['id']} is not over after {timeout_seconds:.0f} seconds")
+        return self._connection.run(self._calls.wait(event["id"], timeout_seconds))
 
-    def events(self, **parameters: str | int) -> dict[str, Any]:
+    def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
-        return self._call("GET", "/api/events", parameters=parameters)
+        return self._call(requests.events(parameters))
 
-    def health(self) -> dict[str, Any]:
-        """Ask whether the installation is ready."""
-        return self._call("GET", "/api/health")
+    def cancel(self, event_id: str) -> Event:
+        """Cancel an event and what follows from it.
 
-    def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[dict[str, Any]]:
-        """Follow the log from a place on (server-sent events of the HTML standard).
+        Raises:
+          ClientError: It is over already (code ``already_over``), or not there.
+        """
+        return self._call(requests.act(event_id, "cancel"))
+
+    def replay(self, event_id: str) -> Event:
+        """Have a dead event worked on again, or a done one once more as a new event."""
+        return self._call(requests.act(event_id, "replay"))
+
+    def conversations(self, **parameters: str | int) -> ConversationPage:
+        """List conversations: ``limit``, ``page``."""
+        return self._call(requests.conversations(parameters))
+
+    def create_conversation(self, **fields: str) -> Conversation:
+        """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
+        return self._call(requests.create_conversation(fields))
+
+    def conversation(self, conversation_id: str) -> Conversation:
+        """Read a conversation, without its messages."""
+        return self._call(requests.conversation(conversation_id))
+
+    def messages(self, conversation_id: str, **parameters: str | int) -> MessagePage:
+        """List what was said in a conversation: ``before``, ``limit``."""
+        return self._call(requests.messages(conversation_id, parameters))
+
+    def change_conversation(self, conversation_id: str, **fields: str) -> Conversation:
+        """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
+        return self._call(requests.change_conversation(conversation_id, fields))
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation."""
+        self._call(requests.delete_conversation(conversation_id))
+
+    def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[Event]:
+        """Follow the log from a place on, over one connection.
 
         Parameters:
           after: The ``seq`` to begin behind.
           timeout_seconds: Longest silence, in which the platform pings now and then; none by default.
         """
-        try:
-            with self._http.stream(
-                "GET", "/api/stream", params={"after": after, "deltas": 0}, timeout=timeout_seconds
-            ) as response:
-                if response.status_code != 200:
-                    response.read()
-                    raise _refused(response)
-                for line in response.iter_lines():
-                    if line.startswith("data:"):
-                        yield json.loads(line[5:])
-        except httpx2.HTTPError as error:
-            raise _unreachable(self.url, error) from error
+        for frame in self._connection.frames(requests.stream(after, deltas=False), timeout_seconds):
+            if not isinstance(frame, Delta):
+                yield frame
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        parameters: Mapping[str, str | int] | None = None,
-    ) -> dict[str, Any]:
-        try:
-            response = self._http.request(
-                method, path, json=body, headers=dict(headers or {}), params=dict(parameters or {})
-            )
-        except httpx2.HTTPError as error:
-            raise _unreachable(self.url, error) from error
-        if response.is_error:
-            raise _refused(response)
-        return response.json()
+    def tail(self, after: int = 0) -> Generator[Event]:
+        """Follow the log from a place on without end: every event once and in order, whatever breaks.
 
+        Parameters:
+          after: The ``seq`` to begin behind.
 
-def _refused(response: httpx2.Response) -> ClientError:
-    try:
-        problem = response.json()
-        detail, code = problem["detail"], problem["code"]
-    except (ValueError, KeyError, TypeError):
-        detail, code = response.text[:200], None
-    return ClientError(detail, status=response.status_code, code=code)
+        Raises:
+          ClientError: The platform refuses for good.
+        """
+        place, backoff = frames.Place(after), Backoff()
+        while True:
+            try:
+                for frame in self._connection.frames(place.request(), frames.SILENCE_SECONDS):
+                    backoff.reset()
+                    if event := place.passes(frame):
+                        yield event
+                problem = frames.ended()
+            except ClientError as error:
+                problem = error
+            time.sleep(backoff.pause(problem))
 
-
-def _unreachable(url: str, error: httpx2.HTTPError) -> ClientError:
-    return ClientError(f"{url} cannot be reached ({type(error).__name__}); is `lightning up` running there?")
+    def _call(self, request: Request) -> Any:
+        return self._connection.run(self._calls.call(request))

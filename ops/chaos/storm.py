@@ -6,11 +6,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx2
 
-from lightning.client import Client
+from lightning.client import Client, Event
 from ops.chaos.installation import Installation, ModelServer, kill_at_random
 
 #: Posts under way at a time.
@@ -138,7 +137,7 @@ def _judge(client: Client, model: ModelServer, verdict: Verdict, quiet_seconds: 
     roots = {event["id"]: event for event in found if event["cause"] is None}
     if roots.keys() != verdict.accepted.keys():
         problems.append(f"{len(verdict.accepted.keys() ^ roots.keys())} events differ from those accepted")
-    answers: dict[str, list[dict[str, Any]]] = {}
+    answers: dict[str, list[Event]] = {}
     for event in found:
         if event["cause"] is not None:
             answers.setdefault(event["cause"], []).append(event)
@@ -152,12 +151,12 @@ def _judge(client: Client, model: ModelServer, verdict: Verdict, quiet_seconds: 
     _judge_model(model, verdict)
 
 
-def _when_quiet(client: Client, seconds: float) -> list[dict[str, Any]]:
+def _when_quiet(client: Client, seconds: float) -> list[Event]:
     """Read the whole log as soon as nothing is accepted any more, or the time is over."""
     deadline = time.monotonic() + seconds
     while client.events(state="accepted", limit=1)["events"] and time.monotonic() < deadline:
         time.sleep(0.1)
-    found: list[dict[str, Any]] = []
+    found: list[Event] = []
     after = 0
     while True:
         page = client.events(after=after, limit=200)
@@ -167,7 +166,7 @@ def _when_quiet(client: Client, seconds: float) -> list[dict[str, Any]]:
         after = page["next"]
 
 
-def _judge_stream(client: Client, found: list[dict[str, Any]], problems: list[str]) -> None:
+def _judge_stream(client: Client, found: list[Event], problems: list[str]) -> None:
     streamed: list[str] = []
     for event in client.stream(after=0, timeout_seconds=30):
         streamed.append(event["id"])

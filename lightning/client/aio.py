@@ -1,0 +1,224 @@
+"""The client for asyncio: it does what the blocking one does, and streams answers besides."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from lightning.client import frames, requests
+from lightning.client.backoff import Backoff
+from lightning.client.calls import Calls
+from lightning.client.chat import Chat
+from lightning.client.connection import AsyncConnection
+from lightning.client.errors import ClientError
+from lightning.client.requests import Request, WhenBusy
+from lightning.client.shapes import (
+    Conversation,
+    ConversationPage,
+    Delta,
+    Event,
+    EventPage,
+    EventWithOutputs,
+    MessagePage,
+)
+from lightning.client.tokens import Tokens
+
+
+class AsyncClient:
+    """Talks to one installation as one user. Tasks of one event loop may share it.
+
+    Access tokens are renewed as they end. Requests that may be sent twice are
+    sent again when the platform is away for a moment; others never are.
+
+    Parameters:
+      url: Where the ingress listens, such as ``http://127.0.0.1:8000``.
+      token: An access token, when there is no `log_in`.
+      timeout_seconds: For each request.
+      retry_seconds: How long a request is repeated while the platform is away.
+
+    Raises:
+      ClientError: The address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_seconds: float = 30.0,
+        retry_seconds: float = 15.0,
+    ) -> None:
+        self.url = url
+        self._tokens = Tokens(token)
+        self._calls = Calls(url, self._tokens, retry_seconds)
+        self._connection = AsyncConnection(self._calls, timeout_seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        await self._connection.aclose()
+
+    @property
+    def user_id(self) -> str | None:
+        """The ``userID``, once it is known."""
+        return self._tokens.user_id
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that show who this client is, for requests made by other means."""
+        return self._tokens.headers()
+
+    async def register(self, username: str, password: str) -> str:
+        """Create an account; see `Client.register`."""
+        return (await self.call(requests.register(username, password)))["userID"]
+
+    async def log_in(self, username: str, password: str) -> str:
+        """Get an access token and use it from now on; see `Client.log_in`."""
+        return await self._connection.run(self._calls.log_in(username, password))
+
+    async def health(self) -> dict[str, Any]:
+        """Ask whether the installation is ready."""
+        return await self.call(requests.health())
+
+    async def send(
+        self,
+        type: str,
+        metadata: Mapping[str, Any],
+        *,
+        source: str = "lightning.client",
+        timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Event:
+        """Post an event; see `Client.send`."""
+        request = await self._connection.run(
+            self._calls.post_event(
+                type, metadata, source=source, timestamp=timestamp, idempotency_key=idempotency_key
+            )
+        )
+        return await self.call(request)
+
+    def chat(
+        self,
+        content: str,
+        *,
+        conversation: str | None = None,
+        when_busy: WhenBusy | None = None,
+        source: str = "lightning.client",
+        timeout_seconds: float = 600.0,
+    ) -> Chat:
+        """Say something, and get the answer piece by piece.
+
+        Parameters:
+          content: What to say.
+          conversation: The conversation to go on in; a new one by default.
+          when_busy: What happens if the conversation waits for another answer.
+          source: Who speaks, a name for people.
+          timeout_seconds: Give up after so long without the whole answer.
+
+        Returns:
+          An asynchronous iterator; nothing is sent before it is iterated.
+        """
+        metadata = requests.chat_metadata(content, conversation, when_busy)
+        return Chat(self, metadata, source=source, timeout_seconds=timeout_seconds)
+
+    async def event(self, event_id: str) -> EventWithOutputs:
+        """Read one event with its outputs."""
+        return await self.call(requests.event(event_id))
+
+    async def wait(self, event: Event, *, timeout_seconds: float = 120.0) -> EventWithOutputs:
+        """Wait until an event is over, and read it; see `Client.wait`."""
+        return await self._connection.run(self._calls.wait(event["id"], timeout_seconds))
+
+    async def events(self, **parameters: str | int) -> EventPage:
+        """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
+        return await self.call(requests.events(parameters))
+
+    async def cancel(self, event_id: str) -> Event:
+        """Cancel an event and what follows from it; see `Client.cancel`."""
+        return await self.call(requests.act(event_id, "cancel"))
+
+    async def replay(self, event_id: str) -> Event:
+        """Have a dead event worked on again, or a done one once more as a new event."""
+        return await self.call(requests.act(event_id, "replay"))
+
+    async def conversations(self, **parameters: str | int) -> ConversationPage:
+        """List conversations: ``limit``, ``page``."""
+        return await self.call(requests.conversations(parameters))
+
+    async def create_conversation(self, **fields: str) -> Conversation:
+        """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
+        return await self.call(requests.create_conversation(fields))
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """Read a conversation, without its messages."""
+        return await self.call(requests.conversation(conversation_id))
+
+    async def messages(self, conversation_id: str, **parameters: str | int) -> MessagePage:
+        """List what was said in a conversation: ``before``, ``limit``."""
+        return await self.call(requests.messages(conversation_id, parameters))
+
+    async def change_conversation(self, conversation_id: str, **fields: str) -> Conversation:
+        """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
+        return await self.call(requests.change_conversation(conversation_id, fields))
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation."""
+        await self.call(requests.delete_conversation(conversation_id))
+
+    async def tail(self, after: int = 0) -> AsyncGenerator[Event]:
+        """Follow the log without end: every event once and in order; see `Client.tail`."""
+        place = frames.Place(after)
+        async with aclosing(self._follow(place)) as arriving:
+            async for frame in arriving:
+                if frame is not None and (event := place.passes(frame)):
+                    yield event
+
+    async def deltas(self) -> AsyncGenerator[Delta | None]:
+        """Follow the answers that are being written, whatever breaks; what is missed stays missed.
+
+        Yields:
+          None each time that a connection is there or is lost, else what comes over it.
+
+        Raises:
+          ClientError: The platform refuses for good.
+        """
+        async with aclosing(self._follow(frames.Place(frames.BEYOND, deltas=True))) as arriving:
+            async for frame in arriving:
+                if frame is None or isinstance(frame, Delta):
+                    yield frame
+
+    async def prepare(self, type: str, metadata: Mapping[str, Any], *, source: str) -> Request:
+        """Build the request that posts an event of now; sent twice with `call`, it is the same event."""
+        return await self._connection.run(self._calls.post_event(type, metadata, source=source))
+
+    async def call(self, request: Request) -> Any:
+        """Send a request and get the JSON that it is answered with.
+
+        Raises:
+          ClientError: It was refused, or there was no answer in time.
+        """
+        return await self._connection.run(self._calls.call(request))
+
+    async def _follow(self, place: frames.Place) -> AsyncGenerator[Event | Delta | None]:
+        backoff = Backoff()
+        while True:
+            try:
+                async with aclosing(self._connection.frames(place.request())) as arriving:
+                    async for frame in arriving:
+                        if frame is not None:
+                            backoff.reset()
+                        yield frame
+                problem = frames.ended()
+            except ClientError as error:
+                problem = error
+            pause = backoff.pause(problem)
+            yield None
+            await asyncio.sleep(pause)

@@ -1,0 +1,69 @@
+"""The frames of `/api/stream`: events, which have a place in the log, and deltas, which have none."""
+
+import json
+from typing import cast
+
+import httpx2
+
+from lightning.client import requests
+from lightning.client.errors import ClientError
+from lightning.client.requests import Request
+from lightning.client.shapes import Delta, Event
+
+#: The platform pings every 15 seconds; a connection that is silent for so long is dead.
+SILENCE_SECONDS = 45.0
+
+#: Behind every event (the largest ``seq`` that the platform takes): from there on only deltas come.
+BEYOND = 2**53
+
+#: An answer of a megabyte, as JSON.
+MAX_FRAME_BYTES = 8 * 1024 * 1024
+
+
+def read(frame: httpx2.ServerSentEvent) -> Event | Delta | None:
+    """Read a frame.
+
+    Returns:
+      None for a frame that says nothing, or something that this client does not know of.
+
+    Raises:
+      ClientError: It is not what the platform sends; a new connection may be better.
+    """
+    if not frame.data:
+        return None
+    try:
+        data = json.loads(frame.data)
+        if frame.event == "delta":
+            return Delta(data["event"], data["attempt"], data["offset"], data["text"])
+        return cast("Event", data) if "seq" in data else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClientError(f"the stream holds an unreadable {frame.event}", temporary=True) from error
+
+
+class Place:
+    """How far a log has been followed, over as many connections as it takes.
+
+    Parameters:
+      after: The ``seq`` to begin behind.
+      deltas: Whether answers are followed too while they are written.
+    """
+
+    def __init__(self, after: int, *, deltas: bool = False) -> None:
+        self.after = after
+        self._deltas = deltas
+
+    def request(self) -> Request:
+        """Follow on from here."""
+        return requests.stream(self.after, deltas=self._deltas)
+
+    def passes(self, frame: Event | Delta) -> Event | None:
+        """Give the event of a frame if it is the next; none is seen twice."""
+        if isinstance(frame, Delta) or frame["seq"] <= self.after:
+            return None
+        self.after = frame["seq"]
+        return frame
+
+
+def ended() -> ClientError:
+    """Say that the platform closed the stream, as it does when it stops."""
+    return ClientError("the stream ended", temporary=True)

@@ -1,0 +1,1 @@
+"""The commands of `lightning` that talk to a running installation; `ops.cli` composes them."""

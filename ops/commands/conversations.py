@@ -1,0 +1,83 @@
+"""`lightning conversations`: list, show, delete."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from lightning.client import Event
+from ops.commands import output
+from ops.commands.options import AsJson, Data, Url, connect
+
+app = typer.Typer(help="The first user's conversations.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="Id of a conversation.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
+
+
+@app.command("list")
+def list_conversations(
+    *,
+    limit: Limit = 50,
+    page: Annotated[str | None, typer.Option(help="The page that the one before names.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List conversations."""
+    with connect(url, data) as client:
+        found = client.conversations(limit=limit, **({} if page is None else {"page": page}))
+    if as_json:
+        output.write_json(found, indent=2)
+        return
+    table = Table("id", "title", "updated", "waiting", box=None)
+    for each in found["conversations"]:
+        title = escape(output.one_line(each["title"] or ""))
+        table.add_row(escape(output.one_line(each["id"])), title, each["updatedAt"], str(each["waiting"]))
+    output.console.print(table)
+    if found["next"] is not None:
+        output.console.print(f"more with --page {found['next']}")
+
+
+@app.command()
+def show(
+    conversation: Id,
+    *,
+    limit: Limit = 50,
+    before: Annotated[int | None, typer.Option(min=1, help="Only places before this one.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was said in a conversation."""
+    place = {} if before is None else {"before": before}
+    with connect(url, data) as client:
+        head = client.conversation(conversation)
+        page = client.messages(conversation, limit=limit, **place)
+    if as_json:
+        output.write_json({**head, **page}, indent=2)
+        return
+    if page["next"] is not None:
+        output.console.print(f"earlier ones with --before {page['next']}")
+    for message in sorted(page["messages"], key=lambda message: message["seq"]):
+        output.write(_paragraph(message))
+
+
+@app.command()
+def delete(conversation: Id, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Delete a conversation."""
+    with connect(url, data) as client:
+        client.delete_conversation(conversation)
+    if as_json:
+        output.write_json({"id": conversation, "deleted": True})
+    else:
+        output.console.print(f"deleted {escape(output.one_line(conversation))}")
+
+
+def _paragraph(message: Event) -> str:
+    said = message["metadata"]
+    speaker = "you" if message["type"] == "llm.chat" else said.get("model", message["type"])
+    error = said.get("error")
+    text = error["message"] if error else said.get("content", "")
+    return f"{output.one_line(speaker)}: {output.plain(text)}\n"

@@ -1,0 +1,84 @@
+"""`lightning send`, `events`, `cancel` and `replay`."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from lightning.client import ClientError, answer_of
+from ops.commands import output
+from ops.commands.options import AsJson, Data, Event, Url, connect
+
+
+def send(
+    content: Annotated[str, typer.Argument(help="What to say.")],
+    *,
+    conversation: Annotated[str | None, typer.Option(help="Go on in this conversation.")] = None,
+    url: Url = None,
+    data: Data = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say something as the first user, and wait for the answer."""
+    metadata = {"content": content} | ({} if conversation is None else {"conversationID": conversation})
+    with connect(url, data) as client:
+        event = client.send("llm.chat", metadata, source="lightning.cli")
+        if not as_json:
+            output.console.print(f"[dim]202 accepted[/dim] {event['id']}")
+        over = client.wait(event, timeout_seconds=timeout)
+    if as_json:
+        output.write_json(over, indent=2)
+    else:
+        try:
+            output.write(output.plain(answer_of(over).content) + "\n")
+        except ClientError as error:
+            output.console.print(f"[red]{escape(output.one_line(str(error)))}[/red]")
+        output.console.print(f"[dim]{over['state']}[/dim] lightning trace {event['id']}")
+    if over["state"] != "done":
+        raise typer.Exit(1)
+
+
+def events(
+    *,
+    after: Annotated[int, typer.Option(min=0, help="Only places beyond this one.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only this state.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the first user's events."""
+    chosen = {name: value for name, value in (("type", type), ("state", state)) if value is not None}
+    with connect(url, data) as client:
+        page = client.events(after=after, limit=limit, **chosen)
+    if as_json:
+        output.write_json(page, indent=2)
+        return
+    table = Table("seq", "id", "type", "state", "recorded", box=None)
+    for event in page["events"]:
+        table.add_row(str(event["seq"]), event["id"], event["type"], event["state"], event["recordedAt"])
+    output.console.print(table)
+    if page["next"] is not None:
+        output.console.print(f"more with --after {page['next']}")
+
+
+def cancel(event: Event, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Cancel an event and what follows from it."""
+    with connect(url, data) as client:
+        found = client.cancel(event)
+    if as_json:
+        output.write_json(found, indent=2)
+    else:
+        output.console.print(f"{found['state']} {found['id']}")
+
+
+def replay(event: Event, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+    """Have a dead event worked on again, or a done one once more as a new event."""
+    with connect(url, data) as client:
+        found = client.replay(event)
+    if as_json:
+        output.write_json(found, indent=2)
+    else:
+        output.console.print(f"{found['state']} {found['id']}")

@@ -1,0 +1,75 @@
+"""Both clients against a real ingress: they speak its wire."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lightning.client import ClientError
+from tests.api.conftest import serving
+
+
+@pytest.fixture(scope="module")
+def ingress(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("ingress") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(connect, ingress, request):
+    connected = connect(ingress.url)
+    kind = request.node.callspec.id
+    name = f"{request.node.originalname[-40:]}-{kind}"
+    user_id = connected.register(name, "a long enough password")
+    connected.log_in(name, "a long enough password")
+    assert connected.user_id == user_id
+    return connected
+
+
+def test_what_is_sent_is_in_the_log_and_on_the_stream(client):
+    # Given some events
+    sent = [client.send("user.message", {"content": f"message {n}"}) for n in range(3)]
+    assert [event["state"] for event in sent] == ["accepted"] * 3
+    # Then the log has them, one by one and in a list
+    assert client.event(sent[0]["id"]) == sent[0]
+    assert client.events(after=1, limit=1)["events"] == [sent[1]]
+    # And who follows the log sees them, and those that come
+    arriving = client.tail(1)
+    assert [next(arriving) for _ in range(2)] == sent[1:]
+    later = client.send("user.message", {"content": "later"})
+    assert next(arriving) == later
+    arriving.close()
+
+
+def test_the_same_key_is_the_same_event_and_another_one_a_conflict(client):
+    said = {"content": "once"}
+    moment = datetime.now(UTC)
+    first = client.send("user.message", said, idempotency_key="mine", timestamp=moment)
+    assert client.send("user.message", said, idempotency_key="mine", timestamp=moment) == first
+    # an event of another moment is another event
+    with pytest.raises(ClientError) as raised:
+        client.send("user.message", said, idempotency_key="mine")
+    assert (raised.value.status, raised.value.code) == (409, "id_taken")
+    assert [event["id"] for event in client.events()["events"]] == [first["id"]]
+
+
+def test_a_refusal_says_what_and_where(client):
+    with pytest.raises(ClientError) as raised:
+        client.send("llm.chat", {"content": ""})
+    assert (raised.value.status, raised.value.code) == (422, "invalid_field")
+    assert raised.value.pointer == "/metadata/content"
+    assert not raised.value.temporary
+    with pytest.raises(ClientError) as raised:
+        client.event("no/such?event")
+    assert (raised.value.status, raised.value.code) == (404, "not_found")
+
+
+def test_a_token_alone_is_enough(connect, client, ingress):
+    token = client.headers()["authorization"].removeprefix("Bearer ")
+    another = connect(ingress.url, token=token)
+    assert another.send("user.message", {"content": "by token"})["userID"] == client.user_id
+
+
+def test_a_wrong_password_is_refused(connect, client, ingress):
+    with pytest.raises(ClientError) as raised:
+        connect(ingress.url).log_in("nobody", "a wrong password")
+    assert (raised.value.status, raised.value.code) == (401, "wrong_credentials")

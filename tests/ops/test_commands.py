@@ -1,0 +1,210 @@
+"""The commands beside a real platform: what they print, what they never print, how they end."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from lightning.client import Client
+from ops.access import first_user
+from ops.chaos.installation import Installation, ModelServer, free_port
+from tests.ops.conftest import CommandLine, clean_environment
+from tests.ops.terminal import CTRL_C, CTRL_D
+
+pytestmark = pytest.mark.timeout(120)
+
+#: Sets the title, clears the screen, paints it red, rings, goes back over the line: none of it may arrive.
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b31m\rover\x08\u202eback\n\tfine"
+PLAIN = "]0;owned[2J[31mred31moverback\n\tfine"
+
+SCRIPT = [
+    {"last_contains": ["hostile"], "reply": HOSTILE},
+    {"last_contains": ["refused"], "status": 400, "error": "not \x1b[31mthat\nmodel"},
+    {"last_contains": ["who am I"], "require": ["I am Ada"], "reply": "You are Ada."},
+]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    data = tmp_path_factory.mktemp("installation") / "data"
+    with (
+        ModelServer(tmp_path_factory.mktemp("model"), SCRIPT) as model,
+        Installation(data, model.environment()) as running,
+    ):
+        with Client(running.url) as client:
+            client.register(*first_user(data))
+        yield CommandLine(running.url, data)
+
+
+def has_control_characters(text: str) -> bool:
+    return any((ord(c) < 32 and c not in "\n\t\r") or 0x7F <= ord(c) < 0xA0 or c == "\u202e" for c in text)
+
+
+def test_a_person_talks_and_leaves(real):
+    with real.at_a_terminal("chat") as terminal:
+        # Given somebody who says something
+        terminal.until("> ")
+        terminal.type("I am Ada\n")
+        terminal.until("You said: I am Ada")
+        # When they go on in the same conversation
+        terminal.until("> ")
+        terminal.type("who am I?\n")
+        # Then it remembers
+        terminal.until("You are Ada.")
+        terminal.until("> ")
+        # And Ctrl-D leaves, and says how to come back
+        terminal.type(CTRL_D)
+        terminal.until("lightning chat --conversation ")
+        assert terminal.end() == 0
+        conversation = terminal.seen.split()[-1]
+    said = real.run("chat", "--conversation", conversation, stdin="who am I?\n")
+    assert (said.returncode, said.stdout, said.stderr) == (0, "You are Ada.\n", "")
+
+
+def test_ctrl_c_at_the_prompt_leaves(real):
+    with real.at_a_terminal("chat") as terminal:
+        terminal.until("> ")
+        assert terminal.insist(CTRL_C) == 0
+        assert "Traceback" not in terminal.seen
+
+
+def test_a_new_conversation_knows_nothing_of_the_old_one(real):
+    with real.at_a_terminal("chat") as terminal:
+        for typed, shown in [
+            ("I am Ada", "You said: I am Ada"),
+            ("/new", "new conversation"),
+            # the scripted model refuses to answer without the name
+            ("who am I?", "422"),
+            ("/nonsense", "there is no /nonsense"),
+            ("/help", "/title TEXT"),
+        ]:
+            terminal.until("> ")
+            terminal.type(f"{typed}\n")
+            terminal.until(shown)
+        terminal.until("> ")
+        terminal.type("/quit\n")
+        assert terminal.end() == 0
+
+
+def test_each_line_of_a_pipe_is_a_message_of_one_conversation(real):
+    ran = real.run("chat", stdin="I am Ada\n\nwho am I?")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "You said: I am Ada\nYou are Ada.\n", "")
+
+
+def test_a_program_talks_in_json_lines(real):
+    ran = real.run("chat", "--json", stdin="I am Ada\nrefused\n")
+    assert ran.returncode == 1
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    pieces = [line["piece"] for line in lines if "piece" in line]
+    [answer] = [line["answer"] for line in lines if "answer" in line]
+    [error] = [line["error"] for line in lines if "error" in line]
+    assert "".join(pieces) == "You said: I am Ada" == answer["outputs"][0]["metadata"]["content"]
+    assert answer["state"] == "done"
+    assert error["code"] == "model_refused"
+
+
+def test_an_answer_cannot_act_on_the_terminal(real):
+    # Given a model whose answer is full of terminal sequences
+    # When it is shown in every way there is
+    with real.at_a_terminal("chat") as terminal:
+        terminal.until("> ")
+        terminal.type("be hostile\n")
+        terminal.until("\tfine")
+        terminal.until("> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    assert "[31mred31moverback" in terminal.seen
+    chatted = real.run("chat", stdin="be hostile\n")
+    assert chatted.stdout == PLAIN + "\n"
+    sent = real.run("send", "be hostile")
+    assert PLAIN in sent.stdout
+    followed = real.shell("timeout 5", "| head -20", "tail")
+    assert "[31mred31moverback fine" in followed.stdout
+    refused = real.run("chat", stdin="refused\n")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    # Then no way lets anything through
+    for shown in (terminal.seen, chatted.stdout, sent.stdout, followed.stdout, refused.stderr):
+        assert not has_control_characters(shown), shown
+
+
+def test_tail_ends_quietly_when_nobody_reads_any_more(real):
+    # Given a log that does not grow, so that no further line is written
+    real.run("send", "for the log")
+    ran = real.shell("", "| head -1; exit ${PIPESTATUS[0]}", "tail", "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert json.loads(ran.stdout)["seq"] == 1
+
+
+@pytest.mark.parametrize("command", [("events",), ("events", "--json"), ("doctor",), ("doctor", "--json")])
+def test_other_commands_end_quietly_too(real, command):
+    ran = real.shell("", "| true; exit ${PIPESTATUS[0]}", *command)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_tail_shows_what_comes(real):
+    # Given somebody who follows the log from its end
+    head = json.loads(real.run("events", "--json", "--limit", "200").stdout)["events"]
+    after = str(head[-1]["seq"]) if head else "0"
+    follower = subprocess.Popen(
+        real.command("tail", "--after", after, "--type", "llm.chat.response", "--json"),
+        stdout=subprocess.PIPE, text=True, env=clean_environment(),
+    )  # fmt: skip
+    # When something is said
+    sent = json.loads(real.run("send", "into the log", "--json").stdout)
+    # Then they see the answer and nothing else, at once
+    assert follower.stdout
+    seen = json.loads(follower.stdout.readline())
+    assert (seen["type"], seen["cause"]) == ("llm.chat.response", sent["id"])
+    # And Ctrl-C ends it as it ends any program
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    follower.stdout.close()
+
+
+def test_doctor_speaks_json(real):
+    ran = real.run("doctor", "--json")
+    findings = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {"python", "sqlite", "ingress"} <= {finding["part"] for finding in findings}
+    assert {finding["verdict"] for finding in findings} <= {"ok", "missing", "wrong"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("send", "hi"), ("events",), ("tail",), ("chat",), ("cancel", "e"), ("replay", "e"),
+        ("conversations", "list"), ("conversations", "show", "c"), ("conversations", "delete", "c"),
+    ],
+)  # fmt: skip
+def test_nobody_there_is_one_line(real, command):
+    ran = CommandLine(f"http://127.0.0.1:{free_port()}", real.data).run(*command)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    [line] = ran.stderr.splitlines()
+    assert "lightning up" in line
+
+
+def test_a_directory_without_an_installation_is_one_line(real, tmp_path):
+    ran = CommandLine(real.url, tmp_path).run("send", "hi")
+    assert ran.returncode == 1
+    [line] = ran.stderr.splitlines()
+    assert "--data" in line
+    # nothing is made there
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_installations_directory_is_one_line(real, tmp_path):
+    (tmp_path / "first_user.json").write_text(json.dumps({"username": "first", "password": "of another"}))
+    ran = CommandLine(real.url, tmp_path).run("send", "hi")
+    assert ran.returncode == 1
+    [line] = ran.stderr.splitlines()
+    assert "--data" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("chat", "--model", "m", "--conversation", "c"), ("tail", "--after", "-1"), ("cancel",), ("nonsense",)],
+)
+def test_wrong_use_is_a_status_of_its_own(real, command):
+    ran = real.run(*command)
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
