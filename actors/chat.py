@@ -7,7 +7,7 @@ from opentelemetry import trace
 
 from actors.actor import Actor
 from actors.outcome import Done, Outcome, Output
-from lightning.domain.conversation import context, estimate
+from lightning.domain.context import context, estimate
 from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage

@@ -6,7 +6,7 @@ import pytest
 
 from actors.chat import Chat
 from actors.step import Step
-from lightning.domain.conversation import estimate
+from lightning.domain.context import estimate
 from lightning.domain.conversations import Conversations
 from lightning.errors import Permanent, Transient
 from lightning.events import TYPES, Draft

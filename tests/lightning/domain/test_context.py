@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning.domain.conversation import context
+from lightning.domain.context import context
 from lightning.events import Draft
 from lightning.llm.window import TOKENS_PER_MESSAGE
 from lightning.log import EventLog
