@@ -169,9 +169,13 @@ class AsyncClient:
         """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
         return await self.call(requests.change_conversation(conversation_id, fields))
 
-    async def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation."""
-        await self.call(requests.delete_conversation(conversation_id))
+    async def delete_conversation(self, conversation_id: str) -> Event:
+        """Have a conversation forgotten: it is gone at once.
+
+        Returns:
+          The event that is done when nothing of what was said is left.
+        """
+        return await self.call(requests.delete_conversation(conversation_id))
 
     async def tail(self, after: int = 0) -> AsyncGenerator[Event]:
         """Follow the log without end: every event once and in order; see `Client.tail`."""

@@ -175,9 +175,13 @@ class Client:
         """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
         return self._call(requests.change_conversation(conversation_id, fields))
 
-    def delete_conversation(self, conversation_id: str) -> None:
-        """Delete a conversation."""
-        self._call(requests.delete_conversation(conversation_id))
+    def delete_conversation(self, conversation_id: str) -> Event:
+        """Have a conversation forgotten: it is gone at once.
+
+        Returns:
+          The event that is done when nothing of what was said is left.
+        """
+        return self._call(requests.delete_conversation(conversation_id))
 
     def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[Event]:
         """Follow the log from a place on, over one connection.
