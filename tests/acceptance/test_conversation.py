@@ -36,10 +36,6 @@ def say(client: Client, content: str, **metadata) -> dict:
     return client.send("llm.chat", {"content": content, "conversationID": "c", **metadata})
 
 
-def ask(client: Client, method: str, path: str) -> dict:
-    return client._call(method, path)
-
-
 def answers(event: dict) -> list[str]:
     return [output["metadata"]["content"] for output in event["outputs"]]
 
@@ -49,7 +45,7 @@ def test_cancelling_hangs_up_on_the_model_and_lets_the_next_speak(client, model)
     first, second = say(client, "one"), say(client, "two")
     until(lambda: model.held() == 1, "the model is asked")
     # When the first is cancelled
-    cancelled = ask(client, "POST", f"/api/events/{first['id']}/cancel")
+    cancelled = client.cancel(first["id"])
     # Then the worker hangs up on the model, long before its claim runs out
     assert cancelled["state"] == "cancelled"
     until(lambda: model.held() == 0, "the worker hangs up")
@@ -76,7 +72,7 @@ def test_a_deleted_conversation_is_forgotten(client, model):
     say(client, "one")
     until(lambda: model.held() == 1, "the model is asked")
     # When it is deleted
-    event = ask(client, "DELETE", "/api/conversations/c")
+    event = client.delete_conversation("c")
     # Then nothing that was said is left in the log, and nothing is still under way
     assert client.wait(event)["state"] == "done"
     until(lambda: model.held() == 0, "the worker hangs up")
@@ -93,7 +89,7 @@ def test_what_died_is_replayed(client):
     event = client.wait(say(client, "bad"))
     assert event["state"] == "dead"
     # When it is replayed, and the model has changed its mind
-    assert ask(client, "POST", f"/api/events/{event['id']}/replay")["id"] == event["id"]
+    assert client.replay(event["id"])["id"] == event["id"]
     again = client.wait(event)
     # Then it has an answer
     assert (again["state"], answers(again)) == ("done", ["You said: bad"])
