@@ -2,13 +2,13 @@
 
 import base64
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import overload
 
 from pydantic import SecretStr
 
+from lightning.private_files import write_private
 from lightning.settings import Settings, SettingsError, SettingsProblem
 
 FILE = "keys.json"
@@ -67,19 +67,3 @@ def _kept(data: Path) -> dict[str, str]:
     if not path.exists():
         write_private(path, json.dumps(made))
     return json.loads(path.read_text())
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; whoever is first wins, and nobody sees half of it."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -25,6 +25,9 @@ from lightning.outbound.guard import Guard
 #: Shorter keys than the hash of HS256 are refused (RFC 7518 section 3.2).
 MIN_KEY_BYTES: Final = 32
 
+#: A shorter life of access tokens is only for tests.
+_MIN_TOKEN_SECONDS: Final = 900
+
 _PREFIX: Final = "LIGHTNING_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
@@ -273,7 +276,7 @@ class Settings(BaseSettings):
     )
 
     # Log-in
-    token_seconds: Annotated[int, Field(ge=900, le=3600)] = _setting(
+    token_seconds: Annotated[int, Field(ge=1, le=3600)] = _setting(
         "LIGHTNING_TOKEN_SECONDS", 3600, "Life of an access token, 15 to 60 minutes"
     )
     refresh_seconds: Annotated[int, Field(ge=3600)] = _setting(
@@ -552,6 +555,14 @@ def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Itera
         yield SettingsProblem("JWT_SIGNING_KEY", message, _example("JWT_SIGNING_KEY"))
     if "LIGHTNING_CRASH_AT" in given and given.get("LIGHTNING_TESTING") != "1":
         yield SettingsProblem("LIGHTNING_CRASH_AT", "it is only for tests", "LIGHTNING_TESTING=1")
+    seconds = given.get("LIGHTNING_TOKEN_SECONDS", "")
+    if (
+        seconds.isdecimal()
+        and 0 < int(seconds) < _MIN_TOKEN_SECONDS
+        and given.get("LIGHTNING_TESTING") != "1"
+    ):
+        message = f"input should be greater than or equal to {_MIN_TOKEN_SECONDS}"
+        yield SettingsProblem("LIGHTNING_TOKEN_SECONDS", message, _example("LIGHTNING_TOKEN_SECONDS"))
     yield from _shared_containers(given)
 
 

@@ -1,17 +1,18 @@
-"""How the command line reaches the installation of this directory: its address and its first user."""
+"""How the command line reaches an installation: who speaks, and the session that is kept for them."""
 
 import asyncio
 import json
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from lightning.client import AsyncClient, Client, ClientError
+from lightning.client import AsyncClient, Client, ClientError, SessionFile
 from lightning.domain.accounts import Accounts
 from lightning.domain.usernames import account_id_of
 from lightning.errors import Conflict
-from lightning.keys import write_private
+from lightning.private_files import write_private
 from lightning.settings import Settings
 from lightning.storage import open_storage
 
@@ -72,45 +73,98 @@ def wait_until_ready(url: str, *, within_seconds: float = 30.0) -> None:
                 return
 
 
-def connect(url: str, data: Path) -> Client:
-    """Log in as the first user.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who speaks, and where.
 
-    Raises:
-      ClientError: Nothing listens there, or the installation is another one.
+    Parameters:
+      url: Where the ingress listens.
+      data: The data directory.
+      user: A username; None is the first user.
     """
-    name, password = _known_user(data)
-    client = Client(url)
-    try:
-        client.log_in(name, password)
-    except ClientError as error:
-        client.close()
-        raise _explained(error, url, data) from error
-    return client
 
+    url: str
+    data: Path
+    user: str | None = None
 
-async def connect_async(url: str, data: Path) -> AsyncClient:
-    """Log in as the first user; see `connect`."""
-    name, password = _known_user(data)
-    client = AsyncClient(url)
-    try:
-        await client.log_in(name, password)
-    except ClientError as error:
-        await client.aclose()
-        raise _explained(error, url, data) from error
-    return client
+    def connect(self) -> Client:
+        """Go on with the session that is kept for them; the first user is logged in if there is none.
 
+        Raises:
+          ClientError: Nothing listens there, they are not logged in, or the installation is another one.
+        """
+        client = Client(self.url, session=self.session(), credentials=self._credentials())
+        try:
+            client.resume()
+        except ClientError as error:
+            client.close()
+            raise self._explained(error) from error
+        return client
 
-def _known_user(data: Path) -> tuple[str, str]:
-    if not (data / FILE).exists():
-        raise ClientError(f"{data} knows no first user; start `lightning up`, or give its --data")
-    return first_user(data)
+    async def connect_async(self) -> AsyncClient:
+        """Do so for asyncio; see `connect`."""
+        client = AsyncClient(self.url, session=self.session(), credentials=self._credentials())
+        try:
+            await client.resume()
+        except ClientError as error:
+            await client.aclose()
+            raise self._explained(error) from error
+        return client
 
+    def log_in(self, password: str | None) -> None:
+        """Begin a session and keep it.
 
-def _explained(error: ClientError, url: str, data: Path) -> ClientError:
-    if error.code != "wrong_credentials":
-        return error
-    return ClientError(
-        f"{url} does not know the first user of {data}; give the --data of that installation",
-        status=error.status,
-        code=error.code,
-    )
+        Parameters:
+          password: Theirs; that of the first user is known.
+
+        Raises:
+          ClientError: It is wrong; or there was no answer.
+        """
+        known = self._credentials()
+        name, secret = known if known and password is None else (self.name(), password or "")
+        with Client(self.url, session=self.session()) as client:
+            try:
+                client.log_in(name, secret)
+            except ClientError as error:
+                raise (self._explained(error) if password is None else error) from error
+
+    def session(self) -> SessionFile:
+        """Give the file that keeps their session."""
+        return SessionFile(self.data / "sessions" / f"{account_id_of(self.name())}.json")
+
+    def name(self) -> str:
+        """Give their username.
+
+        Raises:
+          ClientError: They are the first user, and there is none.
+        """
+        if self.user is not None:
+            return self.user
+        self._check()
+        return first_user(self.data)[0]
+
+    def is_first(self) -> bool:
+        """Tell whether they are the first user of the data directory."""
+        return self._credentials() is not None
+
+    def _check(self) -> None:
+        if not (self.data / FILE).exists():
+            raise ClientError(
+                f"{self.data} knows no first user; start `lightning up`, give its --data, or log in as --user"
+            )
+
+    def _credentials(self) -> tuple[str, str] | None:
+        if not (self.data / FILE).exists():
+            return None
+        name, password = first_user(self.data)
+        same = self.user is None or account_id_of(self.user) == account_id_of(name)
+        return (name, password) if same else None
+
+    def _explained(self, error: ClientError) -> ClientError:
+        if error.status != 401:
+            return error
+        if self.is_first():
+            what = f"{self.url} does not know the first user of {self.data}; give the --data of that one"
+        else:
+            what = f"{self.user} is not logged in to {self.url}; `lightning login --user {self.user}` does it"
+        return ClientError(what, status=error.status, code=error.code)

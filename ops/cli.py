@@ -11,7 +11,7 @@ from rich.markup import escape
 from lightning.client import ClientError
 from lightning.settings import SettingsError, from_environment
 from ops import doctor
-from ops.commands import chat, conversations, events, output, tail
+from ops.commands import chat, conversations, events, login, output, tail
 from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
 from ops.up import PortTakenError, up
 from ops.users import users
@@ -43,7 +43,10 @@ def up_command(
     up(settings, quiet=quiet)
 
 
-for command in (chat.chat, events.send, events.events, tail.tail, events.cancel, events.replay):
+for command in (
+    *(login.login, login.logout, chat.chat, events.send, events.events, tail.tail),
+    *(events.cancel, events.replay),
+):
     app.command()(command)
 app.add_typer(conversations.app, name="conversations")
 app.add_typer(users, name="users")

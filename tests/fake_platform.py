@@ -38,8 +38,7 @@ class FakePlatform:
     """One user's log; `script` gives the actions by which a chat is answered.
 
     Actions: ``("delta", attempt, offset, text)``, ``("hold",)`` until cancelled or released,
-    ``("cut",)`` every stream, ``("streams", n)`` waits for the n-th stream, ``("answer", text)``,
-    ``("error", code, message)``.
+    ``("cut",)`` every stream, ``("streams", n)`` waits for the n-th stream, ``("answer", text)``.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,6 @@ class FakePlatform:
         self.requests: list[tuple[str, str]] = []  #: method and path, as they came
         self.bodies: list[dict] = []  #: of posts
         self.events: list[dict] = []
-        self.conversations: dict[str, dict] = {}
         self.access = {"token-0"}  #: access tokens that are good
         self.refresh = "refresh-0"  #: the one refresh token that is good; "" gives none
         self.expires_in = 3600
@@ -104,18 +102,14 @@ class FakePlatform:
 
     def app(self) -> Starlette:
         routes = [
-            Route("/api/health", self.health),
             Route("/api/token", self.token, methods=["POST"]),
             Route("/api/token/refresh", self.renew, methods=["POST"]),
             Route("/api/me", self.me),
             Route("/api/events", self.post, methods=["POST"]),
             Route("/api/events", self.list_events),
             Route("/api/events/{id}", self.get),
-            Route("/api/events/{id}/{action}", self.act, methods=["POST"]),
+            Route("/api/events/{id}/cancel", self.cancel, methods=["POST"]),
             Route("/api/stream", self.stream),
-            Route("/api/conversations", self.conversation_list, methods=["GET", "POST"]),
-            Route("/api/conversations/{id}", self.conversation, methods=["GET", "PATCH", "DELETE"]),
-            Route("/api/conversations/{id}/messages", self.messages),
         ]
         return Starlette(routes=[Route(r.path, self._met(r.endpoint), methods=r.methods) for r in routes])
 
@@ -133,7 +127,7 @@ class FakePlatform:
                     return problem(fault.status, fault.code, fault.headers)
                 await endpoint(request)
                 return Cut()
-            open_to_all = ("/api/token", "/api/token/refresh", "/api/health")
+            open_to_all = ("/api/token", "/api/token/refresh")
             bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
             if path not in open_to_all and bearer not in self.access:
                 return problem(401, "invalid_token")
@@ -144,12 +138,7 @@ class FakePlatform:
 
         return answer
 
-    async def health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok", "live": True, "ready": True, "parts": {}})
-
-    async def token(self, request: Request) -> Response:
-        if (await request.json())["password"] == "wrong":
-            return problem(401, "wrong_credentials")
+    async def token(self, _request: Request) -> Response:
         return self._issue()
 
     async def renew(self, request: Request) -> Response:
@@ -203,20 +192,15 @@ class FakePlatform:
                 await until(lambda: self.released.is_set() or event["state"] == "cancelled")
             elif action == "answer":
                 self._respond(event, rest[0])
-            elif action == "error":
-                code, message = rest
-                self._respond(event, "", error={"code": code, "message": message})
 
-    def _respond(self, event: dict, content: str, error: dict | None = None) -> None:
+    def _respond(self, event: dict, content: str) -> None:
         metadata = {
             "content": content, "conversationID": event["metadata"]["conversationID"],
-            "model": "scripted", "finishReason": "error" if error else "stop",
+            "model": "scripted", "finishReason": "stop",
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }  # fmt: skip
-        response = self.record(
-            "llm.chat.response", metadata | ({"error": error} if error else {}), event["id"]
-        )
-        event.update(state="dead" if error else "done", outputs=[response["id"]], error=error)
+        response = self.record("llm.chat.response", metadata, event["id"])
+        event.update(state="done", outputs=[response["id"]])
 
     async def list_events(self, request: Request) -> Response:
         after, limit = (int(request.query_params.get(name, 50)) for name in ("after", "limit"))
@@ -232,12 +216,10 @@ class FakePlatform:
         outputs = [self._find(output) for output in event["outputs"]]
         return JSONResponse({**event, "outputs": outputs})
 
-    async def act(self, request: Request) -> Response:
+    async def cancel(self, request: Request) -> Response:
         event = self._find(request.path_params["id"])
         if event is None:
             return problem(404, "not_found")
-        if request.path_params["action"] == "replay":
-            return JSONResponse({**event, "id": "event-again", "replayOf": event["id"]}, 202)
         if event["state"] != "accepted":
             return problem(409, "already_over")
         event["state"] = "cancelled"
@@ -261,29 +243,6 @@ class FakePlatform:
 
         return StreamingResponse(body(), media_type="text/event-stream")
 
-    async def conversation_list(self, request: Request) -> Response:
-        if request.method == "GET":
-            return JSONResponse({"conversations": list(self.conversations.values()), "next": None})
-        made = new_conversation(f"made-{len(self.conversations)}", **await request.json())
-        self.conversations[made["id"]] = made
-        return JSONResponse(made, 201)
-
-    async def conversation(self, request: Request) -> Response:
-        found = self.conversations.get(request.path_params["id"])
-        if found is None:
-            return problem(404, "not_found")
-        if request.method == "DELETE":
-            del self.conversations[found["id"]]
-            return Response(status_code=204)
-        if request.method == "PATCH":
-            found |= await request.json()
-        return JSONResponse(found)
-
-    async def messages(self, request: Request) -> Response:
-        wanted = request.path_params["id"]
-        found = [event for event in self.events if event["metadata"].get("conversationID") == wanted]
-        return JSONResponse({"messages": found[::-1], "next": None})
-
     def _find(self, id: str) -> dict | None:
         return next((event for event in self.events if event["id"] == id), None)
 
@@ -301,11 +260,6 @@ class Cut(Response):
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response:
     body = {"type": f"urn:lightning:problem:{code}", "title": "", "status": status, "code": code}
     return JSONResponse(body | {"detail": f"refused: {code}"}, status, headers)
-
-
-def new_conversation(id: str, **fields: str) -> dict:
-    moment = "2026-01-31T12:00:00Z"
-    return {"id": id, "title": None, "createdAt": moment, "updatedAt": moment, "waiting": 0, **fields}
 
 
 def frame(event: dict) -> str:

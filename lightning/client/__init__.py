@@ -5,6 +5,7 @@ from lightning.client.answering import Piece, Restarted, answer_of
 from lightning.client.chat import Chat
 from lightning.client.errors import ClientError
 from lightning.client.http import Client
+from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Answer,
     Conversation,
@@ -31,5 +32,6 @@ __all__ = [
     "MessagePage",
     "Piece",
     "Restarted",
+    "SessionFile",
     "answer_of",
 ]

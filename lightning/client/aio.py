@@ -13,7 +13,9 @@ from lightning.client.calls import Calls
 from lightning.client.chat import Chat
 from lightning.client.connection import AsyncConnection
 from lightning.client.errors import ClientError
+from lightning.client.renewal import Renewal
 from lightning.client.requests import Request, WhenBusy
+from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Conversation,
     ConversationPage,
@@ -35,6 +37,8 @@ class AsyncClient:
     Parameters:
       url: Where the ingress listens, such as ``http://127.0.0.1:8000``.
       token: An access token, when there is no `log_in`.
+      session: Where the session is kept, for `resume` and for other programs.
+      credentials: Username and password, with which `resume` logs in, and again when a session is over.
       timeout_seconds: For each request.
       retry_seconds: How long a request is repeated while the platform is away.
 
@@ -47,12 +51,15 @@ class AsyncClient:
         url: str,
         *,
         token: str | None = None,
+        session: SessionFile | None = None,
+        credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
         retry_seconds: float = 15.0,
     ) -> None:
         self.url = url
         self._tokens = Tokens(token)
-        self._calls = Calls(url, self._tokens, retry_seconds)
+        renewal = Renewal(url, self._tokens, session, credentials)
+        self._calls = Calls(url, self._tokens, renewal, retry_seconds)
         self._connection = AsyncConnection(self._calls, timeout_seconds)
 
     async def __aenter__(self) -> Self:
@@ -82,7 +89,15 @@ class AsyncClient:
 
     async def log_in(self, username: str, password: str) -> str:
         """Get an access token and use it from now on; see `Client.log_in`."""
-        return await self._connection.run(self._calls.log_in(username, password))
+        return await self._connection.run(self._calls.renewal.log_in(username, password))
+
+    async def resume(self) -> None:
+        """Go on with the session that is kept, or log in; see `Client.resume`."""
+        await self._connection.run(self._calls.resume())
+
+    async def log_out(self) -> bool:
+        """End the session; see `Client.log_out`."""
+        return await self._connection.run(self._calls.renewal.log_out())
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the installation is ready."""
@@ -170,11 +185,7 @@ class AsyncClient:
         return await self.call(requests.change_conversation(conversation_id, fields))
 
     async def delete_conversation(self, conversation_id: str) -> Event:
-        """Have a conversation forgotten: it is gone at once.
-
-        Returns:
-          The event that is done when nothing of what was said is left.
-        """
+        """Have a conversation deleted; see `Client.delete_conversation`."""
         return await self.call(requests.delete_conversation(conversation_id))
 
     async def tail(self, after: int = 0) -> AsyncGenerator[Event]:

@@ -1,54 +1,26 @@
-"""What a client does, without doing it: steps for whoever has a connection, blocking or not.
-
-A call is a generator of steps. A client takes each step and sends what came of
-it back in, or throws in what went wrong; the call's result is its return value.
-"""
+"""What a client does, without doing it: `lightning.client.steps` for whoever has a connection."""
 
 import contextlib
 import math
 import time
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
 from lightning.client import requests
 from lightning.client.backoff import Backoff
-from lightning.client.errors import ClientError, refused, unreachable, unreadable
+from lightning.client.errors import ClientError
+from lightning.client.renewal import Renewal
 from lightning.client.requests import Request
-from lightning.client.shapes import EventWithOutputs, Token
+from lightning.client.shapes import EventWithOutputs
+from lightning.client.steps import Pause, Refresh, Steps, ask
 from lightning.client.tokens import Tokens
 
 #: One request waits at most so long for an event; then it is asked again.
 MAX_WAIT_SECONDS = 20.0
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Send a request and give its answer, read in full."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """Renew the access token, unless another call has done so since it was this one."""
-
-    access: str | None
-
-
-Steps = Generator[Ask | Pause | Refresh, httpx2.Response | None, T]
 
 
 class Calls:
@@ -57,12 +29,14 @@ class Calls:
     Parameters:
       url: Where the ingress listens.
       tokens: Who the client is.
+      renewal: How it stays so.
       retry_seconds: How long a request that may be repeated is.
     """
 
-    def __init__(self, url: str, tokens: Tokens, retry_seconds: float) -> None:
+    def __init__(self, url: str, tokens: Tokens, renewal: Renewal, retry_seconds: float) -> None:
         self.url = url
         self.tokens = tokens
+        self.renewal = renewal
         self._retry_seconds = retry_seconds
 
     def build(
@@ -91,9 +65,7 @@ class Calls:
                 yield from self.renewed()
             used = self.tokens.access
             try:
-                return self._read((yield Ask(request)))
-            except httpx2.HTTPError as error:
-                problem = unreachable(self.url, error)
+                return (yield from ask(self.url, request))
             except ClientError as error:
                 problem = error
             if not refreshed and self.refreshable(problem):
@@ -111,31 +83,19 @@ class Calls:
 
     def refreshable(self, problem: ClientError) -> bool:
         """Tell whether a new access token may help."""
-        return problem.code == "invalid_token" and self.tokens.refresh is not None
+        return problem.code == "invalid_token" and self.renewal.possible()
 
-    def refresh(self) -> Steps[None]:
-        """Exchange the refresh token.
+    def resume(self) -> Steps[None]:
+        """Go on with the session that is kept, or log in.
 
         Raises:
-          ClientError: It was refused, and is forgotten; or there was no answer.
+          ClientError: Neither can be; or there was no answer.
         """
-        if self.tokens.refresh is None:
-            raise ClientError("the access token is over; log in again", status=401, code="invalid_token")
-        try:
-            token: Token = self._read((yield Ask(requests.refresh(self.tokens.refresh))))
-        except httpx2.HTTPError as error:
-            raise unreachable(self.url, error) from error
-        except ClientError as error:
-            if not error.temporary:
-                self.tokens.refresh = None
-            raise
-        self.tokens.adopt(token)
-
-    def log_in(self, username: str, password: str) -> Steps[str]:
-        """Get tokens for a password, and give the access token."""
-        token: Token = yield from self.call(requests.token(username, password))
-        self.tokens.adopt(token)
-        return token["access_token"]
+        if not self.renewal.take_up():
+            yield Refresh(self.tokens.access)
+            return
+        # that nobody is there, or that the session is over, is better said before anything is begun
+        yield from self.call(replace(requests.me(), repeatable=False))
 
     def user_id(self) -> Steps[str]:
         """Find out who the client is."""
@@ -167,13 +127,3 @@ class Calls:
             if found["state"] != "accepted":
                 return found
         raise ClientError(f"event {event_id} is not over after {timeout_seconds:.0f} seconds")
-
-    def _read(self, response: httpx2.Response | None) -> Any:
-        if response is None:
-            raise TypeError("an Ask is answered with a response")
-        if not response.is_success:
-            raise refused(response)
-        try:
-            return response.json() if response.content else None
-        except ValueError as error:
-            raise unreadable(self.url) from error

@@ -11,10 +11,11 @@ from typing import TypeVar
 import httpx2
 
 from lightning.client import frames
-from lightning.client.calls import Ask, Calls, Pause, Refresh, Steps
+from lightning.client.calls import Calls
 from lightning.client.errors import ClientError, refused, unreachable, unreadable
 from lightning.client.requests import Request
 from lightning.client.shapes import Delta, Event
+from lightning.client.steps import Ask, Pause, Refresh, Steps
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Connection:
     def _refresh(self, access: str | None) -> None:
         with self._refreshing:
             if self._calls.tokens.access == access:
-                self.run(self._calls.refresh())
+                self.run(self._calls.renewal.renew())
 
     def frames(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
         """Give what comes over one connection of a stream.
@@ -118,6 +119,9 @@ class AsyncConnection:
 
     async def aclose(self) -> None:
         """Let go of the connections."""
+        if self._renewal is not None:
+            # else a session is lost that was just renewed, and other programs with it
+            await asyncio.wait([self._renewal])
         await self._http.aclose()
 
     async def run(self, steps: Steps[T]) -> T:
@@ -148,7 +152,7 @@ class AsyncConnection:
         if self._calls.tokens.access != access:
             return
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self.run(self._calls.refresh()))
+            self._renewal = asyncio.create_task(self.run(self._calls.renewal.renew()))
         # whoever is cancelled here must not lose the new refresh token for all: the old one is used up
         await asyncio.shield(self._renewal)
 

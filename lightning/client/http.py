@@ -11,7 +11,9 @@ from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.connection import Connection
 from lightning.client.errors import ClientError
+from lightning.client.renewal import Renewal
 from lightning.client.requests import Request
+from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Conversation,
     ConversationPage,
@@ -33,6 +35,8 @@ class Client:
     Parameters:
       url: Where the ingress listens, such as ``http://127.0.0.1:8000``.
       token: An access token, when there is no `log_in`.
+      session: Where the session is kept, for `resume` and for other programs.
+      credentials: Username and password, with which `resume` logs in, and again when a session is over.
       timeout_seconds: For each request.
       retry_seconds: How long a request is repeated while the platform is away.
 
@@ -45,12 +49,15 @@ class Client:
         url: str,
         *,
         token: str | None = None,
+        session: SessionFile | None = None,
+        credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
         retry_seconds: float = 15.0,
     ) -> None:
         self.url = url
         self._tokens = Tokens(token)
-        self._calls = Calls(url, self._tokens, retry_seconds)
+        renewal = Renewal(url, self._tokens, session, credentials)
+        self._calls = Calls(url, self._tokens, renewal, retry_seconds)
         self._connection = Connection(self._calls, timeout_seconds)
 
     def __enter__(self) -> Self:
@@ -88,7 +95,26 @@ class Client:
         Returns:
           The token.
         """
-        return self._connection.run(self._calls.log_in(username, password))
+        return self._connection.run(self._calls.renewal.log_in(username, password))
+
+    def resume(self) -> None:
+        """Go on with the session that is kept, or log in with the credentials.
+
+        Raises:
+          ClientError: Nobody answers; the session is over, and there are no credentials; or they are wrong.
+        """
+        self._connection.run(self._calls.resume())
+
+    def log_out(self) -> bool:
+        """End the session: none of its tokens is good any more.
+
+        Returns:
+          Whether there was one.
+
+        Raises:
+          ClientError: There was no answer; the session goes on.
+        """
+        return self._connection.run(self._calls.renewal.log_out())
 
     def health(self) -> dict[str, Any]:
         """Ask whether the installation is ready."""

@@ -56,6 +56,12 @@ def refresh(refresh_token: str) -> Request:
     return Request("POST", "/api/token/refresh", {"refresh_token": refresh_token}, authorized=False)
 
 
+def revoke(refresh_token: str) -> Request:
+    """End the session of a refresh token."""
+    body = {"refresh_token": refresh_token}
+    return Request("POST", "/api/token/revoke", body, repeatable=True, authorized=False)
+
+
 def me() -> Request:
     """Ask who the client is."""
     return _get("/api/me")

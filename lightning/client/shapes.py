@@ -57,15 +57,15 @@ class EventPage(TypedDict):
 
 
 class Conversation(TypedDict):
-    """A conversation, without its messages."""
+    """A conversation, without its messages; ``waiting`` lists those that have no answer yet."""
 
     id: str
-    title: str | None
-    model: NotRequired[str | None]
-    systemPrompt: NotRequired[str | None]
+    title: str
+    model: str | None
+    systemPrompt: str | None
     createdAt: str
     updatedAt: str
-    waiting: int
+    waiting: list[str]
 
 
 class ConversationPage(TypedDict):

@@ -2,6 +2,7 @@
 
 import time
 
+from lightning.client.session_file import Kept
 from lightning.client.shapes import Token
 
 #: An access token is renewed so long before its end, or in the last tenth of a short life.
@@ -30,6 +31,14 @@ class Tokens:
         self.user_id = token["userID"]
         lifetime = token["expires_in"]
         self._renew_at = time.monotonic() + lifetime - min(MARGIN_SECONDS, lifetime / 10)
+
+    def take_up(self, kept: Kept) -> None:
+        """Use the tokens of another program's answer from now on."""
+        self.access = kept.access_token
+        self.refresh = kept.refresh_token
+        self.user_id = kept.user_id
+        left = kept.expires_at - time.time()
+        self._renew_at = time.monotonic() + left - min(MARGIN_SECONDS, max(left, 0) / 10)
 
     def stale(self) -> bool:
         """Tell whether the access token is about to end and can be renewed."""

@@ -9,7 +9,7 @@ import typer
 
 from lightning.client import AsyncClient, ClientError
 from ops.commands import output, turn
-from ops.commands.options import AsJsonLines, Data, Url, connect_async
+from ops.commands.options import AsJsonLines, Data, Url, User, connect_async
 
 HELP = """\
 /new          begin a new conversation
@@ -23,16 +23,17 @@ def chat(
     *,
     conversation: Annotated[str | None, typer.Option(help="Go on in this conversation.")] = None,
     model: Annotated[str | None, typer.Option(help="Begin a conversation with this model.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Talk as the first user; answers appear as they are written."""
+    """Talk; answers appear as they are written."""
     if model is not None and conversation is not None:
         raise typer.BadParameter("a conversation has its model already", param_hint="--model")
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     with asyncio.Runner() as runner:
-        client = runner.run(connect_async(url, data))
+        client = runner.run(connect_async(url, data, user))
         talk = Talk(runner, client, turn.Json() if as_json else turn.Text(), conversation, model)
         try:
             fine = talk.at_the_prompt() if interactive else talk.from_a_pipe()

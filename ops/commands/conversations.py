@@ -6,11 +6,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lightning.client import Event
+from lightning.client import ClientError, Event
 from ops.commands import output
-from ops.commands.options import AsJson, Data, Url, connect
+from ops.commands.options import AsJson, Data, Url, User, connect
 
-app = typer.Typer(help="The first user's conversations.", no_args_is_help=True)
+app = typer.Typer(help="Conversations.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="Id of a conversation.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
@@ -21,20 +21,23 @@ def list_conversations(
     *,
     limit: Limit = 50,
     page: Annotated[str | None, typer.Option(help="The page that the one before names.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """List conversations."""
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         found = client.conversations(limit=limit, **({} if page is None else {"page": page}))
     if as_json:
         output.write_json(found, indent=2)
         return
     table = Table("id", "title", "updated", "waiting", box=None)
     for each in found["conversations"]:
-        title = escape(output.one_line(each["title"] or ""))
-        table.add_row(escape(output.one_line(each["id"])), title, each["updatedAt"], str(each["waiting"]))
+        title = escape(output.one_line(each["title"]))
+        table.add_row(
+            escape(output.one_line(each["id"])), title, each["updatedAt"], str(len(each["waiting"]))
+        )
     output.console.print(table)
     if found["next"] is not None:
         output.console.print(f"more with --page {found['next']}")
@@ -46,13 +49,14 @@ def show(
     *,
     limit: Limit = 50,
     before: Annotated[int | None, typer.Option(min=1, help="Only places before this one.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what was said in a conversation."""
     place = {} if before is None else {"before": before}
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         head = client.conversation(conversation)
         page = client.messages(conversation, limit=limit, **place)
     if as_json:
@@ -65,10 +69,15 @@ def show(
 
 
 @app.command()
-def delete(conversation: Id, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+def delete(
+    conversation: Id, *, user: User = None, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> None:
     """Delete a conversation."""
-    with connect(url, data) as client:
-        client.delete_conversation(conversation)
+    with connect(url, data, user) as client:
+        over = client.wait(client.delete_conversation(conversation))
+    if over["state"] != "done":
+        problem = over["error"]
+        raise ClientError(problem["message"] if problem else f"the deletion is {over['state']}")
     if as_json:
         output.write_json({"id": conversation, "deleted": True})
     else:

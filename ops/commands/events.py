@@ -8,21 +8,22 @@ from rich.table import Table
 
 from lightning.client import ClientError, answer_of
 from ops.commands import output
-from ops.commands.options import AsJson, Data, Event, Url, connect
+from ops.commands.options import AsJson, Data, Event, Url, User, connect
 
 
 def send(
     content: Annotated[str, typer.Argument(help="What to say.")],
     *,
     conversation: Annotated[str | None, typer.Option(help="Go on in this conversation.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say something as the first user, and wait for the answer."""
+    """Say something and wait for the answer."""
     metadata = {"content": content} | ({} if conversation is None else {"conversationID": conversation})
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         event = client.send("llm.chat", metadata, source="lightning.cli")
         if not as_json:
             output.console.print(f"[dim]202 accepted[/dim] {event['id']}")
@@ -45,13 +46,14 @@ def events(
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
     type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
     state: Annotated[str | None, typer.Option(help="Only this state.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the first user's events."""
+    """List events."""
     chosen = {name: value for name, value in (("type", type), ("state", state)) if value is not None}
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         page = client.events(after=after, limit=limit, **chosen)
     if as_json:
         output.write_json(page, indent=2)
@@ -64,9 +66,11 @@ def events(
         output.console.print(f"more with --after {page['next']}")
 
 
-def cancel(event: Event, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+def cancel(
+    event: Event, *, user: User = None, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> None:
     """Cancel an event and what follows from it."""
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         found = client.cancel(event)
     if as_json:
         output.write_json(found, indent=2)
@@ -74,9 +78,11 @@ def cancel(event: Event, *, url: Url = None, data: Data = None, as_json: AsJson 
         output.console.print(f"{found['state']} {found['id']}")
 
 
-def replay(event: Event, *, url: Url = None, data: Data = None, as_json: AsJson = False) -> None:
+def replay(
+    event: Event, *, user: User = None, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> None:
     """Have a dead event worked on again, or a done one once more as a new event."""
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         found = client.replay(event)
     if as_json:
         output.write_json(found, indent=2)

@@ -7,28 +7,32 @@ import typer
 
 from lightning.client import AsyncClient, Client
 from lightning.settings import from_environment
-from ops import access
+from ops.access import Access
 
 Url = Annotated[
     str | None, typer.Option(help="Address of the ingress.", show_default="http://127.0.0.1:8000")
 ]
 Data = Annotated[Path | None, typer.Option(help="Data directory.", show_default=".lightning")]
+User = Annotated[
+    str | None,
+    typer.Option(help="Who speaks, as `lightning login` knows them.", show_default="the first user"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
 Event = Annotated[str, typer.Argument(help="Id of an event.")]
 
 
-def where(url: str | None, data: Path | None) -> tuple[str, Path]:
-    """Give the address and the data directory that are meant."""
+def access(url: str | None, data: Path | None, user: str | None = None) -> Access:
+    """Tell who is meant, and which installation."""
     settings = from_environment(LIGHTNING_DATA=data)
-    return url or f"http://127.0.0.1:{settings.port}", settings.data
+    return Access((url or f"http://127.0.0.1:{settings.port}").rstrip("/"), settings.data, user)
 
 
-def connect(url: str | None, data: Path | None) -> Client:
-    """Log in as the first user."""
-    return access.connect(*where(url, data))
+def connect(url: str | None, data: Path | None, user: str | None) -> Client:
+    """Speak as a user who is logged in, or as the first one."""
+    return access(url, data, user).connect()
 
 
-async def connect_async(url: str | None, data: Path | None) -> AsyncClient:
-    """Log in as the first user, for asyncio."""
-    return await access.connect_async(*where(url, data))
+async def connect_async(url: str | None, data: Path | None, user: str | None) -> AsyncClient:
+    """Speak as a user who is logged in, or as the first one, for asyncio."""
+    return await access(url, data, user).connect_async()

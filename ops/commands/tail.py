@@ -6,20 +6,21 @@ import typer
 
 from lightning.client import Event
 from ops.commands import output
-from ops.commands.options import AsJsonLines, Data, Url, connect
+from ops.commands.options import AsJsonLines, Data, Url, User, connect
 
 
 def tail(
     *,
     after: Annotated[int, typer.Option(min=0, help="Begin behind this place.")] = 0,
     type: Annotated[str | None, typer.Option(help="Only this type.")] = None,
+    user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Follow the first user's events, one line each, until Ctrl-C."""
+    """Follow events, one line each, until Ctrl-C."""
     output.leave_when_unread()
-    with connect(url, data) as client:
+    with connect(url, data, user) as client:
         for event in client.tail(after):
             if type is not None and event["type"] != type:
                 continue

@@ -142,6 +142,14 @@ class TestRules:
         ]
         assert Settings.load({"LIGHTNING_CRASH_AT": "x", "LIGHTNING_TESTING": "1"}).crash_at == "x"
 
+    def test_access_tokens_of_a_moment_are_for_tests(self):
+        refused = {"LIGHTNING_TOKEN_SECONDS": "input should be greater than or equal to 900"}
+        assert problems_of({"LIGHTNING_TOKEN_SECONDS": "899"}) == refused
+        assert Settings.load({"LIGHTNING_TOKEN_SECONDS": "900"}).token_seconds == 900
+        short = {"LIGHTNING_TOKEN_SECONDS": "2", "LIGHTNING_TESTING": "1"}
+        assert Settings.load(short).token_seconds == 2
+        assert list(problems_of({**short, "LIGHTNING_TOKEN_SECONDS": "0"})) == ["LIGHTNING_TOKEN_SECONDS"]
+
     def test_containers_are_apart(self):
         assert list(problems_of({"USER_CONTAINER": "events"})) == ["EVENT_CONTAINER"]
 

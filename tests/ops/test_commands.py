@@ -6,9 +6,7 @@ import subprocess
 
 import pytest
 
-from lightning.client import Client
-from ops.access import first_user
-from ops.chaos.installation import Installation, ModelServer, free_port
+from ops.chaos.installation import free_port
 from tests.ops.conftest import CommandLine, clean_environment
 from tests.ops.terminal import CTRL_C, CTRL_D
 
@@ -26,15 +24,9 @@ SCRIPT = [
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    data = tmp_path_factory.mktemp("installation") / "data"
-    with (
-        ModelServer(tmp_path_factory.mktemp("model"), SCRIPT) as model,
-        Installation(data, model.environment()) as running,
-    ):
-        with Client(running.url) as client:
-            client.register(*first_user(data))
-        yield CommandLine(running.url, data)
+def real(installed):
+    with installed(SCRIPT) as running:
+        yield running
 
 
 def has_control_characters(text: str) -> bool:

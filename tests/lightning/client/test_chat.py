@@ -1,19 +1,56 @@
-"""`AsyncClient.chat`: pieces as they are written, and the recorded answer whatever happens to the stream."""
+"""`AsyncClient.chat` beside a real platform: pieces as they are written, and what becomes of an answer."""
 
 import asyncio
 
 import pytest
 
 from lightning.client import AsyncClient, ClientError, Restarted
-from ops.chaos.installation import free_port
-from tests.fake_platform import Fault, until
+from ops.chaos.installation import Installation, ModelServer, free_port
+
+pytestmark = pytest.mark.timeout(60)
+
+SCRIPT = [
+    # given the first quarter of its answer, the model stops until it is told to go on
+    {"last_contains": ["slowly"], "hold": True, "reply": "On and on and on"},
+    {"last_contains": ["anew"], "cut_after": 2, "reply": "wrong answer", "times": 1},
+    {"last_contains": ["anew"], "reply": "right"},
+    {"last_contains": ["refuse"], "status": 400, "error": "not that model"},
+]
+SAID = "On and on and on"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    with ModelServer(tmp_path_factory.mktemp("model"), SCRIPT) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory, model):
+    """Address and access token."""
+    environment = {**model.environment(), "LIGHTNING_RETRY_SECONDS": "0.1"}
+    data = tmp_path_factory.mktemp("installation") / "data"
+    with Installation(data, environment) as running, running.user("ada") as client:
+        yield running.url, client.headers()["authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture
-async def client(platform):
-    async with AsyncClient(platform.url) as client:
-        await client.log_in("ada", "right")
+async def client(access, model):
+    url, token = access
+    async with AsyncClient(url, token=token) as client:
         yield client
+    await until(lambda: let_go(model))
+
+
+def let_go(model) -> bool:
+    model.release()
+    return model.held() == 0
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 -- what is waited for is in other processes
+            await asyncio.sleep(0.02)
 
 
 async def pieces_of(chat) -> list:
@@ -21,166 +58,104 @@ async def pieces_of(chat) -> list:
         return [piece async for piece in chat]
 
 
-def says(*actions):
-    return lambda _content: list(actions)
-
-
-async def test_pieces_come_while_the_answer_is_written(platform, client):
+async def test_pieces_come_while_the_answer_is_written(client, model):
     # Given a model that stops in the middle of its answer
-    platform.script = says(
-        ("delta", 1, 0, "Hello, "), ("hold",), ("delta", 1, 7, "Ada"), ("answer", "Hello, Ada")
-    )
-    # When somebody chats
-    async with client.chat("I am Ada", conversation="c", when_busy="reject") as chat:
+    async with client.chat("slowly", conversation="c", when_busy="reject") as chat:
         # Then the first piece is there before the answer is
-        assert await anext(chat) == "Hello, "
+        first = await anext(chat)
+        assert SAID.startswith(first)
+        assert first != SAID
         with pytest.raises(RuntimeError):
             _ = chat.answer
-        platform.released.set()
+        # And a conversation that waits for it takes nothing else that does not want to wait
+        with pytest.raises(ClientError) as raised:
+            await pieces_of(client.chat("hello", conversation="c", when_busy="reject"))
+        assert raised.value.code == "conversation_busy"
         # And the rest follows, and the answer with what belongs to it
-        assert "".join(await pieces_of(chat)) == "Ada"
-    assert (chat.answer.content, chat.answer.conversation) == ("Hello, Ada", "c")
-    assert (chat.answer.model, chat.answer.usage["total_tokens"]) == ("scripted", 2)
+        await until(lambda: model.held() == 1)
+        model.release()
+        assert first + "".join(await pieces_of(chat)) == SAID
+    assert (chat.answer.content, chat.answer.conversation) == (SAID, "c")
+    assert chat.answer.model == "gpt-3.5-turbo"
+    assert chat.answer.usage["total_tokens"] > 0
     assert chat.answer.event["id"] == chat.event["id"]
-    assert platform.bodies[-1]["metadata"] == {
-        "content": "I am Ada", "conversationID": "c", "whenBusy": "reject",
-    }  # fmt: skip
 
 
-async def test_nothing_is_missed_between_the_question_and_the_stream(platform, client):
-    # Given a model that answers at once, and a stream that takes its time
-    platform.script = says(("delta", 1, 0, "quick"), ("hold",), ("answer", "quick"))
-    chat = client.chat("go")
-    # Then the stream was open before the question was asked
-    assert await anext(chat) == "quick"
-    asked = platform.requests.index(("POST", "/api/events"))
-    assert platform.requests.index(("GET", "/api/stream")) < asked
-    await chat.aclose()
+async def test_a_later_attempt_begins_anew(client):
+    pieces = await pieces_of(client.chat("anew"))
+    [mark] = [place for place, piece in enumerate(pieces) if isinstance(piece, Restarted)]
+    assert "wrong answer".startswith("".join(pieces[:mark]))
+    assert "".join(pieces[mark + 1 :]) == "right"
 
 
-async def test_a_cut_stream_is_opened_again(platform, client):
-    platform.script = says(
-        ("delta", 1, 0, "one "), ("hold",), ("cut",), ("streams", 2), ("delta", 1, 4, "two "),
-        ("delta", 1, 8, "three"), ("answer", "one two three"),
-    )  # fmt: skip
-    chat = client.chat("count")
-    assert await anext(chat) == "one "
-    platform.released.set()
-    assert await pieces_of(chat) == ["two ", "three"]
-
-
-async def test_lost_deltas_are_made_up_for_by_the_recorded_answer(platform, client):
-    platform.script = says(("delta", 1, 0, "one "), ("delta", 1, 8, "three"), ("answer", "one two three"))
-    assert "".join(await pieces_of(client.chat("count"))) == "one two three"
-
-
-async def test_a_later_attempt_begins_anew(platform, client):
-    platform.script = says(
-        ("delta", 1, 0, "wro"), ("hold",), ("delta", 2, 0, "ri"), ("delta", 2, 2, "ght"), ("answer", "right")
-    )
-    chat = client.chat("go")
-    assert await anext(chat) == "wro"
-    platform.released.set()
-    mark, *rest = await pieces_of(chat)
-    assert isinstance(mark, Restarted)
-    assert "".join(rest) == "right"
-
-
-async def test_a_platform_without_streams_answers_in_one_piece(platform, client):
-    platform.faults.append(Fault("GET", "/api/stream", 403, "forbidden", times=100))
-    assert await pieces_of(client.chat("hello")) == ["You said: hello"]
-
-
-async def test_an_answer_that_is_an_error_is_raised(platform, client):
-    platform.script = says(("delta", 1, 0, "Well"), ("error", "model_refused", "not that model"))
+async def test_an_answer_that_is_an_error_is_raised(client):
     with pytest.raises(ClientError, match="not that model") as raised:
-        await pieces_of(client.chat("go"))
+        await pieces_of(client.chat("refuse"))
     assert raised.value.code == "model_refused"
 
 
-async def test_a_busy_conversation_is_an_error(platform, client):
-    platform.faults.append(Fault("POST", "/api/events", 409, "conversation_busy"))
-    with pytest.raises(ClientError) as raised:
-        await pieces_of(client.chat("go", conversation="c", when_busy="reject"))
-    assert raised.value.code == "conversation_busy"
-
-
-async def test_an_answer_can_be_cancelled(platform, client):
+async def test_an_answer_can_be_cancelled(client, model):
     # Given an answer that is being written
-    platform.script = says(("delta", 1, 0, "On and "), ("hold",), ("answer", "On and on"))
-    chat = client.chat("go on")
-    assert await anext(chat) == "On and "
+    chat = client.chat("slowly")
+    assert SAID.startswith(await anext(chat))
+    await until(lambda: model.held() == 1)
     # When it is cancelled
     cancelled = await chat.cancel()
-    # Then it is so on the platform, and who iterates is told
-    assert cancelled["state"] == platform.events[0]["state"] == "cancelled"
+    # Then it is so on the platform, the model is hung up on, and who iterates is told
+    assert cancelled["state"] == "cancelled"
+    assert (await client.event(cancelled["id"]))["state"] == "cancelled"
+    await until(lambda: model.held() == 0)
     with pytest.raises(ClientError) as raised:
         await pieces_of(chat)
     assert raised.value.code == "cancelled"
-    # And once more it is over already
+    # And once more is the same
+    assert (await chat.cancel())["state"] == "cancelled"
+
+
+async def test_a_cancel_that_comes_too_late_leaves_the_answer(client):
+    chat = client.chat("hello")
+    said = await anext(chat)
+    await client.wait(chat.event)
+    response = (await client.event(chat.event["id"]))["outputs"][0]
+    await client.wait(await client.event(response["id"]))
     with pytest.raises(ClientError) as raised:
         await chat.cancel()
     assert raised.value.code == "already_over"
-
-
-async def test_a_cancel_that_comes_too_late_leaves_the_answer(platform, client):
-    chat = client.chat("hello")
-    said = await anext(chat)
-    with pytest.raises(ClientError, match="already_over"):
-        await chat.cancel()
     assert said + "".join(await pieces_of(chat)) == "You said: hello"
 
 
-async def test_a_chat_that_was_not_begun_has_nothing_to_cancel(platform, client):
+async def test_a_chat_that_was_not_begun_has_nothing_to_cancel(client, model):
+    asked = model.calls()
     assert await client.chat("hello").cancel() is None
-    assert platform.bodies == []
+    assert model.calls() == asked
 
 
-async def test_to_stop_listening_cancels_nothing_and_leaves_nothing_running(platform, client):
-    platform.script = says(("delta", 1, 0, "On and "), ("hold",), ("answer", "On and on"))
+async def test_to_stop_listening_cancels_nothing_and_leaves_nothing_running(client, model):
     before = asyncio.all_tasks()
-    async with client.chat("go on") as chat:
-        assert await anext(chat) == "On and "
+    async with client.chat("slowly") as chat:
+        assert SAID.startswith(await anext(chat))
     assert asyncio.all_tasks() == before
-    platform.released.set()
-    await until(lambda: platform.events[0]["state"] != "accepted")
-    assert platform.events[0]["state"] == "done"
+    await until(lambda: model.held() == 1)
+    model.release()
+    assert (await client.wait(chat.event))["state"] == "done"
 
 
-async def test_a_chat_whose_task_is_cancelled_leaves_nothing_running(platform, client):
-    platform.script = says(("hold",))
+async def test_a_chat_whose_task_is_cancelled_leaves_nothing_running(client, model):
     before = asyncio.all_tasks()
-    task = asyncio.create_task(pieces_of(client.chat("go on")))
-    await until(lambda: bool(platform.events))
+    task = asyncio.create_task(pieces_of(client.chat("slowly")))
+    await until(lambda: model.held() == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: asyncio.all_tasks() == before, 5)
-    assert asyncio.all_tasks() == before
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_an_answer_that_does_not_come_is_given_up(client):
+    with pytest.raises(ClientError, match="not over"):
+        await pieces_of(client.chat("slowly", timeout_seconds=0.5))
 
 
 async def test_a_platform_that_is_away_is_said_so():
     async with AsyncClient(f"http://127.0.0.1:{free_port()}", token="t", retry_seconds=0.3) as client:
         with pytest.raises(ClientError, match=r"lightning up"):
             await pieces_of(client.chat("hello"))
-
-
-async def test_an_answer_that_does_not_come_is_given_up(platform, client):
-    platform.script = says(("hold",))
-    with pytest.raises(ClientError, match="not over"):
-        await pieces_of(client.chat("go on", timeout_seconds=0.5))
-
-
-async def test_a_renewal_outlives_the_one_who_asked_for_it(platform, client):
-    # Given a renewal under way, and a slow platform
-    platform.access.clear()
-    platform.delays["/api/token/refresh"] = 0.3
-    first = asyncio.create_task(client.events(after=0, limit=1))
-    await until(lambda: platform.count("POST", "/api/token/refresh") == 1)
-    # When who asked for it is cancelled
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    # Then the refresh token that it used up is not lost for the others
-    assert (await client.events(after=0, limit=1))["events"] == []
-    assert platform.count("POST", "/api/token/refresh") == 1
