@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from statistics import median
@@ -36,6 +37,7 @@ class Asker:
 
     def __init__(self, connection: Connection, user: str, token: str) -> None:
         self._connection, self._user, self._token = connection, user, token
+        self.unstreamed = 0  #: answers that were there before any of their pieces
         self._first: asyncio.Future[tuple[float, str]]
         self._over: asyncio.Future[str]
         self._expect()
@@ -61,15 +63,19 @@ class Asker:
             self._first.set_result((now, orjson.loads(value)["event"]))
         elif name == b"llm.chat.response" and not self._over.done():
             self._over.set_result(orjson.loads(value)["cause"])
+            if not self._first.done():
+                self._first.set_result((now, self._over.result()))
+                self.unstreamed += 1
 
     async def ask(self) -> float:
         """Ask a question.
 
         Returns:
-          Seconds from the post to the first piece of the answer on the stream.
+          Seconds from the post to the first piece of the answer on the stream; to the whole of it when no
+          piece came before (they are best effort).
 
         Raises:
-          BenchError: The pieces or the response are not those of the question.
+          BenchError: The piece or the answer is not that of the question.
         """
         self._expect()
         question = post("llm.chat", self._user, self._token)
@@ -77,9 +83,10 @@ class Asker:
         event = event_id(*await self._connection.ask(question))
         async with asyncio.timeout(PATIENCE_SECONDS):
             answered = await self._over
-        if not self._first.done() or answered != event or self._first.result()[1] != event:
-            raise BenchError("the stream did not bring the pieces of an answer before its response")
-        return self._first.result()[0] - sent
+        arrived, begun = await self._first
+        if not answered == begun == event:
+            raise BenchError("the stream brought something else than the answer to the question")
+        return arrived - sent
 
 
 class Direct:
@@ -114,19 +121,25 @@ async def first_token(plan: Plan, gauge: Gauge) -> Result:
         client = AsyncOpenAI(base_url=plan.model, api_key="bench", max_retries=0)
         stack.push_async_callback(client.close)
         users = list(plan.tokens.items())[: plan.connections]
-        askers = [(await Asker.open(plan.url, *user, stack)).ask for user in users]
+        askers = [await Asker.open(plan.url, *user, stack) for user in users]
+        platform = [asker.ask for asker in askers]
         direct = [Direct(client, CONTENT).ask for _ in users]
-        for asks in (askers, direct):
+        for asks in (platform, direct):
             await _block(asks, WARM_UP)
         block = 1 if len(users) == 1 else BLOCK_PER_CONNECTION * len(users)
         through, alone = list[float](), list[float]()
-        began, before = time.perf_counter(), gauge.read()
-        while len(through) < plan.events and time.perf_counter() - began < plan.seconds:
-            through += await _block(askers, block)
+        seconds, cost = 0.0, Counter[str]()  # of the platform's blocks alone
+        deadline = time.perf_counter() + plan.seconds
+        while len(through) < plan.events and (began := time.perf_counter()) < deadline:
+            before = gauge.read()
+            through += await _block(platform, block)
+            cost.update(gauge.since(before))
+            seconds += time.perf_counter() - began
             alone += await _block(direct, block)
-        cost = gauge.since(before)
-    result = summarise(through, time.perf_counter() - began, cost)
+    result = summarise(through, seconds, dict(cost))
     usual = median(alone)
+    if unstreamed := sum(asker.unstreamed for asker in askers):
+        result.figures["answers without pieces"] = unstreamed
     result.beside["asked directly"] = spread(alone)
     result.beside["added by the platform"] = spread([each - usual for each in through])
     return result

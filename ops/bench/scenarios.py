@@ -89,7 +89,7 @@ def whole(users: int, workers: int, threads: int) -> dict[str, Result]:
     return results
 
 
-def first_token(workers: int, threads: int, users: int = 8) -> dict[str, Result]:
+def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 200) -> dict[str, Result]:
     """Measure what the platform adds to the time in which a model begins to answer."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -105,11 +105,11 @@ def first_token(workers: int, threads: int, users: int = 8) -> dict[str, Result]
         target = stack.enter_context(
             Target(folder / "data", users=users, environment=environment, whole=True)
         )
-        plan = _plan("first-token", target, events=250, seconds=40)
+        plan = _plan("first-token", target, events=questions, seconds=40)
         plan = replace(plan, model=model, processes={**plan.processes, "model": pid})
         return {
-            f"first token, {questions} in flight": measure(replace(plan, connections=questions))
-            for questions in (1, users)
+            f"first token, {in_flight} in flight": measure(replace(plan, connections=in_flight))
+            for in_flight in (1, users)
         }
 
 
@@ -122,7 +122,7 @@ def scripted_model(folder: Path) -> Generator[tuple[str, int]]:
     """
     script = folder / "script.json"
     script.write_bytes(
-        orjson.dumps([{"reply": "Foxes jump because it is fun.", "chunks": 4, "delay_ms": 10}])
+        orjson.dumps([{"reply": "Foxes jump because it is fun.", "chunks": 6, "delay_ms": 15}])
     )
     command = [sys.executable, "-m", "ops.emulators.openai", "--script", str(script)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
@@ -134,7 +134,7 @@ def scripted_model(folder: Path) -> Generator[tuple[str, int]]:
             server.terminate()
 
 
-def idle_streams(streams: int) -> dict[str, Result]:
+def idle_streams(streams: int, *, seconds: float = 20) -> dict[str, Result]:
     """Measure what open streams cost an ingress, ten for each user."""
     users = max(1, streams // STREAMS_PER_USER)
     allow_descriptors(streams + SPARE_DESCRIPTORS)
@@ -143,7 +143,7 @@ def idle_streams(streams: int) -> dict[str, Result]:
         most = str(-(-streams // users))
         environment = {"LIGHTNING_LOG_LEVEL": "warning", "LIGHTNING_STREAMS_PER_USER": most}
         target = stack.enter_context(Target(Path(folder), users=users, environment=environment, whole=False))
-        plan = _plan("idle-streams", target, connections=streams, events=100, seconds=20)
+        plan = _plan("idle-streams", target, connections=streams, events=100, seconds=seconds)
         return {f"posted to {streams:,} idle streams": measure(plan)}
 
 

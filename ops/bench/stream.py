@@ -54,8 +54,12 @@ class Stream(asyncio.Protocol):
             lambda: cls(on_frame), parts.hostname or "", parts.port or 80
         )
         transport.write(request("GET", "/api/stream", token))
-        async with asyncio.timeout(OPEN_SECONDS):
-            await stream.begun
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await stream.begun
+        except BaseException:
+            transport.close()
+            raise
         return stream
 
     @property
