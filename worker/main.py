@@ -8,8 +8,9 @@ from types import FrameType
 from typing import Any
 
 import dramatiq
+import uvloop
 from dramatiq import Worker
-from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
 from dramatiq.middleware import AsyncIO
 
 from actors.step import Step
@@ -54,7 +55,7 @@ def run(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    fleet = open_fleet(settings, [Tracing(), AsyncIO()], "worker")
+    fleet = open_fleet(settings, [Tracing(), EventLoop()], "worker")
     fleet.broker.add_middleware(CloseFleet(fleet))
     declare_actors(fleet.broker, fleet.step, settings.servicebus_queue)
     # an actor blocks its thread while it waits: what waits for webhooks has threads of its own
@@ -64,6 +65,19 @@ def run(settings: Settings) -> None:
         stop.wait()
     worker.stop(timeout=DRAIN_MILLISECONDS)
     fleet.broker.close()
+
+
+class EventLoop(AsyncIO):
+    """The middleware that runs all actors on one event loop, which is uvloop's."""
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
+        """Start the loop on a thread of its own."""
+        del broker, worker
+        thread = EventLoopThread(self.logger)
+        thread.loop.close()
+        thread.loop = uvloop.new_event_loop()
+        thread.start(timeout=1.0)
+        set_event_loop_thread(thread)
 
 
 class CloseFleet(dramatiq.Middleware):

@@ -55,6 +55,19 @@ def machine_seconds() -> float:
     return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS_PER_SECOND
 
 
+def memory_mb(pid: int) -> tuple[float, float]:
+    """Give what a process holds of the machine's memory, in MB of 1,000,000 bytes.
+
+    Returns:
+      RSS, and PSS, which counts of a page that several processes share only this one's part.
+    """
+    kib: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, amount, *_ = line.split()
+        kib[name] = int(amount)
+    return kib["Rss:"] * 1024 / 1e6, kib["Pss:"] * 1024 / 1e6
+
+
 def commits(database: Path) -> int:
     """Count the transactions that wrote, of all processes, since the file was opened."""
     try:

@@ -5,15 +5,17 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 
 import orjson
 import uvloop
 
 from ops.bench.ceiling import ceiling
 from ops.bench.connection import Connection, request
+from ops.bench.first_token import first_token
 from ops.bench.gauge import Gauge
+from ops.bench.idle_streams import idle_streams
 from ops.bench.plan import Plan, Result, summarise
+from ops.bench.posts import BenchError, event_id, post
 
 #: How often it is asked whether all events are done.
 LOOK_SECONDS = 0.05
@@ -30,9 +32,8 @@ WARM_UP_ALONE = 10
 WAIT = 10
 PAGE = 200
 
-
-class BenchError(Exception):
-    """The platform did not do what is measured."""
+#: Measurements that open streams.
+LIVE = {"first-token": first_token, "idle-streams": idle_streams}
 
 
 @dataclass(slots=True)
@@ -59,32 +60,11 @@ class _Flood:
             place += 1
             status, body = await connection.ask(self.posts[place % len(self.posts)])
             self.times.append(time.perf_counter() - sent)
-            self.ids.append(_id(status, body))
-
-
-def _id(status: int, body: bytes) -> str:
-    if status != 202:
-        raise BenchError(f"an event was not accepted: {status} {body[:200]!r}")
-    return orjson.loads(body)["id"]
+            self.ids.append(event_id(status, body))
 
 
 def _posts(plan: Plan) -> list[bytes]:
-    now = datetime.now(UTC).isoformat()
-    return [
-        request("POST", "/api/events", token, orjson.dumps(_event(plan.type, user, now)))
-        for user, token in plan.tokens.items()
-    ]
-
-
-def _event(type: str, user: str, timestamp: str) -> dict[str, object]:
-    metadata = {"content": "The quick brown fox jumps over the lazy dog"}
-    return {
-        "timestamp": timestamp,
-        "source": "lightning.bench",
-        "type": type,
-        "userID": user,
-        "metadata": metadata,
-    }
+    return [post(plan.type, user, token) for user, token in plan.tokens.items()]
 
 
 async def accept(plan: Plan, gauge: Gauge, connections: list[Connection]) -> Result:
@@ -149,7 +129,7 @@ async def latency(plan: Plan, gauge: Gauge, connections: list[Connection]) -> Re
         if sent > began + plan.seconds:
             break
         user = number % len(posts)
-        event = _id(*await connection.ask(posts[user]))
+        event = event_id(*await connection.ask(posts[user]))
         seen = await connection.read(request("GET", f"/api/events/{event}?wait={WAIT}", tokens[user]))
         times.append(time.perf_counter() - sent)
         if seen["state"] != "done":
@@ -162,6 +142,8 @@ async def run(plan: Plan) -> Result:
     gauge = Gauge({**plan.processes, "load": os.getpid()}, plan.databases)
     if plan.kind == "ceiling":
         return await ceiling(plan)
+    if plan.kind in LIVE:
+        return await LIVE[plan.kind](plan, gauge)
     connections = [await Connection.open(plan.url) for _ in range(plan.connections)]
     try:
         return await {"accept": accept, "throughput": throughput, "latency": latency}[plan.kind](

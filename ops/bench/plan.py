@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["ceiling", "accept", "throughput", "latency"]
+Kind = Literal["ceiling", "accept", "throughput", "latency", "first-token", "idle-streams"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,12 @@ class Plan:
       url: The ingress.
       tokens: An access token of each user, by ``userID``.
       type: Of the events.
-      connections: Requests at a time; of `ceiling`, writes at a time.
+      connections: Requests at a time; of `ceiling`, writes at a time; of `idle-streams`, streams.
       events: Post at most so many.
       seconds: Post for at most so long.
       processes: Process ids by name, whose processor time is measured.
       databases: SQLite files by name, whose transactions are counted.
+      model: Of `first-token`: the model's server, up to and with ``/v1``.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Plan:
     seconds: float = 10.0
     processes: dict[str, int] = field(default_factory=dict[str, int])
     databases: dict[str, str] = field(default_factory=dict[str, str])
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Result:
       max_ms: Of the same.
       cost: Processor seconds and transactions meanwhile (`ops.bench.gauge`).
       accepted_per_second: Of `throughput`: the posts alone.
+      beside: Further times by name: their p50, p99 and longest, in ms.
+      figures: What else was found, by name and unit.
     """
 
     events: int
@@ -56,6 +60,8 @@ class Result:
     max_ms: float
     cost: dict[str, float]
     accepted_per_second: float | None = None
+    beside: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    figures: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def per_second(self) -> float:
@@ -71,6 +77,12 @@ def summarise(
     accepted_per_second: float | None = None,
 ) -> Result:
     """Make a result of the time that each event took, in seconds."""
+    p50, p99, longest = spread(times)
+    return Result(len(times), seconds, p50, p99, longest, cost, accepted_per_second)
+
+
+def spread(times: Sequence[float]) -> list[float]:
+    """Give p50, p99 and the longest of times, which are in seconds, in ms."""
     if not times:
         raise ValueError("nothing was measured")
     ordered = sorted(times)
@@ -78,12 +90,4 @@ def summarise(
     def percentile(share: float) -> float:
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] * 1000
 
-    return Result(
-        len(ordered),
-        seconds,
-        percentile(0.5),
-        percentile(0.99),
-        ordered[-1] * 1000,
-        cost,
-        accepted_per_second,
-    )
+    return [percentile(0.5), percentile(0.99), ordered[-1] * 1000]

@@ -20,6 +20,9 @@ def table(results: Mapping[str, Result]) -> str:
             lines.append(_ROW.format(name, each.events, f"{each.per_second:,.0f}", "", "", ""))
             rate = f"{each.accepted_per_second:,.0f}"
             lines.append(_ROW.format("  accepted meanwhile", each.events, rate, *times))
+        for other, spread in each.beside.items():
+            lines.append(_ROW.format(f"  {other}", "", "", *(f"{value:.1f}" for value in spread)))
+    lines += [f"{name}: {_figures(each)}" for name, each in results.items() if each.figures]
     lines += ["", "What one event cost: processor time in ms (share of one core); transactions"]
     lines += [f"{name:<34} {_cost(each)}" for name, each in results.items()]
     return "\n".join(lines)
@@ -35,6 +38,10 @@ def _cost(result: Result) -> str:
         elif value:
             parts.append(f"{what} {value / result.events:.2f} transactions")
     return ", ".join(parts)
+
+
+def _figures(result: Result) -> str:
+    return ", ".join(f"{name} {value:,.1f}" for name, value in result.figures.items())
 
 
 def document(results: Mapping[str, Result]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""The benchmarks that follow streams: what they read, and that they measure what they say."""
+
+import asyncio
+import resource
+
+import pytest
+import typer
+
+from ops.bench import scenarios
+from ops.bench.plan import spread
+from ops.bench.stream import Stream
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+FRAMES = (
+    b'id: 1\nevent: llm.chat\ndata: {"n":1}\n\n',
+    b": heartbeat\n\n",
+    b'event: delta\ndata: {"n":2}\n\nevent: delta\ndata: {"n":3}\n\n',
+)
+
+
+def answer(head=HEAD):
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in FRAMES)
+
+
+async def read(pieces):
+    """Let a server send pieces, and read them as a stream."""
+    seen: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+    left = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            stream = await Stream.open(url, "token", lambda name, data: seen.put_nowait((name, data)))
+            async with asyncio.timeout(10):
+                found = [await seen.get() for _ in range(3)]
+            stream.close()
+        finally:
+            async with asyncio.timeout(10):
+                await left.wait()
+    assert seen.empty()
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_stream_is_read_however_it_is_cut(size):
+    # Given an answer that comes in pieces of a size
+    sent = answer()
+
+    # When it is read
+    seen = await read([sent[at : at + size] for at in range(0, len(sent), size)])
+
+    # Then its frames are told of, once and in order, and its comment is not
+    assert seen == [(b"llm.chat", b'{"n":1}'), (b"delta", b'{"n":2}'), (b"delta", b'{"n":3}')]
+
+
+async def test_a_refused_stream_is_a_failure():
+    with pytest.raises(OSError, match="429"):
+        await read([answer(b"HTTP/1.1 429 Too Many Requests\r\n\r\n")])
+
+
+def test_the_spread_of_times():
+    assert spread([n / 1000 for n in range(200, 0, -1)]) == [100, 198, 200]
+
+
+def test_it_says_when_there_may_not_be_enough_open_files():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        scenarios.allow_descriptors(1)  # there are always enough
+        return
+    with pytest.raises(typer.BadParameter, match=f"hard limit is {hard}"):
+        scenarios.allow_descriptors(hard + 1)
+
+
+def test_the_first_token_comes_later_through_the_platform_than_directly():
+    # When a few questions are asked of a platform and of its model
+    results = scenarios.first_token(1, 4, users=2, questions=6)
+
+    # Then each was answered, and the platform's answers begin later, by less than they take
+    assert list(results) == ["first token, 1 in flight", "first token, 2 in flight"]
+    for result in results.values():
+        assert result.events >= 6
+        assert 0 < result.beside["added by the platform"][0] < result.p50_ms
+
+
+def test_idle_streams_are_held_and_reached():
+    # When streams are held open for a moment
+    [result] = scenarios.idle_streams(40, seconds=0.2).values()
+
+    # Then every event reached all streams of its user, and the memory is that of a Python process
+    assert (result.events, result.figures["streams"]) == (100, 40)
+    assert 20 < result.figures["PSS before in MB"] <= result.figures["RSS in MB"] < 300
