@@ -22,7 +22,9 @@ class Eraser(Actor):
 
     async def handle(self, event: EventDocument, metadata: ConversationDeletedMetadata) -> Outcome:
         """Forget one conversation; see `Actor.handle`."""
-        removal = await self._conversations.erase(event["userID"], metadata.conversationID)
+        removal = await self._conversations.erase(
+            event["userID"], metadata.conversationID, metadata.createdAt
+        )
         return Again(AGAIN_SECONDS) if removal is None else Done(writes=removal)
 
     def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:

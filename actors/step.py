@@ -34,6 +34,9 @@ STORE_ATTEMPTS = 4
 
 MAX_BACKOFF_SECONDS = 60.0
 
+#: No other side is waited for longer, whatever it asks: others may wait behind the event.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
 _log = structlog.get_logger(__name__)
 
 
@@ -281,7 +284,7 @@ class Step:
 def _wait(retries: Retries, attempts: int, retry_after: float | None) -> float:
     """Give the seconds before the next attempt: what the other side asked for, or the actor's own."""
     if retry_after is not None:
-        return retry_after
+        return min(retry_after, MAX_RETRY_AFTER_SECONDS)
     return retries.wait(attempts) * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
 
 

@@ -117,6 +117,8 @@ class WebhookDelivery(Actor):
         delivered = await self._event_log.get(event["userID"], metadata.eventID)
         if delivered is None:
             raise Permanent("the event that was to be delivered is not in the log", code="event_gone")
+        if "erased" in delivered:
+            raise Permanent("what was to be delivered was deleted with its conversation", code="erased")
         return payload(delivered, event)
 
     async def _judge(

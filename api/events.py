@@ -231,7 +231,7 @@ ROUTES = (
         summary="Stop an event of the caller's, and all that follows from where it came from.",
         scope="events:write",
         answers={200: EventShown},
-        problems={409: ("already_over",)},
+        problems={409: ("already_over", "not_cancellable")},
     ),
     Operation(
         "POST",

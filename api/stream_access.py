@@ -84,7 +84,7 @@ def _check_origin(connection: HTTPConnection, *, by_cookie: bool) -> None:
         foreign = by_cookie and (is_websocket or site not in {"same-origin", "none"})
     else:
         own = connection.headers.get("host", "").lower()
-        foreign = urlsplit(origin).netloc.lower() != own and not is_allowed_origin(connection, origin)
+        foreign = _host_of(origin) != own and not is_allowed_origin(connection, origin)
     if foreign:
         raise Forbidden(
             "pages of this origin may not open streams; LIGHTNING_ALLOWED_ORIGINS names those that may",
@@ -92,7 +92,15 @@ def _check_origin(connection: HTTPConnection, *, by_cookie: bool) -> None:
         )
 
 
+def _host_of(origin: str) -> str | None:
+    """Give host and port of an origin; None when it is none."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
 def is_allowed_origin(connection: HTTPConnection, origin: str) -> bool:
     """Tell whether the operators have named an origin."""
     named = platform(connection).settings.allowed_origins or ""
-    return origin.lower() in {each.strip().lower() for each in named.split(",")}
+    return bool(origin) and origin.lower() in {each.strip().lower() for each in named.split(",")}

@@ -9,7 +9,7 @@
     ├── Conflict        409  another fact stands under this name
     │   └── PreconditionFailed   someone else changed the document first
     ├── Transient       503  try again later
-    └── Permanent            trying again cannot help
+    └── Permanent       422  trying again cannot help
 
 Each class and each raise site may name a ``code``. It is the one word for the
 case everywhere: the ``type`` of an RFC 9457 problem, the span attribute
@@ -113,3 +113,4 @@ class Permanent(LightningError):
     """It did not work, and trying again cannot help."""
 
     code = "permanent"
+    status = 422

@@ -84,9 +84,13 @@ class ChatResponseMetadata(_Metadata):
 
 
 class ConversationDeletedMetadata(_Metadata):
-    """A conversation is to be forgotten: what was said in it, then the conversation itself."""
+    """A conversation is to be forgotten: what was said in it, then the conversation itself.
+
+    ``createdAt`` tells it from another of that name that was made afterwards.
+    """
 
     conversationID: str  # noqa: N815 -- the wire's name
+    createdAt: str  # noqa: N815 -- the wire's name
 
 
 class UserMessageMetadata(_Metadata):

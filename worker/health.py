@@ -8,6 +8,9 @@ from typing import Any
 
 
 class _Health(BaseHTTPRequestHandler):
+    #: Seconds for a whole request: whoever connects and says nothing holds a thread no longer.
+    timeout = 5
+
     def do_GET(self) -> None:
         """Answer that the process lives."""
         body = b'{"status":"ok","live":true}'

@@ -47,10 +47,14 @@ class Sweep:
           Transient: The store or the queue does not answer.
         """
         lost = await self._lost()
-        events = [event for event in await asyncio.gather(*map(self._log.sweep, lost)) if event is not None]
+        results = await asyncio.gather(*map(self._log.sweep, lost), return_exceptions=True)
+        events = [result for result in results if isinstance(result, dict)]
         await self._dispatch.announce(wakeups(events))
         if events:
             _log.info("swept", events=len(events))
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result  # those that were written down are announced all the same
         return len(events)
 
     async def _lost(self) -> list[Stored]:

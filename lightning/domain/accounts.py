@@ -71,6 +71,8 @@ class Accounts:
         self._storage = storage
         self._container = container
         self._passwords = Passwords(rounds=rounds, concurrency=concurrency, max_waiting=max_waiting)
+        # apart, so that a crowd at the registration keeps nobody from logging in
+        self._new_passwords = Passwords(rounds=rounds, concurrency=concurrency, max_waiting=max_waiting)
 
     async def register(self, username: str, password: str, *, role: str = "user") -> Account:
         """Make an account.
@@ -97,17 +99,21 @@ class Accounts:
 
         Raises:
           InvalidAccount: The username or password will not do.
-          Transient: Too many passwords are being checked.
+          Conflict: The username is taken (``username_taken``).
+          Transient: Too many passwords are being hashed.
         """
         name = normal_username(username)
         secret = checked_password(password)
+        stored = await self._storage.get(self._container, account_id(name), DOCUMENT)
+        if stored is not None and stored.body["kind"] == "account":
+            raise taken()  # before anything is computed for it
         return {
             "id": DOCUMENT,
             "userID": account_id(name),
             "kind": "account",
             "username": name,
             "role": role,
-            "passwordHash": await self._passwords.hash(secret),
+            "passwordHash": await self._new_passwords.hash(secret),
             "disabled": False,
             "generation": 0,
             "createdAt": datetime.now(UTC).isoformat(),

@@ -125,7 +125,7 @@ class Conversations:
                 id=derived_id(f"{stored.body['id']} {stored.body['createdAt']}", "deletion"),
                 type="conversation.deleted",
                 source="lightning.conversations",
-                metadata={"conversationID": conversation_id},
+                metadata={"conversationID": conversation_id, "createdAt": stored.body["createdAt"]},
                 timestamp=now_text(),
                 trace=carrier.current(),
             )
@@ -135,15 +135,20 @@ class Conversations:
                 continue
             return event
 
-    async def erase(self, user_id: str, conversation_id: str) -> list[Operation] | None:
+    async def erase(self, user_id: str, conversation_id: str, created_at: str) -> list[Operation] | None:
         """Forget what was said in a conversation that is marked as deleted, however often it is called.
+
+        Parameters:
+          user_id: Whose.
+          conversation_id: What it is called.
+          created_at: When it was made; another of that name is left alone.
 
         Returns:
           What removes the conversation itself; None when something of it is still being worked on.
         """
         stored = await self._stored(user_id, conversation_id)
-        if stored is None:
-            return []
+        if stored is None or not stored.body.get("deleted") or stored.body["createdAt"] != created_at:
+            return []  # it is gone; another of its name is none of ours
         for turn in as_conversation(stored)["turns"]:
             try:
                 await self._log.interventions.cancel(user_id, turn)

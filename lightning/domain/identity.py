@@ -155,12 +155,15 @@ class Identity:
         """Tell whether a token that was accepted would be accepted now; cheap enough to ask every second.
 
         What was revoked in another process shows after at most five seconds. A stream token is as good as the
-        token that it was made for, if it was given that one's ``claims.extra``.
+        token that it was made for, if it was given that one's ``claims.extra``; when that one expires,
+        whoever opened the stream knows.
 
         Raises:
           Transient: The store does not answer.
         """
-        return not self._issuer.is_over(claims) and await self._standings.stands(claims)
+        # a stream token is short so that it is of little use to others; the stream lasts as its access token
+        over = claims.kind != "stream" and self._issuer.is_over(claims)
+        return not over and await self._standings.stands(claims)
 
     async def sessions(self, user_id: str) -> list[Session]:
         """List the sessions of a user."""

@@ -115,7 +115,9 @@ def released(event: EventDocument, now: float, sweep_at: float) -> EventDocument
 
 def revived(event: EventDocument, now: float, sweep_at: float) -> EventDocument:
     """Accept a dead event again."""
-    again = released({**event, "state": "accepted"}, now, sweep_at)
+    marks = ("cancelledAt", "late")
+    plain = cast("EventDocument", {name: value for name, value in event.items() if name not in marks})
+    again = released({**plain, "state": "accepted"}, now, sweep_at)
     return {**again, "attempts": 0, "error": None, "outputs": []}
 
 
@@ -131,10 +133,12 @@ def with_late_result(event: EventDocument, outputs: list[dict[str, Any]]) -> Eve
 
 def erased(event: EventDocument) -> EventDocument:
     """Forget what an event says, and leave that it was there; it belongs to no conversation any more."""
-    forgotten = ("late", "conversationID")
+    forgotten = ("late", "conversationID", "fingerprint")
     without = {name: value for name, value in event.items() if name not in forgotten}
     kept = {name: value for name, value in event["metadata"].items() if name == "conversationID"}
-    return cast("EventDocument", {**without, "metadata": kept, "erased": True})
+    # a provider's words may repeat what was said
+    error = event["error"] and {"code": event["error"]["code"], "message": ""}
+    return cast("EventDocument", {**without, "metadata": kept, "error": error, "erased": True})
 
 
 def swept(event: EventDocument, now: float, first_seconds: float) -> EventDocument:

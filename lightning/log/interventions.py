@@ -37,9 +37,12 @@ class Interventions:
 
         Raises:
           NotFound: There is no such event.
-          Conflict: Everything was over already (``already_over``).
+          Conflict: Everything was over already (``already_over``), or it must come to its end
+            (``not_cancellable``).
         """
         event = await self._existing(user_id, event_id)
+        if event["type"] == "conversation.deleted":
+            raise Conflict("a conversation is forgotten as a whole; wait for it", code="not_cancellable")
         released: list[EventDocument] = []
         while True:
             root = await self._storage.get(CONTAINER, user_id, event["root"])
@@ -89,7 +92,9 @@ class Interventions:
         """
         while True:
             stored = await self._storage.get(CONTAINER, user_id, event_id)
-            if stored is None or stored.body["state"] != "cancelled" or "late" in stored.body:
+            if stored is None or stored.body["state"] != "cancelled":
+                return False
+            if "late" in stored.body or "erased" in stored.body:
                 return False
             event = documents.with_late_result(documents.as_event(stored), outputs)
             try:

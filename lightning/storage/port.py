@@ -97,7 +97,7 @@ CONTAINERS: dict[str, Container] = {
     "events": Container(
         fields=("kind", "type", "state", "seq", "sweepAt", "root", "conversationID", "webhookID"),
         indexes=(
-            ("userID", "seq"),
+            ("userID", "kind", "seq"),
             ("sweepAt",),
             ("userID", "conversationID", "seq"),
             ("userID", "root"),

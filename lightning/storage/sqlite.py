@@ -129,7 +129,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         columns = "".join(f', "{field}"' for field in container.fields)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {name} (userID TEXT NOT NULL, id TEXT NOT NULL,"
-            f" etag TEXT NOT NULL, body BLOB NOT NULL{columns}, PRIMARY KEY (userID, id))"
+            f" etag TEXT NOT NULL{columns}, body BLOB NOT NULL, PRIMARY KEY (userID, id))"
         )
         _add_columns(connection, name, container.fields)
         for fields in container.indexes:
@@ -274,6 +274,13 @@ def _page_position(token: str) -> list[Any]:
     position: Any = None
     with suppress(binascii.Error, ValueError):
         position = orjson.loads(base64.urlsafe_b64decode(token))
-    if not isinstance(position, list) or len(position) != 2:  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(position, list) or len(position) != 2 or not _are_keys(position):  # pyright: ignore[reportUnknownArgumentType]
         raise ValueError("the page token is not one that a page of this list gave")
     return position  # pyright: ignore[reportUnknownVariableType]
+
+
+def _are_keys(position: list[Any]) -> bool:
+    """Tell whether two values are a field to order by and an id, such as SQLite takes."""
+    value, document = position
+    ordered = isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+    return ordered and isinstance(document, str)

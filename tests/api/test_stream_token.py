@@ -190,6 +190,19 @@ class TestOrigin:
                 assert answer.headers.get("access-control-allow-origin") == allowed
 
 
+class TestBadOrigins:
+    @both
+    @pytest.mark.parametrize("origin", ["http://[", "", "null", "http://", "://", "http://a b"])
+    def test_what_is_none_is_foreign(self, ingress, person, token, websocket, origin):
+        for headers in (person.headers(), {"cookie": f"lightning_stream={token}"}):
+            status, problem = opening(ingress, {**headers, "origin": origin}, websocket=websocket)
+            assert (status, problem["code"]) == (403, "foreign_origin")
+
+    def test_without_one_nothing_is_allowed_to_others(self, ingress, person):
+        with ingress.http.stream("GET", "/api/stream", headers=person.headers()) as answer:
+            assert "access-control-allow-origin" not in answer.headers
+
+
 class TestScopes:
     def limited(self, person, *scopes) -> str:
         """Make a service token, and a stream token of it."""

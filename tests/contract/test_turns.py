@@ -78,6 +78,12 @@ async def counted(log) -> bool:
     return {state: found.count(state) for state in set(found)} == {k: v for k, v in counts.items() if v}
 
 
+async def erase(log, conversations, event):
+    """Do what the event of a deletion asks for."""
+    asked = event["metadata"]
+    return await conversations.erase("anna", asked["conversationID"], asked["createdAt"])
+
+
 class TestQueue:
     async def test_the_first_is_announced_and_the_others_wait(self, log, conversations):
         # When three messages of a conversation come
@@ -367,6 +373,14 @@ class TestReplay:
         with pytest.raises(NotFound):
             await dispatch.replay("anna", "nothing")
 
+    async def test_a_cancelled_mark_does_not_outlive_it(self, log, dispatch):
+        # Given an event that died, and whose last words were cancelled
+        await log.append("anna", [told("a")])
+        await log.end(await claimed(log, "a"), "dead", outputs=[told("words")])
+        await dispatch.cancel("anna", "words")
+        # When it is replayed, then it may go on
+        assert not await log.is_cancelled(await dispatch.replay("anna", "a"))
+
     async def test_two_at_once_accept_it_once(self, log, dispatch, queue):
         await log.append("anna", [told("a")])
         await log.end(await claimed(log, "a"), "dead")
@@ -419,14 +433,14 @@ class TestConversations:
             await dispatch.accept("anna", said("e"))
         assert refused.value.code == "conversation_deleted"
         # When it is erased while the answer is still on its way
-        assert await conversations.erase("anna", "c") is None
+        assert await erase(log, conversations, event) is None
         # Then the turns are over, and what is over is forgotten
         assert (await current(log, "b"))["state"] == (await current(log, "d"))["state"] == "cancelled"
         assert (await current(log, "a"))["metadata"] == {"conversationID": "c"}
         assert (await current(log, "r"))["metadata"]["content"] == "secret"
         # When the answer was delivered and it is erased again
         await log.end(await claimed(log, "r"), "done")
-        removal = await conversations.erase("anna", "c")
+        removal = await erase(log, conversations, event)
         await log.end(await claimed(log, event["id"]), "done", writes=removal)
         # Then nothing of it is left, and all else is
         assert (await current(log, "r"))["metadata"] == {"conversationID": "c"}
@@ -439,8 +453,39 @@ class TestConversations:
     async def test_a_forgotten_message_is_not_replayed(self, log, conversations, dispatch):
         await log.append("anna", [said("a")])
         await log.end(await claimed(log, "a"), "done")
-        await conversations.delete("anna", "c")
-        await conversations.erase("anna", "c")
+        event = await conversations.delete("anna", "c")
+        await erase(log, conversations, event)
         with pytest.raises(Conflict) as refused:
             await dispatch.replay("anna", "a")
         assert refused.value.code == "erased"
+
+    async def test_another_conversation_of_that_name_is_left_alone(self, log, conversations, dispatch):
+        # Given a conversation that was forgotten, and a new one of its name
+        await log.append("anna", [said("a")])
+        await log.end(await claimed(log, "a"), "done")
+        event = await conversations.delete("anna", "c")
+        removal = await erase(log, conversations, event)
+        await log.end(await claimed(log, event["id"]), "done", writes=removal)
+        await log.append("anna", [said("b")])
+        # When the old deletion is done once more
+        assert await erase(log, conversations, event) == []
+        # Then the new one goes on
+        assert (await conversations.find("anna", "c"))["turns"] == ["b"]
+        assert (await current(log, "b"))["metadata"]["content"] == "b?"
+
+    async def test_a_deletion_is_not_cancelled(self, log, conversations, dispatch):
+        await log.append("anna", [said("a")])
+        event = await conversations.delete("anna", "c")
+        with pytest.raises(Conflict) as refused:
+            await dispatch.cancel("anna", event["id"])
+        assert refused.value.code == "not_cancellable"
+
+    async def test_a_late_result_is_not_written_into_what_was_forgotten(self, log, conversations):
+        # Given a message that was being answered when its conversation was forgotten
+        await log.append("anna", [said("a")])
+        await claimed(log, "a")
+        await erase(log, conversations, await conversations.delete("anna", "c"))
+        # When its answer comes after all
+        assert not await log.interventions.record_late("anna", "a", [{"content": "secret"}])
+        # Then nothing of it is kept
+        assert "secret" not in str(await current(log, "a"))

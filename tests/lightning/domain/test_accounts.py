@@ -202,6 +202,22 @@ class TestLoad:
         await asyncio.gather(*(accounts.register(f"user{i}", PASSWORD) for i in range(10)))
         assert most == 2
 
+    async def test_a_crowd_at_the_registration_keeps_nobody_from_logging_in(self, storage):
+        # Given an account, and as many registrations as are taken at a time
+        accounts = Accounts(storage, rounds=4, concurrency=1, max_waiting=1)
+        await accounts.register("alice", PASSWORD)
+        crowd = [asyncio.create_task(accounts.register(f"user{i}", PASSWORD)) for i in range(20)]
+        # When its owner comes, and somebody who wants that very name
+        account, taken = await asyncio.gather(
+            accounts.authenticate("alice", PASSWORD),
+            accounts.register("alice", PASSWORD),
+            return_exceptions=True,
+        )
+        # Then the one is let in, and the other hears at once why not
+        assert account.username == "alice"
+        assert taken.code == "username_taken"
+        await asyncio.gather(*crowd, return_exceptions=True)
+
     async def test_a_crowd_is_sent_away(self, storage):
         accounts = Accounts(storage, rounds=4, concurrency=1, max_waiting=2)
         results = await asyncio.gather(

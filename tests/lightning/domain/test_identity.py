@@ -70,3 +70,15 @@ async def test_a_stream_token_ends_with_the_session_that_it_was_made_in(identity
 async def test_a_token_without_a_session_is_never_valid(identity, issuer, claims):
     token = issuer.issue("user", claims.subject, role=claims.role)
     assert not await identity.still_valid(issuer.verify(token, "user"))
+
+
+async def test_a_stream_token_counts_as_long_as_what_it_was_made_for(identity, issuer, tokens, claims, clock):
+    # Given a stream that was opened by a token of a minute
+    token = issuer.issue("stream", claims.subject, role=claims.role, lifetime_seconds=60, claims=claims.extra)
+    stream = issuer.verify(token, "stream")
+    # When the minute is over, then the stream goes on
+    clock.by = 100
+    assert await identity.still_valid(stream)
+    # Until the session ends
+    await identity.revoke(tokens.refresh_token)
+    assert not await identity.still_valid(stream)
