@@ -13,7 +13,6 @@ from lightning.settings import SettingsError, from_environment
 from ops import doctor
 from ops.commands import chat, conversations, events, login, output, tail
 from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
-from ops.up import PortTakenError, up
 from ops.users import users
 
 app = typer.Typer(
@@ -32,6 +31,8 @@ def up_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Start ingress, workers and clock; stop them with Ctrl-C or SIGTERM."""
+    from ops.up import PortTakenError, up  # noqa: PLC0415 -- what it needs would slow every other command down
+
     settings = from_environment(
         PORT=port,
         LIGHTNING_HOST=host,
@@ -40,7 +41,11 @@ def up_command(
         LIGHTNING_THREADS=threads,
         LIGHTNING_LOG_LEVEL="error" if quiet else None,
     )
-    up(settings, quiet=quiet)
+    try:
+        up(settings, quiet=quiet)
+    except PortTakenError as error:
+        output.complain(str(error))
+        raise typer.Exit(1) from error
 
 
 for command in (
@@ -106,6 +111,6 @@ def main() -> None:
     output.tolerate()
     try:
         app()
-    except (ClientError, SettingsError, PortTakenError) as error:
+    except (ClientError, SettingsError) as error:
         output.complain(str(error))
         sys.exit(1)

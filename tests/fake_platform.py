@@ -294,22 +294,57 @@ class _Server(uvicorn.Server):
             self.decided.set()
 
 
+class Stage:
+    """Where one platform after another is played, so that tests share a server."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._platform = FakePlatform()
+        self._app = self._platform.app()
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self._app(scope, receive, send)
+
+    @contextmanager
+    def play(self) -> Iterator[FakePlatform]:
+        self._platform = FakePlatform()
+        self._platform.url = self.url
+        self._app = self._platform.app()
+        yield self._platform
+        self._platform.released.set()
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Run a stage in a thread for as long as the block lasts."""
+    made = Stage()
+    with _listening(made, 0) as url:
+        made.url = url
+        yield made
+
+
 @contextmanager
 def serving(platform: FakePlatform, port: int = 0) -> Iterator[FakePlatform]:
-    """Run it in a thread for as long as the block lasts."""
+    """Run a platform of its own in a thread for as long as the block lasts."""
+    with _listening(platform.app(), port) as url:
+        platform.url = url
+        yield platform
+        platform.released.set()
+
+
+@contextmanager
+def _listening(app, port: int) -> Iterator[str]:
     config = uvicorn.Config(
-        platform.app(), log_config=None, lifespan="off", timeout_graceful_shutdown=0, access_log=False
+        app, log_config=None, lifespan="off", timeout_graceful_shutdown=0, access_log=False
     )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", port)) as listener:
-        platform.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
             assert server.decided.wait(PATIENCE_SECONDS)
-            yield platform
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            platform.released.set()
             server.should_exit = True
             thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive(), "the fake platform does not stop"

@@ -14,7 +14,7 @@ import pytest
 from lightning.client import Client
 from ops.access import first_user
 from ops.chaos.installation import Installation, ModelServer
-from tests.fake_platform import FakePlatform, serving
+from tests.fake_platform import FakePlatform, stage
 from tests.ops.terminal import Terminal
 
 LIGHTNING = str(Path(sys.executable).with_name("lightning"))
@@ -63,6 +63,7 @@ class Installed(CommandLine):
 
     installation: Installation
     model: ModelServer
+    ada: Client | None = None  #: another user, where a module has one
 
     def client(self) -> Client:
         """Give a client of the first user, with a session of its own."""
@@ -95,10 +96,17 @@ def client(platform):
         yield client
 
 
+@pytest.fixture(scope="module")
+def a_stage():
+    with stage() as made:
+        yield made
+
+
 @pytest.fixture
-def platform():
-    with serving(FakePlatform()) as running:
-        yield running
+def platform(a_stage):
+    """A platform that does what a test says."""
+    with a_stage.play() as playing:
+        yield playing
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 
+from lightning.client import Client, SessionFile
 from ops.chaos.installation import PASSWORD
 from tests.fake_platform import FakePlatform, serving
 from tests.ops.conftest import LIGHTNING, CommandLine, run
@@ -15,13 +17,14 @@ from tests.ops.terminal import CTRL_D
 pytestmark = pytest.mark.timeout(60)
 
 #: Life of an access token.
-TOKEN_SECONDS = 2
+TOKEN_SECONDS = 3
 
 
 @pytest.fixture(scope="module")
 def platform(installed):
-    with installed([], LIGHTNING_TESTING="1", LIGHTNING_TOKEN_SECONDS=str(TOKEN_SECONDS)) as running:
-        running.installation.user("ada").close()
+    short = {"LIGHTNING_TESTING": "1", "LIGHTNING_TOKEN_SECONDS": str(TOKEN_SECONDS)}
+    with installed([], **short) as running, running.installation.user("ada") as ada:
+        running.ada = ada
         yield running
 
 
@@ -31,10 +34,12 @@ def here(platform, tmp_path):
     return CommandLine(platform.url, tmp_path / "data")
 
 
-@pytest.fixture
-def ada(here):
-    log_in(here)
-    return here
+@pytest.fixture(scope="module")
+def ada(platform, tmp_path_factory):
+    """The command where a user is logged in, and stays so."""
+    command = CommandLine(platform.url, tmp_path_factory.mktemp("ada") / "data")
+    log_in(command)
+    return command
 
 
 def log_in(command: CommandLine) -> None:
@@ -51,14 +56,25 @@ def kept(command: CommandLine) -> dict:
     return json.loads(session_file(command).read_text())
 
 
-def sessions(platform, name: str) -> set[str]:
-    """Give the sessions of an account, as the store has them."""
-    ran = run([LIGHTNING, "users", "sessions", name, "--data", str(platform.data), "--json"])
-    return {session["id"] for session in json.loads(ran.stdout)}
+def sessions(of) -> set[str]:
+    """Give a user's sessions, as the platform lists them."""
+    answer = httpx2.get(f"{of.url}/api/sessions", headers=of.headers()).raise_for_status()
+    return {session["id"] for session in answer.json()["sessions"]}
+
+
+def renewed(of):
+    """Give a client with an access token that is good for a moment."""
+    of.events(limit=1)
+    return of
 
 
 def let_the_access_token_end() -> None:
     time.sleep(TOKEN_SECONDS + 0.1)
+
+
+def believe_it_has_ended(command: CommandLine) -> None:
+    """Have the next command renew its access token, without the wait."""
+    session_file(command).write_text(json.dumps({**kept(command), "expires_at": 0}))
 
 
 def succeeds(ran) -> str:
@@ -68,7 +84,7 @@ def succeeds(ran) -> str:
 
 def test_whoever_is_logged_in_speaks_as_themselves(platform, here):
     # Given a user who logs in once
-    before = sessions(platform, "ada")
+    before = sessions(renewed(platform.ada))
     log_in(here)
     # When commands run as them
     said = json.loads(succeeds(here.run("send", "I am Ada", "--user", "ada", "--json")))
@@ -76,7 +92,7 @@ def test_whoever_is_logged_in_speaks_as_themselves(platform, here):
     # Then they act as them, in one session
     assert said["userID"] == kept(here)["user_id"]
     assert said["id"] in [event["id"] for event in found["events"]]
-    assert len(sessions(platform, "ada") - before) == 1
+    assert len(sessions(renewed(platform.ada)) - before) == 1
     # And what is kept is for its owner only, and the password is not in it
     assert stat.S_IMODE(session_file(here).stat().st_mode) == 0o600
     assert stat.S_IMODE(session_file(here).parent.stat().st_mode) == 0o700
@@ -84,30 +100,30 @@ def test_whoever_is_logged_in_speaks_as_themselves(platform, here):
 
 
 def test_an_access_token_that_is_over_is_renewed_and_the_next_one_kept(platform, ada):
-    before, session = kept(ada), sessions(platform, "ada")
-    let_the_access_token_end()
+    before, session = kept(ada), sessions(renewed(platform.ada))
+    believe_it_has_ended(ada)
     succeeds(ada.run("events", "--user", "ada"))
     after = kept(ada)
     assert after["access_token"] != before["access_token"]
     assert after["refresh_token"] != before["refresh_token"]
-    assert sessions(platform, "ada") == session
+    assert sessions(renewed(platform.ada)) == session
     succeeds(ada.run("events", "--user", "ada"))
 
 
 def test_commands_at_once_do_not_end_the_session(platform, ada):
-    let_the_access_token_end()
+    believe_it_has_ended(ada)
     with ThreadPoolExecutor() as threads:
         ran = list(threads.map(lambda _: ada.run("events", "--user", "ada"), range(4)))
     for each in ran:
         succeeds(each)
-    let_the_access_token_end()
+    believe_it_has_ended(ada)
     succeeds(ada.run("events", "--user", "ada"))
 
 
 def test_a_command_that_was_killed_before_it_kept_its_tokens_ends_nothing(ada):
     # Given a renewal that is recorded on the platform, and not here
     before = session_file(ada).read_text()
-    let_the_access_token_end()
+    believe_it_has_ended(ada)
     succeeds(ada.run("events", "--user", "ada"))
     session_file(ada).write_text(before)
     # Then the token before still does
@@ -118,41 +134,44 @@ def test_a_conversation_goes_on_when_its_access_token_is_over(ada):
     with ada.at_a_terminal("chat", "--user", "ada") as terminal:
         for said in ("hello", "again"):
             terminal.until("> ")
+            if said == "again":
+                let_the_access_token_end()
             terminal.type(f"{said}\n")
             terminal.until(f"You said: {said}")
-            let_the_access_token_end()
         terminal.until("> ")
         terminal.type(CTRL_D)
         assert terminal.end() == 0
     succeeds(ada.run("events", "--user", "ada"))
 
 
-def test_log_out_ends_the_session_for_all_who_have_it(platform, ada, tmp_path):
+def test_log_out_ends_the_session_for_all_who_have_it(platform, here, tmp_path):
     # Given a session, and a copy of it
+    log_in(here)
     another = CommandLine(platform.url, tmp_path / "another")
-    copy = another.data / "sessions" / session_file(ada).name
+    copy = another.data / "sessions" / session_file(here).name
     copy.parent.mkdir(parents=True)
-    copy.write_text(session_file(ada).read_text())
+    copy.write_text(session_file(here).read_text())
     # When its user logs out
-    ran = run([LIGHTNING, "logout", "--user", "ada", "--data", str(ada.data)])
+    ran = run([LIGHTNING, "logout", "--user", "ada", "--data", str(here.data)])
     assert succeeds(ran) == "ada is logged out\n"
     # Then neither does any more
     assert list(session_file(another).parent.glob("*.json")) == [copy]
-    for command in (ada, another):
+    for command in (here, another):
         ran = command.run("events", "--user", "ada")
         assert (ran.returncode, ran.stdout) == (1, "")
         [line] = ran.stderr.splitlines()
         assert "lightning login --user ada" in line
         assert list((command.data / "sessions").glob("*.json")) == []
     # And once more is the same
-    ran = run([LIGHTNING, "logout", "--user", "ada", "--data", str(ada.data), "--json"])
+    ran = run([LIGHTNING, "logout", "--user", "ada", "--data", str(here.data), "--json"])
     assert json.loads(succeeds(ran)) == {"user": "ada", "state": "not logged in"}
 
 
-def test_to_log_in_again_ends_the_session_before(platform, ada):
-    before = sessions(platform, "ada")
-    log_in(ada)
-    after = sessions(platform, "ada")
+def test_to_log_in_again_ends_the_session_before(platform, here):
+    log_in(here)
+    before = sessions(renewed(platform.ada))
+    log_in(here)
+    after = sessions(renewed(platform.ada))
     assert len(after) == len(before)
     assert after != before
 
@@ -199,18 +218,25 @@ def test_who_is_not_logged_in_is_told_in_one_line(here, arguments, stdin, said):
 def test_the_first_user_keeps_a_session_and_is_logged_in_again_when_it_is_over(platform):
     # Given the first user's session
     succeeds(platform.run("events"))
-    session = sessions(platform, "first")
+    session = sessions_of_the_first(platform)
     # Then further commands go on with it, whether or not the access token is over
-    let_the_access_token_end()
+    believe_it_has_ended(platform)
     succeeds(platform.run("events"))
-    assert sessions(platform, "first") == session
+    assert sessions_of_the_first(platform) == session
     # And when it is ended, another one begins
-    run([LIGHTNING, "users", "revoke", "first", "--data", str(platform.data)])
-    let_the_access_token_end()
+    succeeds(run([LIGHTNING, "users", "revoke", "first", "--data", str(platform.data)]))
+    believe_it_has_ended(platform)
     succeeds(platform.run("events"))
-    assert len(sessions(platform, "first")) == 1
+    [another] = sessions_of_the_first(platform)
+    assert another not in session
     # And `login` and `logout` know who is meant
     assert succeeds(platform.run("login")) == "first is logged in\n"
     logged_out = run([LIGHTNING, "logout", "--data", str(platform.data)])
     assert succeeds(logged_out) == "first is logged out\n"
-    assert sessions(platform, "first") == set()
+    assert not list((platform.data / "sessions").glob("*.json"))
+
+
+def sessions_of_the_first(platform) -> set[str]:
+    with Client(platform.url, session=SessionFile(session_file(platform))) as client:
+        client.resume()
+        return sessions(client)

@@ -7,13 +7,20 @@ from typing import Any
 import pytest
 
 from lightning.client import AsyncClient, Client
-from tests.fake_platform import FakePlatform, serving
+from tests.fake_platform import stage
+
+
+@pytest.fixture(scope="module")
+def a_stage():
+    with stage() as made:
+        yield made
 
 
 @pytest.fixture
-def platform():
-    with serving(FakePlatform()) as running:
-        yield running
+def platform(a_stage):
+    """A platform that does what a test says."""
+    with a_stage.play() as playing:
+        yield playing
 
 
 class Blocking:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lightning.client import ClientError
+from lightning.client import ClientError, SessionFile
 from tests.api.conftest import serving
 
 
@@ -14,26 +14,43 @@ def ingress(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="module")
+def known():
+    """Session files of the users that there are."""
+    return {}
+
+
 @pytest.fixture
-def client(connect, ingress, request):
-    connected = connect(ingress.url)
-    kind = request.node.callspec.id
-    name = f"{request.node.originalname[-40:]}-{kind}"
-    user_id = connected.register(name, "a long enough password")
-    connected.log_in(name, "a long enough password")
-    assert connected.user_id == user_id
-    return connected
+def client(connect, ingress, request, known, tmp_path_factory):
+    """A client of a user of its kind, who registers and logs in at first and goes on with the session."""
+    name = f"ada-{request.node.callspec.id}"
+    if name in known:
+        client = connect(ingress.url, session=known[name])
+        client.resume()
+        return client
+    known[name] = SessionFile(tmp_path_factory.mktemp("sessions") / "ada.json")
+    client = connect(ingress.url, session=known[name])
+    user_id = client.register(name, "a long enough password")
+    client.log_in(name, "a long enough password")
+    assert client.user_id == user_id
+    return client
+
+
+def head(client) -> int:
+    """Give the place of the last event."""
+    return max((event["seq"] for event in client.events(limit=200)["events"]), default=0)
 
 
 def test_what_is_sent_is_in_the_log_and_on_the_stream(client):
     # Given some events
+    begin = head(client)
     sent = [client.send("user.message", {"content": f"message {n}"}) for n in range(3)]
     assert [event["state"] for event in sent] == ["accepted"] * 3
     # Then the log has them, one by one and in a list
     assert client.event(sent[0]["id"]) == sent[0]
-    assert client.events(after=1, limit=1)["events"] == [sent[1]]
+    assert client.events(after=begin + 1, limit=1)["events"] == [sent[1]]
     # And who follows the log sees them, and those that come
-    arriving = client.tail(1)
+    arriving = client.tail(begin + 1)
     assert [next(arriving) for _ in range(2)] == sent[1:]
     later = client.send("user.message", {"content": "later"})
     assert next(arriving) == later
@@ -41,7 +58,7 @@ def test_what_is_sent_is_in_the_log_and_on_the_stream(client):
 
 
 def test_the_same_key_is_the_same_event_and_another_one_a_conflict(client):
-    said = {"content": "once"}
+    said, begin = {"content": "once"}, head(client)
     moment = datetime.now(UTC)
     first = client.send("user.message", said, idempotency_key="mine", timestamp=moment)
     assert client.send("user.message", said, idempotency_key="mine", timestamp=moment) == first
@@ -49,7 +66,7 @@ def test_the_same_key_is_the_same_event_and_another_one_a_conflict(client):
     with pytest.raises(ClientError) as raised:
         client.send("user.message", said, idempotency_key="mine")
     assert (raised.value.status, raised.value.code) == (409, "id_taken")
-    assert [event["id"] for event in client.events()["events"]] == [first["id"]]
+    assert [event["id"] for event in client.events(after=begin)["events"]] == [first["id"]]
 
 
 def test_a_refusal_says_what_and_where(client):
