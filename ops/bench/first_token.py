@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 20.0
 WARM_UP = 16
 
 #: With several questions in flight, platform and model are asked in turn, so many questions at a time.
-BLOCK_PER_CONNECTION = 5
+BLOCK_PER_ASKER = 5
 
 MODEL = "scripted"
 
@@ -118,19 +118,23 @@ class Direct:
 
 
 async def first_token(plan: Plan, gauge: Gauge) -> Result:
-    """Measure the first pieces of ``plan.events`` answers, ``plan.connections`` questions at a time."""
-    from openai import AsyncOpenAI  # noqa: PLC0415 -- half a second, for this measurement only
+    """Measure the first pieces of ``plan.events`` answers, one question of each user at a time.
+
+    The users have asked nothing before.
+    """
+    from openai import AsyncOpenAI  # noqa: PLC0415 -- it takes half a second, which other measurements lack
 
     async with AsyncExitStack() as stack:
         client = AsyncOpenAI(base_url=plan.model, api_key="bench", max_retries=0)
         stack.push_async_callback(client.close)
-        users = list(plan.tokens.items())[: plan.connections]
-        askers = [await Asker.open(plan.url, *user, stack) for user in users]
+        askers = [await Asker.open(plan.url, *user, stack) for user in plan.tokens.items()]
         platform = [asker.ask for asker in askers]
-        direct = [Direct(client, CONTENT).ask for _ in users]
+        direct = [Direct(client, CONTENT).ask for _ in askers]
         for asks in (platform, direct):
             await _block(asks, WARM_UP)
-        block = 1 if len(users) == 1 else BLOCK_PER_CONNECTION * len(users)
+        for asker in askers:
+            asker.unstreamed = 0
+        block = 1 if len(askers) == 1 else BLOCK_PER_ASKER * len(askers)
         through, alone = list[float](), list[float]()
         seconds, cost = 0.0, Counter[str]()  # of the platform's blocks alone
         deadline = time.perf_counter() + plan.seconds

@@ -102,14 +102,16 @@ def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 
             "OPENAI_API_KEY": "bench",
             "OPENAI_MODEL": "scripted",
         }
+        # each measurement has users of its own, whose streams bring nothing of what was before
         target = stack.enter_context(
-            Target(folder / "data", users=users, environment=environment, whole=True)
+            Target(folder / "data", users=users + 1, environment=environment, whole=True)
         )
         plan = _plan("first-token", target, events=questions, seconds=40)
         plan = replace(plan, model=model, processes={**plan.processes, "model": pid})
+        one, *others = target.tokens.items()
         return {
-            f"first token, {in_flight} in flight": measure(replace(plan, connections=in_flight))
-            for in_flight in (1, users)
+            f"first token, {len(who)} in flight": measure(replace(plan, tokens=dict(who)))
+            for who in ([one], others)
         }
 
 

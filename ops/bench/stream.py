@@ -91,7 +91,7 @@ class Stream(asyncio.Protocol):
             self.begun.set_result(None)
         *frames, rest = received.split(_END_OF_FRAME)
         for frame in frames:
-            _, _, named = frame.partition(_EVENT)
+            _, _, named = (b"\n" + frame).partition(_EVENT)
             name, _, value = named.partition(_DATA)
             if value:
                 self._on_frame(bytes(name), bytes(value))

@@ -1,6 +1,5 @@
 """The benchmarks that follow streams: what they read, and that they measure what they say."""
 
-import asyncio
 import resource
 
 import pytest
@@ -22,51 +21,27 @@ def answer(head=HEAD):
     return head + b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in FRAMES)
 
 
-async def read(pieces):
-    """Let a server send pieces, and read them as a stream."""
-    seen: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
-    left = asyncio.Event()
-
-    async def serve(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        left.set()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            stream = await Stream.open(url, "token", lambda name, data: seen.put_nowait((name, data)))
-            async with asyncio.timeout(10):
-                found = [await seen.get() for _ in range(3)]
-            stream.close()
-        finally:
-            async with asyncio.timeout(10):
-                await left.wait()
-    assert seen.empty()
-    return found
-
-
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_a_stream_is_read_however_it_is_cut(size):
-    # Given an answer that comes in pieces of a size
-    sent = answer()
+    # Given a stream
+    seen = []
+    stream = Stream(lambda name, data: seen.append((name, data)))
 
-    # When it is read
-    seen = await read([sent[at : at + size] for at in range(0, len(sent), size)])
+    # When its answer comes in pieces of a size
+    sent = answer()
+    for at in range(0, len(sent), size):
+        stream.data_received(sent[at : at + size])
 
     # Then its frames are told of, once and in order, and its comment is not
+    await stream.begun
     assert seen == [(b"llm.chat", b'{"n":1}'), (b"delta", b'{"n":2}'), (b"delta", b'{"n":3}')]
 
 
 async def test_a_refused_stream_is_a_failure():
+    stream = Stream(lambda _name, _data: None)
+    stream.data_received(answer(b"HTTP/1.1 429 Too Many Requests\r\n\r\n"))
     with pytest.raises(OSError, match="429"):
-        await read([answer(b"HTTP/1.1 429 Too Many Requests\r\n\r\n")])
+        await stream.begun
 
 
 def test_the_spread_of_times():
