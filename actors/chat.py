@@ -69,6 +69,7 @@ class Chat(Actor):
             model=answer.model,
             usage=_usage(answer),
             finishReason=answer.finish_reason,
+            attempt=event["claims"],
         )
         return Done([Output("response", "llm.chat.response", response, SOURCE)])
 
@@ -80,6 +81,7 @@ class Chat(Actor):
             model=self._model.model,
             finishReason="error",
             error=Problem(code=error.code, message=error.message),
+            attempt=event["claims"],
         )
         return [Output("failure", "llm.chat.response", response, SOURCE)]
 
@@ -119,7 +121,7 @@ class Chat(Actor):
                 if isinstance(piece, Completion):
                     break
                 if notifier is not None:
-                    told = event["userID"], event["id"], conversation, event["attempts"]
+                    told = event["userID"], event["id"], conversation, event["claims"]
                     notifier.delta(*told, offset, piece.text)
                     offset += len(piece.text)
             else:

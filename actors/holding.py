@@ -56,10 +56,13 @@ class Holding:
                 raise ClaimLost("the event was changed by somebody else while it was worked on")
             return working.result()
         finally:
-            async with self._writing:  # a renewal under way changes the version that we hold
+            try:
+                async with self._writing:  # a renewal under way changes the version that we hold
+                    renewing.cancel()
+            finally:  # whoever is interrupted meanwhile leaves nobody behind, who would renew it for ever
                 renewing.cancel()
-            working.cancel()
-            await asyncio.wait({working, renewing})
+                working.cancel()
+                await asyncio.wait({working, renewing})
 
     async def _renew(self) -> None:
         """Renew until told to stop; return when the claim is lost."""

@@ -8,8 +8,10 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from lightning.errors import Permanent
-from lightning.events import TYPES
+from lightning.events import TYPES, Draft, EventDocument, now_text
+from lightning.ids import derived_id
 from lightning.storage import Operation
+from lightning.telemetry import carrier
 
 #: A step makes no more than this, on every store alike (a batch of Cosmos DB takes 100 and 2 MB).
 MAX_OPERATIONS = 90
@@ -37,6 +39,23 @@ class Output:
         if isinstance(self.metadata, BaseModel):
             return self.metadata.model_dump(mode="json", exclude_none=True)
         return dict(self.metadata)
+
+    def draft(self, cause: EventDocument, *, despite_cancel: bool = False) -> Draft:
+        """Write it down as it is recorded.
+
+        Parameters:
+          cause: The event that it follows from.
+          despite_cancel: Whether it is worked on although its root was cancelled.
+        """
+        return Draft(
+            id=derived_id(cause["id"], self.name),
+            type=self.type,
+            source=self.source,
+            metadata=self.document(),
+            timestamp=now_text(),
+            trace=carrier.current() or cause["trace"],
+            despite_cancel=despite_cancel,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ A crash anywhere between is repaired by redelivery or by the sweep.
 """
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from opentelemetry import trace
@@ -19,10 +21,9 @@ from actors.actor import Actor, Retries
 from actors.holding import ClaimLost, Holding
 from actors.outcome import Again, Done, Outcome, Output, check
 from lightning.crash import CrashPoint, no_crash
-from lightning.errors import LightningError, Permanent, PreconditionFailed, Transient
-from lightning.events import TYPES, Draft, EventDocument, now_text
-from lightning.ids import derived_id
-from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Void, wakeup, wakeups
+from lightning.errors import Conflict, LightningError, Permanent, PreconditionFailed, Transient
+from lightning.events import TYPES, Draft, EventDocument
+from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Verdict, Void, wakeup, wakeups
 from lightning.queue import Wakeup
 from lightning.telemetry import carrier, names
 
@@ -36,6 +37,9 @@ MAX_BACKOFF_SECONDS = 60.0
 
 #: No other side is waited for longer, whatever it asks: others may wait behind the event.
 MAX_RETRY_AFTER_SECONDS = 3600.0
+
+#: An actor that names a wait itself may make it longer than its `Retries` say by up to this factor.
+MAX_STRETCH = 1.5
 
 _log = structlog.get_logger(__name__)
 
@@ -81,18 +85,28 @@ class Step:
         self._retries = Retries(max_attempts, doubling)
         self._crash = crash
 
-    async def run(self, message: Wakeup) -> None:
-        """Look at the event of a message, and do what is to be done. Returning acknowledges it."""
+    async def run(self, message: Wakeup) -> bool:
+        """Look at the event of a message, and do what is to be done. Returning acknowledges it.
+
+        Returns:
+          Whether the event was claimed; else there was nothing to do.
+        """
         self._log.resume(message.session)
+        verdict: Verdict = None
         try:
-            await self._deliver(message)
+            verdict = await self._log.claim(
+                message.user_id, message.event_id, message.wake, self._owner, self._claim_seconds
+            )
+            await self._follow(message, verdict)
         except ClaimLost as lost:
             _log.warning(lost.code, event_id=message.event_id)
+            await self._release(message.user_id, message.event_id)
         except Transient as error:
             _log.warning("step_put_off", event_id=message.event_id, error=error.message)
             await self._again(message, error.retry_after or 5.0)
         except Exception:  # noqa: BLE001 -- a fault of ours: the claim runs out, and the sweep tries again
             _log.exception("step_failed", event_id=message.event_id)
+        return isinstance(verdict, Claimed)
 
     async def bury(self, message: Wakeup, error: LightningError) -> None:
         """Declare an event dead whose message the broker gave up.
@@ -108,16 +122,14 @@ class Step:
         if isinstance(verdict, Claimed):
             await self._commit(verdict, error)
 
-    async def _deliver(self, message: Wakeup) -> None:
-        verdict = await self._log.claim(
-            message.user_id, message.event_id, message.wake, self._owner, self._claim_seconds
-        )
+    async def _follow(self, message: Wakeup, verdict: Verdict) -> None:
         match verdict:
             case Claimed():
                 self._crash("step:claimed")
                 await self._work(verdict)
             case Ended(event):
                 await self._announce_what_follows(event)
+                await self._release(event["userID"], event["id"], event)
             case Later(_, at):
                 await self._again(message, at - time.time())
             case Void():
@@ -168,29 +180,50 @@ class Step:
             return Transient(error.message, code=error.code)
         except Exception as error:  # noqa: BLE001 -- whatever an actor raises ends as an outcome
             _log.exception("handler_failed", event_id=event["id"], type=event["type"])
-            return Transient(f"{type(error).__name__} in the handler", code="unexpected_error")
+            outcome = Transient(f"{type(error).__name__} in the handler", code="unexpected_error")
+            is_out_of_memory = isinstance(error, MemoryError)
+        else:
+            return outcome
+        if is_out_of_memory:
+            gc.collect()  # what the handler held is needed by others now, not when the collector next looks
         return outcome
 
-    async def _commit(self, claim: Claimed, outcome: Outcome | LightningError) -> None:
-        """Write the outcome once, whatever it is, then send what follows."""
+    async def _commit(self, claim: Claimed, outcome: Outcome | LightningError, *, turns: bool = True) -> None:
+        """Write the outcome once, whatever it is, then send what follows.
+
+        Parameters:
+          claim: The event.
+          outcome: How it ends.
+          turns: Whether messages in conversations may follow.
+        """
         try:
             if isinstance(outcome, Done | Again) and await self._log.is_cancelled(claim.event):
                 follow = await self._record_patiently(claim, Cancelled("what it follows from was cancelled"))
                 await self._record_late(claim.event, outcome)
             else:
-                follow = await self._record_patiently(claim, outcome)
+                follow = await self._record_patiently(claim, outcome, turns=turns)
         except PreconditionFailed:
             _log.info("outcome_dropped", event_id=claim.event["id"], why="somebody else was first")
             await self._record_late(claim.event, outcome)
+            await self._release(claim.event["userID"], claim.event["id"])
             return
         except Permanent as error:
             if not isinstance(outcome, Done):
                 raise
             await self._commit(claim, error)  # the store takes no such outcome, ever
             return
+        except Conflict as refused:
+            if not turns:
+                raise
+            # what else follows does not depend on a conversation that was deleted, or where many wait
+            _log.warning("message_not_taken", event_id=claim.event["id"], why=refused.message)
+            await self._commit(claim, outcome, turns=False)
+            return
         self._crash("step:committed")
         await self._dispatch.announce(follow)
         self._crash("step:sent")
+        if not isinstance(outcome, Done | Again):
+            await self._release(claim.event["userID"], claim.event["id"])
 
     async def _record_late(self, event: EventDocument, outcome: Outcome | LightningError) -> None:
         """Note on an event that was cancelled meanwhile what came of it; it changes nothing else."""
@@ -203,20 +236,24 @@ class Step:
         if await self._log.interventions.record_late(event["userID"], event["id"], outputs):
             _log.info("late_result", event_id=event["id"])
 
-    async def _record_patiently(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
+    async def _record_patiently(
+        self, claim: Claimed, outcome: Outcome | LightningError, *, turns: bool = True
+    ) -> list[Wakeup]:
         """Try a few times: an answer of a model is not thrown away for a store that blinks."""
         for attempt in range(STORE_ATTEMPTS - 1):
             try:
-                return await self._record(claim, outcome)
+                return await self._record(claim, outcome, turns=turns)
             except Transient as error:
                 _log.warning("commit_failed", event_id=claim.event["id"], error=error.message)
                 await asyncio.sleep(0.1 * 4**attempt)
-        return await self._record(claim, outcome)
+        return await self._record(claim, outcome, turns=turns)
 
-    async def _record(self, claim: Claimed, outcome: Outcome | LightningError) -> list[Wakeup]:
+    async def _record(
+        self, claim: Claimed, outcome: Outcome | LightningError, *, turns: bool
+    ) -> list[Wakeup]:
         event = claim.event
         if isinstance(outcome, Done):
-            drafts = _drafts(event, outcome.outputs)
+            drafts = _drafts(event, outcome.outputs, turns=turns)
             return wakeups(await self._log.end(claim, "done", outputs=drafts, writes=outcome.writes))
         if isinstance(outcome, Again):
             kept = (event["attempts"] - 1, event["error"]) if outcome.keep_attempts else (0, None)
@@ -234,7 +271,7 @@ class Step:
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
-        follow = _drafts(event, self._last_words(event, outcome))
+        follow = _drafts(event, self._last_words(event, outcome), turns=turns)
         return wakeups(await self._log.end(claim, "dead", outputs=follow, error=error))
 
     def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
@@ -249,6 +286,18 @@ class Step:
             _log.exception("on_dead_failed", event_id=event["id"], type=event["type"])
             return ()
         return outputs
+
+    async def _release(self, user_id: str, event_id: str, event: EventDocument | None = None) -> None:
+        """Let go of what an event has outside the log, if it ended without its actor's word."""
+        try:
+            event = event or await self._log.get(user_id, event_id)
+            if event is None or event["state"] not in {"cancelled", "dead"} or event["type"] not in TYPES:
+                return
+            await self._actors[TYPES[event["type"]].actor].release(event)
+        except LightningError as error:
+            _log.warning("release_failed", event_id=event_id, error=error.message)
+        except Exception:  # noqa: BLE001 -- a fault of ours: the event is over all the same
+            _log.exception("release_failed", event_id=event_id)
 
     def _retries_of(self, event: EventDocument) -> Retries:
         kind = TYPES.get(event["type"])
@@ -267,15 +316,10 @@ class Step:
     async def _again(self, message: Wakeup, delay_seconds: float) -> None:
         await self._dispatch.announce(
             [
-                Wakeup(
-                    message.user_id,
-                    message.event_id,
-                    message.wake,
-                    message.actor,
-                    message.sent_at,
-                    max(0.0, delay_seconds),
-                    carrier.current() or message.trace,
-                    message.session,
+                replace(
+                    message,
+                    delay_seconds=max(0.0, delay_seconds),
+                    trace=carrier.current() or message.trace,
                 )
             ]
         )
@@ -284,19 +328,9 @@ class Step:
 def _wait(retries: Retries, attempts: int, retry_after: float | None) -> float:
     """Give the seconds before the next attempt: what the other side asked for, or the actor's own."""
     if retry_after is not None:
-        return min(retry_after, MAX_RETRY_AFTER_SECONDS)
+        return min(retry_after, max(MAX_RETRY_AFTER_SECONDS, retries.wait(attempts) * MAX_STRETCH))
     return retries.wait(attempts) * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
 
 
-def _drafts(cause: EventDocument, outputs: Sequence[Output]) -> list[Draft]:
-    return [
-        Draft(
-            id=derived_id(cause["id"], output.name),
-            type=output.type,
-            source=output.source,
-            metadata=output.document(),
-            timestamp=now_text(),
-            trace=carrier.current() or cause["trace"],
-        )
-        for output in outputs
-    ]
+def _drafts(cause: EventDocument, outputs: Sequence[Output], *, turns: bool) -> list[Draft]:
+    return [output.draft(cause) for output in outputs if turns or output.type != "llm.chat"]

@@ -1,7 +1,8 @@
 """Delivers `webhook.delivery` events: one signed POST to one endpoint, as often as it takes."""
 
+import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +21,10 @@ from lightning.outbound import Courier, Full, Lanes, Result
 
 #: A delivery that waits for its endpoint to come back is given up after so long.
 LIFE_SECONDS: Final = 24 * 3600.0
+
+#: An attempt comes later than planned by up to this share of its wait, at random, and never earlier: those
+#: that failed together are not made together again.
+SPREAD: Final = 0.2
 
 #: Besides the request itself, a trial of an endpoint may take so long.
 MARGIN_SECONDS: Final = 5.0
@@ -44,6 +49,7 @@ class WebhookDelivery(Actor):
       courier: Posts.
       lanes: How much runs at once.
       retries: When failed attempts are repeated.
+      randomness: Gives numbers from 0 to 1, which spread the attempts.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class WebhookDelivery(Actor):
         courier: Courier,
         lanes: Lanes,
         retries: Retries,
+        *,
+        randomness: Callable[[], float] = random.random,
     ) -> None:
         self.retries = retries
         self._retries = retries
@@ -64,6 +72,7 @@ class WebhookDelivery(Actor):
         self._deliveries = deliveries
         self._courier = courier
         self._lanes = lanes
+        self._randomness = randomness
 
     async def handle(self, event: EventDocument, metadata: WebhookDeliveryMetadata) -> Outcome:
         """Make one attempt, or wait for room; see `Actor.handle`."""
@@ -138,6 +147,7 @@ class WebhookDelivery(Actor):
         if _is_old(event):
             raise Permanent(message, code=result.error)
         wait = max(self._retries.wait(event["attempts"]), result.retry_after)
+        wait *= 1 + SPREAD * self._randomness()
         raise Transient(message, retry_after=wait, code=result.error)
 
     async def _skip(self, event: EventDocument, webhook: Webhook | None) -> None:

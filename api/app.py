@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,6 +14,11 @@ from api import (
     events,
     identity,
     problems,
+    repo_files,
+    repo_history,
+    repos,
+    run_api,
+    runs,
     service_tokens,
     sessions,
     stream,
@@ -21,25 +27,35 @@ from api import (
     webhooks,
     websocket,
 )
+from api.metering import MeteredModel
 from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
+from api.run_spans import RunSpans
 from api.streams import Streams
 from api.tracing import TraceRequests
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
+from lightning.domain.accounts import Accounts
+from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
+from lightning.domain.repositories import Repositories
+from lightning.domain.run_reports import RunReports
+from lightning.domain.run_tokens import RunTokens
+from lightning.domain.runs import Runs
 from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
-from lightning.errors import LightningError
 from lightning.keys import secret
 from lightning.live import Hub, poll
+from lightning.llm.chosen import LateModel, open_chosen
 from lightning.log import Dispatch, EventLog
 from lightning.outbound import Guard
+from lightning.repositories import RepositoryStore
+from lightning.sealing import Sealer
 from lightning.settings import Settings
-from lightning.storage import open_storage
+from lightning.storage import Storage, open_storage
 
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
@@ -48,9 +64,14 @@ ROUTES: Sequence[Operation] = (
     *service_tokens.ROUTES,
     *events.ROUTES,
     *conversations.ROUTES,
+    *runs.ROUTES,
+    *run_api.ROUTES,
     *stream.ROUTES,
     *stream_token.ROUTES,
     *webhooks.ROUTES,
+    *repos.ROUTES,
+    *repo_files.ROUTES,
+    *repo_history.ROUTES,
     *system.ROUTES,
     *docs.ROUTES,
 )
@@ -67,6 +88,12 @@ def _issuer(settings: Settings) -> TokenIssuer:
     )
 
 
+def _repositories(settings: Settings, storage: Storage) -> Repositories:
+    sealer = Sealer(secret(settings.secret_key), secret(settings.secret_key_previous))
+    store = RepositoryStore(storage, settings.data / "repos")
+    return Repositories(storage, store, sealer, Guard.allowing(settings.git_allow))
+
+
 def create_app(settings: Settings) -> Starlette:
     """Make the application; its parts are opened when it starts and closed when it stops.
 
@@ -80,9 +107,14 @@ def create_app(settings: Settings) -> Starlette:
         crash = crash_at(settings.crash_at, settings.data, "web")
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
-        log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
+        log = EventLog(storage, sweep_seconds=settings.sweep_seconds, bulk_above=settings.bulk_above)
         tokens = _issuer(settings)
         people = Identity(storage, tokens, settings)
+        accounts = Accounts(storage)
+        its_runs = Runs(storage)
+        run_spans = RunSpans(settings)
+        model = LateModel(partial(open_chosen, settings, fits=False))
+        allowed = settings.models if settings.llm != "echo" else ["echo", *settings.models]
         hub = Hub()
         streams = Streams(hub, people, settings.streams_per_user)
         app.state.platform = Platform(
@@ -93,9 +125,15 @@ def create_app(settings: Settings) -> Starlette:
             identity=people,
             tokens=tokens,
             conversations=Conversations(storage, log),
+            runs=its_runs,
+            run_reports=RunReports(storage),
+            run_tokens=RunTokens(tokens, its_runs, log, accounts),
+            run_spans=run_spans,
+            models=MeteredModel(model, open_budgets(settings, storage), allowed),
             webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
             webhook_health=WebhookHealth(storage),
             deliveries=Deliveries(storage, log),
+            repositories=_repositories(settings, storage),
             hub=hub,
             streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
@@ -110,21 +148,24 @@ def create_app(settings: Settings) -> Starlette:
             for task in watching:
                 task.cancel()
             await asyncio.wait(watching)
+            await model.close()
+            run_spans.close()
             await queue.close()
             await asyncio.to_thread(broker.close)
             await storage.close()
 
     app = Starlette(
-        routes=[*ROUTES, *WEBSOCKETS],
+        # each route before the one that is meant is tried first, and events come by far the most often
+        routes=[*sorted(ROUTES, key=lambda route: route not in events.ROUTES), *WEBSOCKETS],
         lifespan=lifespan,
         middleware=[Middleware(TraceRequests)],
-        exception_handlers={
-            LightningError: problems.from_lightning_error,
-            404: problems.from_http_exception,
-            405: problems.from_http_exception,
-            400: problems.from_http_exception,
-            500: problems.from_unexpected,
-        },
+        exception_handlers=problems.HANDLERS,
     )
-    app.state.reference = docs.Reference([*ROUTES, *WEBSOCKETS])
+    app.state.reference = _reference()
     return app
+
+
+@cache
+def _reference() -> docs.Reference:
+    """Describe the routes once: it takes a moment, and they are the same for every application."""
+    return docs.Reference([*ROUTES, *WEBSOCKETS])

@@ -133,7 +133,10 @@ async def get_conversation(request: Request) -> Response:
 
 
 async def list_messages(request: Request) -> Response:
-    """List what was said in a conversation, newest first."""
+    """List what was said in a conversation, newest first.
+
+    A page of large messages has fewer than ``limit``: only ``next`` tells whether there are more.
+    """
     conversation = await _found(request)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
     before = whole_number(request, "before", MAX_PLACE, lowest=1, highest=MAX_PLACE)
@@ -142,13 +145,12 @@ async def list_messages(request: Request) -> Response:
         Where("type", "in", SPOKEN),
     ]
     events = await platform(request).log.events(
-        conversation["userID"], where, before=before, descending=True, limit=limit + 1
+        conversation["userID"], where, before=before, descending=True, limit=limit
     )
-    page = events[:limit]
     return respond(
         {
-            "messages": [public(event) for event in page],
-            "next": page[-1]["seq"] if len(events) > limit else None,
+            "messages": [public(event) for event in events],
+            "next": events[-1]["seq"] if events.more else None,
         }
     )
 

@@ -14,7 +14,7 @@ from api.cloudevents import BATCH, STRUCTURED, CloudEvent
 from api.operation import Operation
 from api.platform import Platform
 from api.posting import ACCEPTED, MULTI_STATUS, accept_batch, acceptor, read_posted
-from api.requests import JSON, authenticated, platform, respond, whole_number
+from api.requests import JSON, authenticated, check_scope, platform, respond, whole_number
 from api.shown import BatchShown, EventPage, EventShown, EventWithOutputs
 from lightning.errors import InvalidRequest, NotFound
 from lightning.events import TYPES, Envelope, EventDocument, State
@@ -100,7 +100,10 @@ async def _when_over(parts: Platform, user_id: str, event_id: str, seconds: floa
 
 
 async def list_events(request: Request) -> Response:
-    """List the caller's events by their place in the log, a page at a time."""
+    """List the caller's events by their place in the log, a page at a time.
+
+    A page of large events has fewer than ``limit``: only ``next`` tells whether there are more.
+    """
     claims = await authenticated(request)
     after = whole_number(request, "after", 0, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 50, lowest=1, highest=MAX_PAGE)
@@ -111,12 +114,11 @@ async def list_events(request: Request) -> Response:
         for field in ("type", "state", "conversationID", "root")
         if field in request.query_params
     ]
-    events = await platform(request).log.events(claims.subject, where, after=after, limit=limit + 1)
-    page = events[:limit]
+    events = await platform(request).log.events(claims.subject, where, after=after, limit=limit)
     return respond(
         {
-            "events": [public(event) for event in page],
-            "next": page[-1]["seq"] if len(events) > limit else None,
+            "events": [public(event) for event in events],
+            "next": events[-1]["seq"] if events.more else None,
         }
     )
 
@@ -131,9 +133,16 @@ async def cancel_event(request: Request) -> Response:
 
 
 async def replay_event(request: Request) -> Response:
-    """Have an event of the caller's worked on once more."""
+    """Have an event of the caller's worked on once more.
+
+    It needs the scope that the route needs which brings such an event about: that of webhooks for a delivery,
+    that of conversations for a deletion. An event of the platform's own is replayed when it is dead only.
+    """
     claims = await authenticated(request)
     parts = platform(request)
+    event = await parts.log.get(claims.subject, request.path_params["id"])
+    if event is not None and event["type"] in TYPES:
+        check_scope(claims, TYPES[event["type"]].scope)
     key = checked_key(request.headers.get("idempotency-key"))
     event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key)
     parts.hub.wake(claims.subject)
@@ -243,6 +252,7 @@ ROUTES = (
         answers={202: EventShown},
         problems={
             400: ("invalid_idempotency_key",),
+            403: ("platform_event",),
             409: ("not_over", "erased", "conversation_full", "conversation_deleted", "id_taken"),
         },
     ),

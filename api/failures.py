@@ -7,6 +7,7 @@ from api.operation import Operation
 _Codes = Mapping[int, Sequence[str]]
 
 _TOKEN: _Codes = {401: ("token_missing", "invalid_token"), 403: ("scope_missing",)}
+_RUN_TOKEN: _Codes = {401: ("token_missing", "invalid_token")}
 _PATH: _Codes = {404: ("not_found",)}
 _QUERY: _Codes = {400: ("invalid_parameter",)}
 _BODY: _Codes = {408: ("body_timeout",), 413: ("too_large",)}
@@ -23,7 +24,7 @@ _JSON: _Codes = {
     ),
     422: ("invalid_field",),
 }
-_STORE: _Codes = {503: ("store_unavailable",)}
+_STORE: _Codes = {503: ("store_unavailable", "query_too_long", "too_many_queries")}
 _ANY: _Codes = {500: ("internal",)}
 
 #: Answers that say in ``Retry-After`` when to come again.
@@ -39,6 +40,7 @@ def failures(operation: Operation) -> dict[int, list[str]]:
     tables = [
         (True, operation.problems),
         (operation.scope is not None, _TOKEN),
+        (operation.for_runs, _RUN_TOKEN),
         (bool(operation.path_parameters), _PATH),
         (operation.query is not None, _QUERY),
         (operation.body is not None, _BODY),

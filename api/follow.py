@@ -10,7 +10,8 @@ from api.platform import Platform
 from api.streams import Stream
 from lightning.errors import Transient
 from lightning.events import EventDocument
-from lightning.live import Delta
+from lightning.live import Delta, RunProgress
+from lightning.log import Events
 
 _log = structlog.get_logger(__name__)
 
@@ -23,15 +24,15 @@ PAGE = 32
 #: A store that is away is asked again after so long.
 STORE_SECONDS = 1.0
 
-#: An event, deltas in order, or None for a heartbeat.
-Item: TypeAlias = "EventDocument | list[Delta] | None"
+#: An event, deltas in order, progress of runs, or None for a heartbeat.
+Item: TypeAlias = "EventDocument | list[Delta] | list[RunProgress] | None"
 
 
 async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[Item]:
     """Give what is to be sent until the stream is over.
 
     Deltas that reached this process before an event was recorded come before that event; after the
-    response to an event none of its deltas comes.
+    response to an event none of its deltas comes, but those of a replay do.
 
     Parameters:
       parts: The platform.
@@ -41,7 +42,7 @@ async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[
     mailbox = stream.mailbox
     mailbox.position = after
     while not (stream.expired or stream.left or parts.stopping):
-        events: list[EventDocument] = []
+        events = Events()
         if mailbox.take_grown():
             try:
                 events = await parts.log.events(stream.claims.subject, after=mailbox.position, limit=PAGE)
@@ -52,12 +53,14 @@ async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[
         # after the log was read: what was written before the last of these events is here by now
         if deltas := mailbox.take_deltas():
             yield deltas
+        if progress := mailbox.take_progress():
+            yield progress
         for event in events:
             if event["type"] == "llm.chat.response" and event["cause"] is not None:
-                mailbox.answered(event["cause"])
+                mailbox.answered(event["cause"], event["metadata"].get("attempt"))
             mailbox.position = event["seq"]
             yield event
-        if len(events) == PAGE:
+        if events.more:
             mailbox.wake()
         if not await mailbox.wait(HEARTBEAT_SECONDS):
             yield None

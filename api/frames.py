@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.shown import EventShown
-from lightning.live import Delta
+from lightning.live import Delta, RunProgress
 
 #: A client's own word for a frame, which the answer repeats.
 Ref = Annotated[str, Field(max_length=256)]
@@ -33,6 +33,12 @@ class DeltaFrame(Delta):
     """The next piece of an answer that is being written."""
 
     type: Literal["delta"]
+
+
+class ProgressFrame(RunProgress):
+    """How far a run has come, as it says itself."""
+
+    type: Literal["progress"]
 
 
 class HeartbeatFrame(BaseModel):

@@ -88,8 +88,9 @@ def _shown(tokens: Tokens) -> Response:
 async def register(request: Request) -> Response:
     """Create an account."""
     form = await read_form(request, Registration)
-    identity = platform(request).identity
-    account = await identity.register(form.username, form.password, form.invitation)
+    parts = platform(request)
+    where = origin(request, parts.settings)
+    account = await parts.identity.register(form.username, form.password, where, form.invitation)
     return respond({"userID": account.id, "username": account.username, "role": account.role}, 201)
 
 
@@ -142,6 +143,7 @@ ROUTES = (
             403: ("registration_closed", "invitation_required", "invitation_refused"),
             409: ("username_taken",),
             422: ("invalid_account",),
+            429: ("too_many_registrations",),
             503: ("busy",),
         },
     ),

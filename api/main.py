@@ -1,7 +1,9 @@
 """The web process: the ingress under uvicorn."""
 
+import asyncio
 import socket
 import sys
+import time
 from types import FrameType
 
 import uvicorn
@@ -10,7 +12,9 @@ from starlette.applications import Starlette
 from api.app import create_app
 from api.connections import HttpProtocol, WebSocketProtocol
 from api.platform import Platform
+from api.run_api.serving import RunApiServer
 from api.websocket import MAX_FRAME_BYTES
+from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
 from lightning.telemetry.setup import configure
 
@@ -32,15 +36,35 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._app = app
+        self._run_api: RunApiServer | None = None
+        self._beside: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain."""
         self._drain()
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and serve the run API beside the rest."""
+        await super().startup(sockets)
+        parts: Platform = self._app.state.platform
+        if parts.settings.run_api_socket is not None and self.started:
+            drain_seconds = self.config.timeout_graceful_shutdown or DRAIN_SECONDS
+            self._run_api = RunApiServer(
+                self._app, parts.settings.run_api_socket, drain_seconds=drain_seconds
+            )
+            self._beside = asyncio.create_task(self._run_api.serve())
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, whatever the reason to stop."""
         self._drain()
+        if self._beside is not None:
+            for server in self.servers:
+                server.close()  # nothing new is taken on anywhere
+            begun = time.monotonic()
+            await self._beside
+            left = (self.config.timeout_graceful_shutdown or DRAIN_SECONDS) - (time.monotonic() - begun)
+            self.config.timeout_graceful_shutdown = max(1, round(left))
         await super().shutdown(sockets)
 
     def _drain(self) -> None:
@@ -48,6 +72,8 @@ class Server(uvicorn.Server):
         if parts is not None:
             parts.stopping = True
             parts.hub.wake_all()
+        if self._run_api is not None:
+            self._run_api.stop()
 
 
 def configuration(
@@ -99,6 +125,7 @@ def main() -> None:
     )
     config = configuration(app, settings)
     server = Server(config, app)
+    look_less_often()
     try:
         server.run()
     finally:

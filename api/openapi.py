@@ -71,13 +71,14 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         "servers": [{"url": "/", "description": "This ingress"}],
         "tags": _tags(operations),
         "paths": paths,
-        "components": {"schemas": schemas.components, "securitySchemes": {"bearer": _bearer()}},
+        "components": {"schemas": schemas.components, "securitySchemes": _tokens()},
         "x-event-types": schemas.event_types(),
     }
 
 
 def _types(operations: Sequence[Operation], sockets: Iterable[WebSocketOperation]) -> Iterable[Any]:
     yield ProblemDetails
+    yield from {operation.problem_form: None for operation in operations}
     for socket in sockets:
         yield from (*socket.takes, *socket.gives)
     for operation in operations:
@@ -107,14 +108,18 @@ def _tags(operations: Sequence[Operation]) -> list[dict[str, str]]:
     return [{"name": name, "description": purpose} for name, purpose in tags.items()]
 
 
-def _bearer() -> dict[str, str]:
+def _tokens() -> dict[str, dict[str, str]]:
     scopes = ", ".join(f"`{scope}`" for scope in SCOPES)
-    return {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": f"A token from `POST /api/token`. It may be limited to some of the scopes {scopes}.",
-    }
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    person = f"A token from `POST /api/token`. It may be limited to some of the scopes {scopes}."
+    run = "What a run finds in `LIGHTNING_RUN_TOKEN`; it is good while the run goes on."
+    return {"bearer": {**bearer, "description": person}, "run": {**bearer, "description": run}}
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    if operation.for_runs:
+        return [{"run": []}]
+    return [] if operation.scope is None else [{"bearer": [operation.scope]}]
 
 
 def _operation(operation: Operation, path: str, schemas: Schemas) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def _operation(operation: Operation, path: str, schemas: Schemas) -> dict[str, A
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
-        "security": [] if operation.scope is None else [{"bearer": [operation.scope]}],
+        "security": _security(operation),
         "parameters": _parameters(operation, schemas),
         "responses": _responses(operation, schemas),
     }
@@ -186,7 +191,7 @@ def _responses(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         status: _answer(operation, status, schemas) for status in operation.answers
     }
     for status, codes in failures(operation).items():
-        problem = _problem(status, codes, schemas)
+        problem = _problem(operation, status, codes, schemas)
         if status in responses:  # such as the health of a part that is away
             responses[status]["content"].update(problem["content"])
         else:
@@ -198,11 +203,10 @@ def _answer(operation: Operation, status: int, schemas: Schemas) -> dict[str, An
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if content := _content(operation.answers[status], schemas):
         answer["content"] = content
-    if STREAM in content:
+    if STREAM in content and operation.frames:
         answer["description"] = _STREAM_DESCRIPTION
-        if operation.frames:
-            frames = {kind: schemas.of(model) for kind, model in operation.frames.items()}
-            content[STREAM]["x-frames"] = frames
+        frames = {kind: schemas.of(model) for kind, model in operation.frames.items()}
+        content[STREAM]["x-frames"] = frames
     if operation.answer_headers and status < HTTPStatus.BAD_REQUEST:
         answer["headers"] = {
             name: _header(meaning, {"type": "string"}, required=False)
@@ -211,9 +215,9 @@ def _answer(operation: Operation, status: int, schemas: Schemas) -> dict[str, An
     return answer
 
 
-def _problem(status: int, codes: Sequence[str], schemas: Schemas) -> dict[str, Any]:
+def _problem(operation: Operation, status: int, codes: Sequence[str], schemas: Schemas) -> dict[str, Any]:
     only = {"properties": {"status": {"const": status}, "code": {"enum": list(codes)}}}
-    content = {"schema": {"allOf": [schemas.of(ProblemDetails), only]}}
+    content = {"schema": {"allOf": [schemas.of(operation.problem_form), only]}}
     problem: dict[str, Any] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: content}}
     if status in RETRY_LATER:
         seconds = {"type": "integer", "minimum": 1}

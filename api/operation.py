@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from api.problems import ProblemDetails
+
 #: What a token may be limited to. A person's own token has all of them.
 Scope = Literal[
     "events:read",
@@ -19,6 +21,8 @@ Scope = Literal[
     "conversations:write",
     "webhooks:read",
     "webhooks:write",
+    "repos:read",
+    "repos:write",
     "account",
 ]
 
@@ -29,6 +33,8 @@ SCOPES: tuple[Scope, ...] = (
     "conversations:write",
     "webhooks:read",
     "webhooks:write",
+    "repos:read",
+    "repos:write",
     "account",
 )
 
@@ -43,7 +49,7 @@ class Operation(Route):
       path: The path, its parameters in braces.
       endpoint: Who answers.
       summary: What it is for, in one sentence.
-      scope: What a token must allow; None asks for no token.
+      scope: What a token must allow; None asks for no such token.
       body: The pydantic model (or union of models) of the JSON body, or a mapping of media types to
         models; None when there is none.
       query: The pydantic model whose fields are the query parameters.
@@ -59,6 +65,8 @@ class Operation(Route):
       raw_body: The endpoint reads the body's bytes itself: of the common problems of a body, those of
         its size and time remain.
       needs_store: Whether the store may be asked, which may not answer.
+      for_runs: Whether it asks for the token of a run, and no other will do.
+      problem_form: The model of its problems, where they say more than all do.
     """
 
     def __init__(
@@ -80,6 +88,8 @@ class Operation(Route):
         frames: Mapping[str, Any] | None = None,
         raw_body: bool = False,
         needs_store: bool = True,
+        for_runs: bool = False,
+        problem_form: type[ProblemDetails] = ProblemDetails,
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.method = method
@@ -96,6 +106,8 @@ class Operation(Route):
         self.frames = dict(frames or {})
         self.raw_body = raw_body
         self.needs_store = needs_store
+        self.for_runs = for_runs
+        self.problem_form = problem_form
 
     @property
     def path_parameters(self) -> list[str]:

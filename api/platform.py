@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from api.metering import MeteredModel
+from api.run_spans import RunSpans
 from api.streams import Streams
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
+from lightning.domain.repositories import Repositories
+from lightning.domain.run_reports import RunReports
+from lightning.domain.run_tokens import RunTokens
+from lightning.domain.runs import Runs
 from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
@@ -30,9 +36,15 @@ class Platform:
     identity: Identity
     tokens: TokenIssuer
     conversations: Conversations
+    runs: Runs
+    run_tokens: RunTokens
+    run_reports: RunReports
+    models: MeteredModel
+    run_spans: RunSpans
     webhooks: Webhooks
     webhook_health: WebhookHealth
     deliveries: Deliveries
+    repositories: Repositories
     hub: Hub
     streams: Streams
     notify_secret: str

@@ -102,11 +102,11 @@ def acceptor(request: Request, claims: Claims, posted: Posted) -> Accept:
       InvalidRequest: ``invalid_idempotency_key``.
     """
     parts = platform(request)
+    key = checked_key(request.headers.get("idempotency-key"))
     if posted.are_cloudevents:
         # the trace of the request, where there is one, is nearer than that of the event
         record = _record if "traceparent" in request.headers else _record_in_its_trace
         return partial(_accept_cloudevent, parts, claims, record)
-    key = checked_key(request.headers.get("idempotency-key"))
     return partial(_accept_plain, parts, claims, key)
 
 

@@ -1,9 +1,9 @@
 """Errors as people and programs see them: problem details (RFC 9457)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import structlog
@@ -78,12 +78,17 @@ def from_lightning_error(_request: Request, error: Exception) -> Response:
 
 def refusal(error: LightningError) -> Response:
     """Make the problem response of an error of ours."""
+    return problem(error.status, error.code, error.message, pointer=error.pointer, headers=headers_of(error))
+
+
+def headers_of(error: LightningError) -> dict[str, str]:
+    """Give the headers that say more about an error of ours."""
     headers: dict[str, str] = {}
     if isinstance(error, Transient):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
-    return problem(error.status, error.code, error.message, pointer=error.pointer, headers=headers)
+    return headers
 
 
 def from_http_exception(request: Request, error: Exception) -> Response:
@@ -109,3 +114,13 @@ def from_unexpected(request: Request, error: Exception) -> Response:
     """Show that it is our fault, and nothing of what it was; the log has it."""
     _log.error("request_failed", path=request.url.path, exc_info=error)
     return problem(500, "internal", "the platform failed; the operators can see why")
+
+
+#: Who shows which failure, as `Starlette` takes it.
+HANDLERS: Final[Mapping[Any, Callable[[Request, Exception], Response]]] = {
+    LightningError: from_lightning_error,
+    404: from_http_exception,
+    405: from_http_exception,
+    400: from_http_exception,
+    500: from_unexpected,
+}

@@ -84,7 +84,12 @@ class _View:
 
     def scope(self, operation: Mapping[str, Any]) -> str | None:
         """Name the scope that a token needs."""
-        return operation["security"][0]["bearer"][0] if operation["security"] else None
+        named = [scope for choice in operation["security"] for scope in choice.get("bearer", [])]
+        return named[0] if named else None
+
+    def is_for_runs(self, operation: Mapping[str, Any]) -> bool:
+        """Tell whether it takes the token of a run, and no other."""
+        return any("run" in choice for choice in operation["security"])
 
     def kinds(self, schema: Schema) -> list[tuple[str, list[Field]]]:
         """List the fields of a body, or of each of its kinds under the kind's name."""
@@ -139,7 +144,8 @@ class _View:
             words.append("-N")
         words.append(f'"$URL{path}"')
         if operation["security"]:
-            words.append('-H "Authorization: Bearer $TOKEN"')
+            token = "LIGHTNING_RUN_TOKEN" if self.is_for_runs(operation) else "TOKEN"
+            words.append(f'-H "Authorization: Bearer ${token}"')
         if body is not None:
             words.append(f"--json {_quoted(self.example(next(iter(body['content'].values()))))}")
         return " ".join(words)

@@ -54,13 +54,27 @@ async def authenticated(request: HTTPConnection, *, any_scope: bool = False) -> 
       Unauthorized: There is no bearer token (RFC 6750), or not one of ours, or one that was revoked.
       Forbidden: It is a service token without the scope of the route (``scope_missing``).
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthorized("send a bearer token from POST /api/token", code="token_missing")
-    claims = await platform(request).identity.caller(token.strip())
+    token = bearer_token(request, "from POST /api/token")
+    claims = await platform(request).identity.caller(token)
     if not any_scope:
         check_scope(claims, getattr(request.scope.get("route"), "scope", None))
     return claims
+
+
+def bearer_token(request: HTTPConnection, where: str) -> str:
+    """Give the token that a request shows.
+
+    Parameters:
+      request: The request.
+      where: Where its sender has such a token from, as in ``from POST /api/token``.
+
+    Raises:
+      Unauthorized: It shows none (RFC 6750).
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized(f"send a bearer token {where}", code="token_missing")
+    return token.strip()
 
 
 def check_scope(claims: Claims, needed: str | None) -> None:
@@ -110,12 +124,20 @@ def media_type(request: Request) -> str:
     return kind.strip() or JSON
 
 
-async def read_body(request: Request, *, array_bytes: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(
+    request: Request,
+    *,
+    max_bytes: int = MAX_BODY_BYTES,
+    array_bytes: int | None = None,
+    seconds: float = BODY_SECONDS,
+) -> bytes:
     """Read the body up to the limit.
 
     Parameters:
       request: The request.
-      array_bytes: The limit of a body that begins as a JSON array does.
+      max_bytes: The limit.
+      array_bytes: That of a body that begins as a JSON array does, if it is another.
+      seconds: How long it may take.
 
     Raises:
       TooLarge: It is larger; the rest is not read.
@@ -124,16 +146,16 @@ async def read_body(request: Request, *, array_bytes: int = MAX_BODY_BYTES) -> b
     chunks: list[bytes] = []
     size, first = 0, b""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
                 first = first or chunk.lstrip()[:1]
-                limit = array_bytes if first == b"[" else MAX_BODY_BYTES
+                limit = array_bytes if array_bytes is not None and first == b"[" else max_bytes
                 if size > limit:
                     raise TooLarge(f"the body is over {limit} bytes")
                 chunks.append(chunk)
     except TimeoutError:
-        raise BodyTimeout(f"the body did not arrive within {BODY_SECONDS:.0f} seconds") from None
+        raise BodyTimeout(f"the body did not arrive within {seconds:.0f} seconds") from None
     except ClientDisconnect:
         raise InvalidRequest("the client left") from None
     return b"".join(chunks)
@@ -148,6 +170,29 @@ async def read_json(request: Request) -> Json:
     return loads(await read_body(request), max_bytes=MAX_BODY_BYTES)
 
 
+def read_query(request: HTTPConnection, form: type[Form]) -> Form:
+    """Read the query parameters that a form knows; others mean nothing.
+
+    Raises:
+      InvalidRequest: One is missing or wrong (``invalid_parameter``); its value is not repeated.
+    """
+    given = {name: value for name, value in request.query_params.items() if name in form.model_fields}
+    numbers = [name for name, field in form.model_fields.items() if field.annotation is int]
+    wrong = next((name for name in numbers if not _is_whole(given.get(name, "0"))), None)
+    if wrong is not None:
+        raise InvalidRequest(f"the parameter {wrong} is a whole number", code="invalid_parameter")
+    try:
+        return form.model_validate_strings(given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        message = f"the parameter {first['loc'][0]}: {first['msg']}"
+        raise InvalidRequest(message, code="invalid_parameter") from None
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
 def whole_number(request: HTTPConnection, name: str, default: int, *, lowest: int = 0, highest: int) -> int:
     """Read a query parameter that is a whole number.
 
@@ -157,7 +202,7 @@ def whole_number(request: HTTPConnection, name: str, default: int, *, lowest: in
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and lowest <= int(text) <= highest):
+    if not (_is_whole(text) and lowest <= int(text) <= highest):
         raise InvalidRequest(
             f"the parameter {name} is a whole number from {lowest} to {highest}",
             code="invalid_parameter",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, TypeAdapter, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
 from api.glossary import GLOSSARY
@@ -130,12 +130,19 @@ def _posted_event(name: str) -> type[Envelope]:
     """Make the form in which an event of one type is posted."""
     metadata = TYPES[name].metadata
     title = "".join(part.capitalize() for part in name.split(".")) + "Event"
-    optional = not any(field.is_required() for field in metadata.model_fields.values())
     fields: dict[str, Any] = {
         "type": (Literal[name], ...),
-        "metadata": (metadata, {} if optional else ...),
+        "metadata": (metadata, {} if _may_be_empty(metadata) else ...),
     }
     return create_model(title, __base__=Envelope, __doc__=metadata.__doc__, **fields)
+
+
+def _may_be_empty(metadata: type[BaseModel]) -> bool:
+    try:
+        metadata.model_validate({})
+    except ValidationError:
+        return False
+    return True
 
 
 def _explain(component: Schema) -> None:

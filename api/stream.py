@@ -5,7 +5,9 @@ and cannot drop a reader that takes nothing, since ASGI's end of a response wait
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Literal
 
 import orjson
@@ -25,11 +27,11 @@ from api.stream_access import is_allowed_origin, stream_claims
 from api.streams import Stream
 from lightning.domain.tokens import Claims
 from lightning.errors import InvalidRequest
-from lightning.live import Delta
+from lightning.live import Delta, RunProgress
 from lightning.log import public
 
 #: A comment (HTML standard, section 9.2.6), which clients pass over.
-_HEARTBEAT = b": heartbeat\n\n"
+HEARTBEAT = b": heartbeat\n\n"
 
 #: What was written last may still take so long to leave after the end.
 LINGER_SECONDS = 10.0
@@ -40,7 +42,10 @@ class Position(BaseModel):
 
     after: Annotated[int, Field(ge=0, le=MAX_PLACE, description="The `seq` to begin behind.")] = 0
     deltas: Annotated[
-        Literal[0, 1], Field(description="0 leaves out the pieces of answers that are being written.")
+        Literal[0, 1],
+        Field(
+            description="0 leaves out the pieces of answers that are being written, and the progress of runs."
+        ),
     ] = 1
 
 
@@ -49,8 +54,8 @@ class EventStream(Response):
 
     Parameters:
       parts: The platform.
-      claims: Whose log.
-      after: The ``seq`` to begin behind.
+      claims: Whose it is.
+      frames: Gives what is sent on the open stream, a frame at a time.
       deltas: Whether deltas are wanted.
       headers: Further headers.
     """
@@ -58,14 +63,20 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, parts: Platform, claims: Claims, after: int, *, deltas: bool, headers: dict[str, str]
+        self,
+        parts: Platform,
+        claims: Claims,
+        frames: Callable[[Stream], AsyncGenerator[bytes]],
+        *,
+        deltas: bool,
+        headers: dict[str, str],
     ) -> None:
         no_store = {"cache-control": "no-store", "connection": "close", "x-accel-buffering": "no"}
         super().__init__(headers={**no_store, **headers})
         del self.headers["content-length"]
         self._parts = parts
         self._claims = claims
-        self._after = after
+        self._frames = frames
         self._deltas = deltas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,9 +103,9 @@ class EventStream(Response):
 
     async def _send_all(self, stream: Stream, send: Send) -> None:
         patience_seconds = self._parts.settings.slow_reader_seconds
-        async with aclosing(follow(self._parts, stream, self._after)) as items:
-            async for item in items:
-                message = {"type": "http.response.body", "body": _frame(item), "more_body": True}
+        async with aclosing(self._frames(stream)) as frames:
+            async for frame in frames:
+                message = {"type": "http.response.body", "body": frame, "more_body": True}
                 async with asyncio.timeout(patience_seconds):
                     await send(message)
 
@@ -106,36 +117,57 @@ async def _watch(receive: Receive, stream: Stream) -> None:
     stream.leave()
 
 
+async def _events(parts: Platform, after: int, stream: Stream) -> AsyncGenerator[bytes]:
+    async with aclosing(follow(parts, stream, after)) as items:
+        async for item in items:
+            yield _frame(item)
+
+
 def _frame(item: Item) -> bytes:
     if item is None:
-        return _HEARTBEAT
+        return HEARTBEAT
     if isinstance(item, list):
-        return b"".join(b"event: delta\ndata: %b\n\n" % delta.model_dump_json().encode() for delta in item)
+        return b"".join(
+            b"event: %b\ndata: %b\n\n" % (kind_of(each).encode(), each.model_dump_json().encode())
+            for each in item
+        )
     head = f"id: {item['seq']}\nevent: {item['type']}\ndata: ".encode()
     return head + orjson.dumps(public(item)) + b"\n\n"
+
+
+def kind_of(frame: Delta | RunProgress) -> str:
+    """Name the kind of a frame that stands in no log."""
+    return "delta" if isinstance(frame, Delta) else "progress"
 
 
 async def stream(request: Request) -> Response:
     """Stream the caller's events; each has its ``seq`` as its id and its type as its name.
 
     Between them come frames named ``delta``, without an id: each is a
-    `lightning.live.Delta`, a piece of an answer that is being written. After
-    15 seconds of silence there is a comment.
+    `lightning.live.Delta`, a piece of an answer that is being written; and frames
+    named ``progress``, in which a run says how far it has come, if it says so at
+    this ingress. After 15 seconds of silence there is a comment.
 
     A client that comes back with ``Last-Event-ID`` (or ``?after=``) goes on
     behind that place; without either the log is streamed from its beginning.
     """
     claims = await stream_claims(request)
     deltas = whole_number(request, "deltas", 1, highest=1) == 1
+    parts = platform(request)
+    frames = partial(_events, parts, position(request))
+    return EventStream(parts, claims, frames, deltas=deltas, headers=origin_headers(request))
+
+
+def origin_headers(request: Request) -> dict[str, str]:
+    """Give the headers by which a page of another site that is allowed may read a stream."""
     origin = request.headers.get("origin", "")
-    headers: dict[str, str] = {}
-    if is_allowed_origin(request, origin):
-        headers = {
-            "access-control-allow-origin": origin,
-            "access-control-allow-credentials": "true",
-            "vary": "origin",
-        }
-    return EventStream(platform(request), claims, position(request), deltas=deltas, headers=headers)
+    if not is_allowed_origin(request, origin):
+        return {}
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "vary": "origin",
+    }
 
 
 def position(connection: HTTPConnection) -> int:
@@ -144,10 +176,19 @@ def position(connection: HTTPConnection) -> int:
     Raises:
       InvalidRequest: ``invalid_position`` or ``invalid_parameter``.
     """
+    return place(connection, "after", MAX_PLACE)
+
+
+def place(connection: HTTPConnection, parameter: str, most: int) -> int:
+    """Read where to begin from ``Last-Event-ID``, or else from a parameter.
+
+    Raises:
+      InvalidRequest: ``invalid_position`` or ``invalid_parameter``.
+    """
     last = connection.headers.get("last-event-id")
     if last is None:
-        return whole_number(connection, "after", 0, highest=MAX_PLACE)
-    if not (last.isascii() and last.isdigit() and len(last) < 17 and int(last) <= MAX_PLACE):
+        return whole_number(connection, parameter, 0, highest=most)
+    if not (last.isascii() and last.isdigit() and len(last) < 17 and int(last) <= most):
         raise InvalidRequest("Last-Event-ID is the id of an event of this stream", code="invalid_position")
     return int(last)
 
@@ -165,7 +206,7 @@ ROUTES = (
             "Origin": "Of a browser's page: the ingress's own, or one of `LIGHTNING_ALLOWED_ORIGINS`.",
         },
         answers={200: "text/event-stream"},
-        frames={"the type of the event": EventShown, "delta": Delta},
+        frames={"the type of the event": EventShown, "delta": Delta, "progress": RunProgress},
         problems={
             400: ("invalid_position", "invalid_parameter", "token_in_url"),
             403: ("foreign_origin",),

@@ -40,7 +40,7 @@ async def health(request: Request) -> Response:
     """
     parts = platform(request)
     storage = await _check(parts.log.check())
-    queue = await _check(parts.queue.oldest_age_seconds())
+    queue = await _check(parts.queue.check())
     ready = storage["ready"] and not parts.stopping
     body = {
         "status": "ok" if ready and queue["ready"] else "degraded" if ready else "unavailable",
@@ -67,6 +67,8 @@ async def notify(request: Request) -> Response:
     parts = platform(request)
     body = await read_body(request)
     notification = read_notification(parts.notify_secret, request.headers, body)
+    # else whoever is woken might look before what was told of can be seen here
+    parts.log.resume(notification.session)
     for user_id, deltas in notification.deltas.items():
         parts.hub.deliver(user_id, deltas)
     for user_id in notification.users:

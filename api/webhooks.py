@@ -93,12 +93,11 @@ async def list_deliveries(request: Request) -> Response:
     before = whole_number(request, "before", MAX_PLACE, lowest=1, highest=MAX_PLACE)
     limit = whole_number(request, "limit", 20, lowest=1, highest=MAX_DELIVERIES)
     log = platform(request).deliveries
-    found = await log.latest(user_id, webhook.id, before=before, limit=limit + 1)
-    page = found[:limit]
+    found = await log.latest(user_id, webhook.id, before=before, limit=limit)
     return respond(
         {
-            "deliveries": [_delivery(delivery) for delivery in page],
-            "next": page[-1].event["seq"] if len(found) > limit else None,
+            "deliveries": [_delivery(delivery) for delivery in found.deliveries],
+            "next": found.deliveries[-1].event["seq"] if found.more else None,
         }
     )
 

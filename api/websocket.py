@@ -13,12 +13,20 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from api.accepting import accept
 from api.connections import abort
 from api.follow import Item, follow
-from api.frames import AcceptedFrame, DeltaFrame, EventFrame, HeartbeatFrame, PostedFrame, ProblemFrame
+from api.frames import (
+    AcceptedFrame,
+    DeltaFrame,
+    EventFrame,
+    HeartbeatFrame,
+    PostedFrame,
+    ProblemFrame,
+    ProgressFrame,
+)
 from api.operation import WebSocketOperation
 from api.platform import Platform
 from api.problems import details, refusal
 from api.requests import MAX_BODY_BYTES, check_scope, platform, whole_number
-from api.stream import LINGER_SECONDS, Position, position
+from api.stream import LINGER_SECONDS, Position, kind_of, position
 from api.stream_access import stream_claims
 from api.streams import Stream
 from api.tracing import frame_span
@@ -163,7 +171,7 @@ def _frames(item: Item) -> list[dict[str, Any]]:
     if item is None:
         return [{"type": "heartbeat"}]
     if isinstance(item, list):
-        return [{"type": "delta", **delta.model_dump()} for delta in item]
+        return [{"type": kind_of(each), **each.model_dump()} for each in item]
     return [{"type": "event", "event": public(item)}]
 
 
@@ -200,7 +208,7 @@ WEBSOCKETS = (
         scope="events:read",
         query=Position,
         takes=(PostedFrame,),
-        gives=(EventFrame, DeltaFrame, HeartbeatFrame, AcceptedFrame, ProblemFrame),
+        gives=(EventFrame, DeltaFrame, ProgressFrame, HeartbeatFrame, AcceptedFrame, ProblemFrame),
         closes={
             NOT_TEXT: "a binary frame came",
             VIOLATION: "too many frames were unreadable",

@@ -84,10 +84,10 @@ class Holder:
 
 
 class LeaseKeeper:
-    """Renews the leases of all holders of this process, from one thread, while any consumer is open.
+    """Renews the leases of all holders of this process, from one thread, until it is closed.
 
-    The deliveries of a consumer that was closed are renewed as long as another one is open: after an error
-    Dramatiq replaces the consumer, while actors still work on what the old one delivered.
+    The deliveries of a consumer that was closed are renewed, too: after an error Dramatiq replaces a
+    consumer, and a worker that pauses closes all of them, while actors still work on what they delivered.
 
     Parameters:
       commits: The queue file.
@@ -99,7 +99,6 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
         self._holders: list[weakref.ref[Holder]] = []
-        self._consumers = 0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -108,7 +107,6 @@ class LeaseKeeper:
         holder = Holder()
         with self._lock:
             self._holders = [ref for ref in self._holders if ref() is not None] + [weakref.ref(holder)]
-            self._consumers += 1
             if self._thread is None:
                 self._stopped = threading.Event()
                 self._thread = threading.Thread(
@@ -118,15 +116,12 @@ class LeaseKeeper:
         return holder
 
     def close(self) -> None:
-        """End for one consumer; the last one stops the thread."""
+        """Stop the thread; a consumer that is opened later starts it again."""
         with self._lock:
-            self._consumers -= 1
-            thread = self._thread
-            if self._consumers or thread is None:
-                return
-            self._thread = None
+            thread, self._thread = self._thread, None
             self._stopped.set()
-        thread.join()
+        if thread is not None:
+            thread.join()
 
     def _run(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._lease_seconds / RENEWALS_PER_LEASE):

@@ -11,52 +11,28 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dramatiq import Broker, Message, Middleware
-from dramatiq.errors import DecodeError, QueueJoinTimeout, QueueNotFound
+from dramatiq import Message, Middleware
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 
 from brokers import sqlite_statements as statements
+from brokers.dead_letters import DeadLetter
+from brokers.finishing import FinishingBroker
 from brokers.group_commit import GroupCommit
 from brokers.leases import Delivery, LeaseKeeper, State
-from brokers.sqlite_consumer import RECHECK_SECONDS, Queue, SqliteConsumer, decode
+from brokers.messages import renewed
+from brokers.sqlite_consumer import RECHECK_SECONDS, Queue, SqliteConsumer
 from brokers.sqlite_file import SqliteFile
 from brokers.sqlite_statements import Entry, now_ms
 from brokers.wakeup import Sleeper, Wakeup
 
-#: What Retries leaves on a message; a replayed message starts without it.
-RETRY_OPTIONS = frozenset({"retries", "traceback", "requeue_timestamp"})
 
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that was given up.
-
-    Attributes:
-      id: Names it for `SqliteBroker.replay_dead_letter` and `SqliteBroker.discard_dead_letter`.
-      queue_name: Where it was.
-      body: The message as it was encoded.
-      reason: ``rejected``, ``delivery_count_exceeded`` or ``undecodable``.
-      error: What went wrong: a traceback where there is one.
-      deliveries: How often it was delivered since it was sent or retried.
-      died_at: When it was given up, in UTC.
-    """
-
-    id: int
-    queue_name: str
-    body: bytes
-    reason: str
-    error: str
-    deliveries: int
-    died_at: datetime
-
-
-class SqliteBroker(Broker):
+class SqliteBroker(FinishingBroker):
     """A broker that keeps its queues in an SQLite file.
 
     Nothing is opened before the first use, and a fork is safe at any time. When the file is removed while
@@ -105,6 +81,9 @@ class SqliteBroker(Broker):
         self._keeper = LeaseKeeper(self._commits, lease_seconds)
         self._consumers: list[SqliteConsumer] = []
         self._held: weakref.WeakValueDictionary[str, Delivery] = weakref.WeakValueDictionary()
+
+    #: Looking for dead letters costs next to nothing.
+    dead_letters_every_seconds = 1.0
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue; declaring it again does nothing."""
@@ -171,8 +150,9 @@ class SqliteBroker(Broker):
                 self.emit_before("enqueue", message, delay)
             self._put(messages, retried)
         except BaseException:
-            # Dramatiq acknowledges a message whose retry could not be sent: the acknowledgement must know.
-            for delivery in retried:
+            # Dramatiq acknowledges a message whose retry or next step could not be sent: the acknowledgement
+            # must know.
+            for delivery in [*retried, self.finishing(Delivery)]:
                 if delivery is not None and delivery.state in {State.HELD, State.MOVING}:
                     delivery.state = State.RETRY_FAILED
             raise
@@ -263,6 +243,7 @@ class SqliteBroker(Broker):
     def close(self) -> None:
         """Close the file. Using the broker again opens it again."""
         self._settle_all()
+        self._keeper.close()
         self._commits.close()
 
     def qsize(self, queue_name: str) -> int:
@@ -276,20 +257,28 @@ class SqliteBroker(Broker):
         return self._commits.run(lambda connection: statements.count(connection, queue_name))
 
     def oldest_message_age_seconds(self, queue_name: str | None = None) -> float | None:
-        """For how long the oldest message that waits or is held has been due.
+        """For how long the oldest message that waits has been due; one that a consumer holds does not wait.
 
         Parameters:
           queue_name: One queue, or None for all that are declared.
 
         Returns:
-          Seconds, or None when no message is due.
+          Seconds, or None when no message waits that is due.
         """
         self._settle_all()
         names = list(self.queues) if queue_name is None else [queue_name]
-        lease_ms = int(self._lease_seconds * 1000)
-        oldest = self._commits.run(lambda c: [statements.oldest_due_at(c, name, lease_ms) for name in names])
+        oldest = self._commits.run(lambda c: [statements.oldest_due_at(c, name) for name in names])
         due = [due_at for due_at in oldest if due_at is not None]
         return max(0.0, (now_ms() - min(due)) / 1000) if due else None
+
+    def check(self, queue_name: str) -> None:
+        """Ask a queue something that costs little.
+
+        Raises:
+          BrokerConnectionError: The file cannot be read.
+        """
+        self._queue(queue_name)
+        self._commits.run(lambda connection: statements.oldest_due_at(connection, queue_name))
 
     def dead_letters(self, queue_name: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """The oldest dead letters of one queue, or of all."""
@@ -297,16 +286,20 @@ class SqliteBroker(Broker):
         rows = self._commits.run(
             lambda connection: statements.list_dead_letters(connection, queue_name, limit)
         )
-        return [DeadLetter(*row[:6], datetime.fromtimestamp(row[6] / 1000, UTC)) for row in rows]
+        return [
+            DeadLetter(str(row[0]), *row[1:6], datetime.fromtimestamp(row[6] / 1000, UTC)) for row in rows
+        ]
 
-    def discard_dead_letter(self, dead_letter_id: int) -> bool:
+    def discard_dead_letter(self, dead_letter_id: str) -> bool:
         """Remove a dead letter; False when there is none."""
-        taken = self._commits.run(partial(statements.take_dead_letter, dead_letter_id=dead_letter_id))
+        taken = self._commits.run(
+            partial(statements.take_dead_letter, dead_letter_id=_number(dead_letter_id))
+        )
         return taken is not None
 
-    def replay_dead_letter(self, dead_letter_id: int) -> bool:
+    def replay_dead_letter(self, dead_letter_id: str) -> bool:
         """Put a dead letter back on its queue, with all its retries before it; False when there is none."""
-        queue_name = self._commits.run(partial(_replay, dead_letter_id=dead_letter_id))
+        queue_name = self._commits.run(partial(_replay, dead_letter_id=_number(dead_letter_id)))
         if queue_name is not None:
             self._wakeup.wake(queue_name)
         return queue_name is not None
@@ -336,13 +329,13 @@ def _replay(connection: sqlite3.Connection, dead_letter_id: int) -> str | None:
     if dead is None:
         return None
     queue_name, body = dead
-    with contextlib.suppress(DecodeError):  # such a one will be buried again, with its reason
-        message = decode(body, queue_name)
-        for option in RETRY_OPTIONS:
-            message.options.pop(option, None)
-        body = message.encode()
-    statements.put(connection, [Entry(queue_name, body, now_ms())], generation=0)
+    statements.put(connection, [Entry(queue_name, renewed(body, queue_name), now_ms())], generation=0)
     return queue_name
+
+
+def _number(dead_letter_id: str) -> int:
+    """Read a dead letter's name; what is not one names none."""
+    return int(dead_letter_id) if dead_letter_id.isdecimal() and len(dead_letter_id) < 19 else -1
 
 
 def _survive(_point: str) -> None:

@@ -3,19 +3,19 @@
 import logging
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from secrets import randbits
-from typing import Any, cast
+from typing import cast
 
-from dramatiq import Consumer, Message, MessageProxy
+from dramatiq import Consumer, MessageProxy
 from dramatiq.errors import DecodeError
 
 from brokers import sqlite_statements as statements
 from brokers.group_commit import GroupCommit
 from brokers.leases import Delivery, LeaseKeeper, State
+from brokers.messages import decode, why_rejected, why_undecodable
 from brokers.sqlite_statements import Claim, Claimed, Ending, Grave, Settlement, Terms, now_ms
 from brokers.wakeup import Sleeper, Wakeup
 
@@ -104,7 +104,13 @@ class SqliteConsumer(Consumer):
     def nack(self, message: MessageProxy) -> None:
         """Make a dead letter of a message."""
         delivery = cast("Delivery", message)
-        grave = Grave(self._queue.name, _body(delivery), "rejected", _error(delivery), delivery.deliveries)
+        grave = Grave(
+            self._queue.name,
+            _body(delivery),
+            "rejected",
+            why_rejected(delivery, delivery.exception),
+            delivery.deliveries,
+        )
         detached = delivery.state is State.MOVED or delivery.generation != self._queue.commits.generation
         settlement = Settlement(delivery.lease, Ending.COMPLETE, delivery.message_id, grave, detached)
         self._settle(delivery, settlement)
@@ -143,7 +149,6 @@ class SqliteConsumer(Consumer):
                 while self._settlements:
                     self._queue.unsettled.append(self._settlements.popleft())
             self._sleeper.close()
-            self._keeper.close()
             self._queue.wakeup.wake(self._queue.name, everyone=True)
             self._queue.wakeup.wake(self._queue.joining, everyone=True)
 
@@ -206,8 +211,7 @@ class SqliteConsumer(Consumer):
             self._ready.append(delivery)
 
     def _bury_undecodable(self, claimed: Claimed, error: DecodeError) -> None:
-        cause = error.__cause__ or error
-        text = f"{type(cause).__name__}: {cause}"
+        text = why_undecodable(error)
         _logger.error("A message on %s cannot be decoded: %s", self._queue.name, text)
         grave = Grave(self._queue.name, claimed.body, "undecodable", text, claimed.deliveries)
         self._settlements.append(Settlement(claimed.lease, Ending.COMPLETE, grave=grave))
@@ -246,30 +250,8 @@ class SqliteConsumer(Consumer):
             )
 
 
-def decode(body: bytes, queue_name: str) -> "Message[Any]":
-    """Decode a message and check that Dramatiq's threads can work with it.
-
-    Raises:
-      DecodeError: When it is not a message.
-    """
-    message = cast("Message[Any]", Message.decode(body))  # pyright: ignore[reportUnknownMemberType]
-    fields = (message.actor_name, message.message_id, message.kwargs, message.options)
-    if tuple(type(field) for field in fields) != (str, str, dict, dict):
-        # Dramatiq's consumer thread would fail on it, start again, and fail on it again.
-        raise DecodeError("a field of the message has the wrong type", body, None)
-    if message.queue_name != queue_name:
-        message = cast("Message[Any]", message.copy(queue_name=queue_name))  # pyright: ignore[reportUnknownMemberType]
-    return message
-
-
 def _body(delivery: Delivery) -> bytes:
     try:
         return delivery.encode()
     except Exception:  # noqa: BLE001 - encoders are the program's own, and a dead letter is better than none
         return repr(delivery.asdict()).encode()
-
-
-def _error(delivery: Delivery) -> str:
-    if delivery.exception is not None:
-        return "".join(traceback.format_exception(delivery.exception, limit=30))
-    return str(delivery.options.get("traceback") or "")

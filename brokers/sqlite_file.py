@@ -82,6 +82,8 @@ class SqliteFile:
         if None in before and any(before[before.index(None) :]):
             self._unlink_behind(before)
             return None
+        # SQLite would let everybody read it; log and index follow the database
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )

@@ -54,12 +54,8 @@ _RETURN = """UPDATE messages SET visible_at = due_at, token = 0, deliveries = de
     WHERE id = ? AND token = ?"""
 _BURY = """INSERT INTO dead_letters (queue_name, body, reason, error, deliveries, died_at)
     VALUES (?, ?, ?, ?, ?, ?)"""
-_OLDEST = """SELECT min(due_at) FROM (
-    SELECT * FROM (SELECT due_at FROM messages WHERE queue_name = :queue AND visible_at <= :now
-        ORDER BY visible_at LIMIT 1000)
-    UNION ALL
-    SELECT due_at FROM messages WHERE queue_name = :queue AND visible_at > :now AND visible_at <= :horizon
-        AND token <> 0)"""
+_OLDEST = """SELECT min(due_at) FROM (SELECT due_at FROM messages WHERE queue_name = ? AND visible_at <= ?
+    ORDER BY visible_at LIMIT 1000)"""
 
 
 class Lease(NamedTuple):
@@ -254,11 +250,9 @@ def count(connection: sqlite3.Connection, queue_name: str) -> int:
     return connection.execute(statement, (queue_name,)).fetchone()[0]
 
 
-def oldest_due_at(connection: sqlite3.Connection, queue_name: str, lease_ms: int) -> int | None:
-    """Since when the message that waits longest, or is held, has been due."""
-    now = now_ms()
-    terms = {"queue": queue_name, "now": now, "horizon": now + lease_ms}
-    return connection.execute(_OLDEST, terms).fetchone()[0]
+def oldest_due_at(connection: sqlite3.Connection, queue_name: str) -> int | None:
+    """Since when the message that waits longest has been due; one that is held does not wait."""
+    return connection.execute(_OLDEST, (queue_name, now_ms())).fetchone()[0]
 
 
 def flush(connection: sqlite3.Connection, queue_name: str) -> None:

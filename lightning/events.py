@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from lightning.errors import Forbidden, InvalidEvent, json_pointer
+from lightning.metadata import Metadata, Problem
+from lightning.tasks import FollowUp, TaskMetadata, TaskResultMetadata
 
 #: A client's clock may run this far ahead of ours before its event counts as one of the future.
 CLOCK_SKEW = timedelta(seconds=5)
@@ -42,20 +44,7 @@ ConversationID = Annotated[
 ]
 
 
-class _Metadata(BaseModel):
-    """Base of all metadata: unknown fields are mistakes, and types are not guessed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Problem(_Metadata):
-    """Why something did not work, in words that are safe to show."""
-
-    code: str
-    message: str
-
-
-class Usage(_Metadata):
+class Usage(Metadata):
     """Tokens of one model call, as the model's server counted them."""
 
     prompt_tokens: int
@@ -63,7 +52,7 @@ class Usage(_Metadata):
     total_tokens: int
 
 
-class ChatMetadata(_Metadata):
+class ChatMetadata(Metadata):
     """A person speaks in a conversation; without ``conversationID`` a new one begins."""
 
     content: Annotated[str, StringConstraints(min_length=1)]
@@ -72,7 +61,7 @@ class ChatMetadata(_Metadata):
     whenBusy: Literal["enqueue", "reject", "interrupt"] | None = None  # noqa: N815 -- the wire's name
 
 
-class ChatResponseMetadata(_Metadata):
+class ChatResponseMetadata(Metadata):
     """The answer to an `llm.chat`; with ``error`` instead of an answer when there is none."""
 
     content: str
@@ -81,9 +70,13 @@ class ChatResponseMetadata(_Metadata):
     usage: Usage | None = None
     finishReason: str  # noqa: N815 -- the wire's name
     error: Problem | None = None
+    attempt: Annotated[
+        int | None,
+        Field(description="It supersedes the deltas of attempts up to this one."),
+    ] = None
 
 
-class ConversationDeletedMetadata(_Metadata):
+class ConversationDeletedMetadata(Metadata):
     """A conversation is to be forgotten: what was said in it, then the conversation itself.
 
     ``createdAt`` tells it from another of that name that was made afterwards.
@@ -93,14 +86,20 @@ class ConversationDeletedMetadata(_Metadata):
     createdAt: str  # noqa: N815 -- the wire's name
 
 
-class UserMessageMetadata(_Metadata):
+class UserMessageMetadata(Metadata):
     """Something to tell the user; ``to`` names the webhooks that get it, and no other does."""
 
     content: Annotated[str, StringConstraints(min_length=1)]
     to: Annotated[list[Name], Field(min_length=1, max_length=20)] | None = None
+    runID: Annotated[  # noqa: N815 -- the wire's name
+        Name | None, Field(description="The run that asks; `POST /api/runs/{id}/messages` answers it.")
+    ] = None
+    questionID: Annotated[  # noqa: N815 -- the wire's name
+        Name | None, Field(description="Its question, for the answer to name.")
+    ] = None
 
 
-class WebhookDeliveryMetadata(_Metadata):
+class WebhookDeliveryMetadata(Metadata):
     """One message to one endpoint: the event ``eventID``, or a test without it."""
 
     webhookID: str  # noqa: N815 -- the wire's name
@@ -116,19 +115,25 @@ class EventType:
       metadata: The class that types its ``metadata``.
       actor: The actor that works on it; its queue has the same name.
       posted_by_users: Whether it may come over HTTP; others are the platform's own.
+      scope: What a service token must allow to bring such an event about, by whatever route.
     """
 
-    metadata: type[_Metadata]
+    metadata: type[Metadata]
     actor: str
     posted_by_users: bool = False
+    scope: str = "events:write"
 
 
 TYPES: Mapping[str, EventType] = {
     "llm.chat": EventType(ChatMetadata, actor="chat", posted_by_users=True),
     "llm.chat.response": EventType(ChatResponseMetadata, actor="messenger"),
-    "conversation.deleted": EventType(ConversationDeletedMetadata, actor="eraser"),
+    "conversation.deleted": EventType(
+        ConversationDeletedMetadata, actor="eraser", scope="conversations:write"
+    ),
     "user.message": EventType(UserMessageMetadata, actor="messenger", posted_by_users=True),
-    "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook"),
+    "worker.task": EventType(TaskMetadata, actor="task_runner", posted_by_users=True),
+    "worker.task.result": EventType(TaskResultMetadata, actor="messenger"),
+    "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook", scope="webhooks:write"),
 }
 
 
@@ -184,7 +189,13 @@ class EventDocument(TypedDict):
 
     Times that the platform computes with are seconds since 1970; times that
     people read are RFC 3339 strings. ``seq`` is the order of the user's log.
-    An event without ``dueAt`` waits for its turn.
+    An event without ``dueAt`` waits for its turn. One that was put off is due ``waitSeconds`` after that was
+    written, whatever became of the clock since. ``lookAt`` is when a later message of it is due than the
+    one for ``dueAt``, until it is claimed. One that nobody claimed is looked at again at ``sweepAt``, one
+    that somebody has at ``reclaimAt``, when the claim has run out. ``attempts`` begins anew when
+    there was progress or somebody replays the event; ``claims`` never does. ``despiteCancel`` is worked on
+    although its root was cancelled. ``bulk`` came when its user had many others under way: its messages go on
+    a queue behind everybody else's.
     """
 
     id: str
@@ -201,8 +212,11 @@ class EventDocument(TypedDict):
     state: State
     wake: int
     attempts: int
+    claims: int
     dueAt: float | None
+    waitSeconds: NotRequired[float]
     sweepAt: float | None
+    reclaimAt: NotRequired[float | None]
     sweeps: int
     claim: Claim | None
     outputs: list[str]
@@ -214,7 +228,10 @@ class EventDocument(TypedDict):
     replayOf: NotRequired[str]
     cancelledAt: NotRequired[str]
     late: NotRequired[LateResult]
+    lookAt: NotRequired[float]
     erased: NotRequired[bool]
+    despiteCancel: NotRequired[bool]
+    bulk: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +247,8 @@ class Draft:
       trace: The W3C trace context it came about in.
       fingerprint: Hash of what a client sent, where a repetition must be known again.
       replay_of: The event that it repeats.
+      despite_cancel: It tells that something was cancelled: it is worked on, with all that follows from it,
+        although its root is cancelled.
     """
 
     id: str
@@ -240,6 +259,7 @@ class Draft:
     trace: dict[str, str]
     fingerprint: str | None = None
     replay_of: str | None = None
+    despite_cancel: bool = False
 
 
 def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:
@@ -266,22 +286,61 @@ def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:
             code="timestamp_in_future",
             pointer="/timestamp",
         )
-    kind = TYPES.get(envelope.type)
+    envelope.metadata = _read_metadata(envelope.type, envelope.metadata, "")
+    return envelope
+
+
+def _read_metadata(name: str, raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """Check the metadata of a type that users may post, with all that may follow from it.
+
+    Parameters:
+      name: The type.
+      raw: The metadata.
+      where: JSON pointer to what holds both.
+
+    Returns:
+      The metadata in normal form.
+    """
+    kind = TYPES.get(name)
     if kind is None:
         known = ", ".join(name for name, each in TYPES.items() if each.posted_by_users)
-        raise InvalidEvent(f"unknown type; known are {known}", code="unknown_type", pointer="/type")
+        raise InvalidEvent(f"unknown type; known are {known}", code="unknown_type", pointer=f"{where}/type")
     if not kind.posted_by_users:
-        raise Forbidden(
-            f"events of type {envelope.type} come from the platform only",
-            code="platform_event",
-            pointer="/type",
-        )
+        message = f"events of type {name} come from the platform only"
+        raise Forbidden(message, code="platform_event", pointer=f"{where}/type")
     try:
-        metadata = kind.metadata.model_validate(envelope.metadata)
+        metadata = kind.metadata.model_validate(raw)
     except ValidationError as error:
-        raise _invalid(error, "/metadata") from None
-    envelope.metadata = metadata.model_dump(mode="json", exclude_none=True)
-    return envelope
+        raise _invalid(error, f"{where}/metadata") from None
+    if isinstance(metadata, TaskMetadata):
+        _read_what_follows(metadata, f"{where}/metadata")
+    return metadata.model_dump(mode="json", exclude_none=True)
+
+
+def _read_what_follows(task: TaskMetadata, where: str) -> None:
+    """Check what may follow from a task; the bounds of a posted event's depth and size hold for all of it."""
+    for name, follow_ups in (("onSuccess", task.onSuccess), ("onFailure", task.onFailure)):
+        for number, each in enumerate(follow_ups):
+            each.metadata = _read_follow_up(each, f"{where}/{name}/{number}")
+    if task.rollback is not None:
+        if task.rollback.get("rollback") is not None:
+            raise InvalidEvent(
+                "a rollback has no rollback", code="invalid_field", pointer=f"{where}/rollback/rollback"
+            )
+        try:
+            rollback = TaskMetadata.model_validate(task.rollback)
+        except ValidationError as error:
+            raise _invalid(error, f"{where}/rollback") from None
+        _read_what_follows(rollback, f"{where}/rollback")
+        task.rollback = rollback.model_dump(mode="json", exclude_none=True)
+
+
+def _read_follow_up(follow_up: FollowUp, where: str) -> dict[str, Any]:
+    metadata = _read_metadata(follow_up.type, follow_up.metadata, where)
+    if metadata.get("whenBusy", "enqueue") != "enqueue":
+        message = "what follows from a task waits for its turn in a conversation; leave whenBusy out"
+        raise InvalidEvent(message, code="invalid_field", pointer=f"{where}/metadata/whenBusy")
+    return metadata
 
 
 def _invalid(error: ValidationError, prefix: str) -> InvalidEvent:

@@ -21,6 +21,12 @@ _ACCOUNT: Final = uuid_utils.UUID("4be7d0c9-1a6f-4c35-b2e8-90a3d4f5e633")
 #: Ids of the documents of conversations, which follow from the name that a client chose.
 _CONVERSATION: Final = uuid_utils.UUID("2d9c64f1-7b0e-4a58-8c3d-e15f70b2a944")
 
+#: Ids of the runs of tasks.
+_RUN: Final = uuid_utils.UUID("6a1f0e83-c25d-4b97-9e4f-37d8b0a6c155")
+
+#: Ids of the ledgers of root events.
+_BUDGET: Final = uuid_utils.UUID("e07c5b12-94ad-4f3e-8b61-5d2a7f9c3066")
+
 
 def new_id() -> str:
     """Make an id that nothing else has: a UUIDv7 (RFC 9562).
@@ -78,6 +84,30 @@ def conversation_document_id(conversation_id: str) -> str:
       A UUIDv5 (RFC 9562) as text.
     """
     return str(uuid_utils.uuid5(_CONVERSATION, conversation_id))
+
+
+def run_id(event_id: str) -> str:
+    """Give the id of the run of a task, the same whenever the task is worked on again.
+
+    Parameters:
+      event_id: Id of the `worker.task`.
+
+    Returns:
+      A UUIDv5 (RFC 9562) as text.
+    """
+    return str(uuid_utils.uuid5(_RUN, event_id))
+
+
+def budget_id(root: str) -> str:
+    """Give the id of the ledger that a root event and all that follows from it spend from.
+
+    Parameters:
+      root: Id of the root event.
+
+    Returns:
+      A UUIDv5 (RFC 9562) as text.
+    """
+    return str(uuid_utils.uuid5(_BUDGET, root))
 
 
 def _join(first: str, second: str) -> str:

@@ -8,7 +8,7 @@ from typing import overload
 
 from pydantic import SecretStr
 
-from lightning.private_files import write_private
+from lightning.private_files import replace_private, write_private
 from lightning.settings import Settings, SettingsError, SettingsProblem
 
 FILE = "keys.json"
@@ -44,17 +44,18 @@ def with_keys(settings: Settings) -> Settings:
       settings: The settings of an embedded installation.
 
     Returns:
-      The settings with ``JWT_SIGNING_KEY`` and ``NOTIFY_SECRET``.
+      The settings with ``JWT_SIGNING_KEY``, ``NOTIFY_SECRET`` and ``LIGHTNING_SECRET_KEY``.
     """
-    if settings.jwt_signing_key is not None and settings.notify_secret is not None:
+    given = {
+        "jwt_signing_key": ("JWT_SIGNING_KEY", settings.jwt_signing_key),
+        "notify_secret": ("NOTIFY_SECRET", settings.notify_secret),
+        "secret_key": ("LIGHTNING_SECRET_KEY", settings.secret_key),
+    }
+    missing = {field: name for field, (name, value) in given.items() if value is None}
+    if not missing:
         return settings
     keys = _kept(settings.data)
-    return settings.model_copy(
-        update={
-            "jwt_signing_key": settings.jwt_signing_key or SecretStr(keys["JWT_SIGNING_KEY"]),
-            "notify_secret": settings.notify_secret or SecretStr(keys["NOTIFY_SECRET"]),
-        }
-    )
+    return settings.model_copy(update={field: SecretStr(keys[name]) for field, name in missing.items()})
 
 
 def _kept(data: Path) -> dict[str, str]:
@@ -63,7 +64,12 @@ def _kept(data: Path) -> dict[str, str]:
     made = {
         "JWT_SIGNING_KEY": secrets.token_hex(32),
         "NOTIFY_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "LIGHTNING_SECRET_KEY": secrets.token_hex(32),
     }
     if not path.exists():
         write_private(path, json.dumps(made))
-    return json.loads(path.read_text())
+    kept = json.loads(path.read_text())
+    if made.keys() - kept.keys():  # an older version knew fewer
+        replace_private(path, json.dumps({**made, **kept}))
+        kept = json.loads(path.read_text())
+    return kept

@@ -18,6 +18,7 @@ class Wakeup:
       delay_seconds: Not before so many seconds have passed.
       trace: The W3C trace context that the message belongs to.
       session: The store's token for reading the event as the sender knew it; None where none is needed.
+      bulk: Its user has many others under way: it goes on the queue for such.
     """
 
     user_id: str
@@ -28,6 +29,7 @@ class Wakeup:
     delay_seconds: float = 0.0
     trace: dict[str, str] = field(default_factory=dict[str, str])
     session: str | None = None
+    bulk: bool = False
 
 
 class Queue(Protocol):
@@ -41,8 +43,27 @@ class Queue(Protocol):
         """
         ...
 
-    async def oldest_age_seconds(self) -> float | None:
-        """Tell how long the oldest message has been waiting for a worker; None when none waits."""
+    async def oldest_age_seconds(self, actor: str | None = None, *, bulk: bool = False) -> float | None:
+        """Tell how long the oldest message has been waiting for a worker; None when none waits.
+
+        A message that a worker holds does not wait, however long the work takes, where the queue can tell;
+        the answer may be some seconds old.
+
+        Parameters:
+          actor: Whose messages; everybody's by default.
+          bulk: Those on the actor's queue for bulk.
+
+        Raises:
+          Transient: The queue does not answer now.
+        """
+        ...
+
+    async def check(self) -> None:
+        """See that the queue answers, at little cost.
+
+        Raises:
+          Transient: The queue does not answer now.
+        """
         ...
 
     async def close(self) -> None:

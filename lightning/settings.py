@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lightning.errors import LightningError
-from lightning.outbound.guard import Guard
 
 #: Shorter keys than the hash of HS256 are refused (RFC 7518 section 3.2).
 MIN_KEY_BYTES: Final = 32
@@ -29,9 +28,21 @@ MIN_KEY_BYTES: Final = 32
 _MIN_TOKEN_SECONDS: Final = 900
 
 _PREFIX: Final = "LIGHTNING_"
+_FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
-_CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey)=([^;]+)", re.IGNORECASE)
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey|AccessToken)=([^;]+)", re.IGNORECASE)
+_LOOPBACK_URL: Final = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?/?")
+_GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_SUBNET: Final = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+    re.IGNORECASE,
+)
+_SUBNET_EXAMPLE: Final = (
+    "/subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/.../subnets/..."
+)
+_TAG: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,12 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _public_url(url: str) -> str:
+    if not re.fullmatch(rf"{_ORIGIN.pattern}(/[^\s?#]*)?", url):
+        raise ValueError("it is not an http or https URL without query and fragment")
+    return _http_url(url).rstrip("/")
+
+
 def _networks(text: str) -> str:
     for network in text.split(","):
         try:
@@ -109,7 +126,10 @@ def _waits(text: str) -> str:
 
 
 def _exempt(text: str) -> str:
-    Guard.allowing(text)
+    if text:
+        from lightning.outbound import Guard  # noqa: PLC0415 -- what it stands beside takes long to load
+
+        Guard.allowing(text)
     return text
 
 
@@ -120,9 +140,57 @@ def _origins(text: str) -> str:
     return text
 
 
+def _host_name(name: str) -> str:
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError("it is not a host name alone, without sb:// and path")
+    return name
+
+
+def _servicebus_connection(secret: SecretStr) -> SecretStr:
+    names = {part.partition("=")[0].strip().lower() for part in secret.get_secret_value().split(";")}
+    if "endpoint" not in names:
+        raise ValueError("it has no Endpoint=sb://...")
+    if "entitypath" in names:
+        raise ValueError("it is that of one queue (EntityPath=...): give the one of the namespace")
+    return secret
+
+
+def _cosmos_connection(secret: SecretStr) -> SecretStr:
+    parts = dict(part.strip().split("=", 1) for part in secret.get_secret_value().split(";") if "=" in part)
+    if not parts.get("AccountKey") or not _ORIGIN.fullmatch(parts.get("AccountEndpoint", "").rstrip("/")):
+        raise ValueError("it is not AccountEndpoint=, an address, and AccountKey=")
+    return secret
+
+
+def _container_emulator(secret: SecretStr) -> SecretStr:
+    parts = dict(part.split("=", 1) for part in secret.get_secret_value().strip().split(";") if "=" in part)
+    if not parts.get("SubscriptionId") or not parts.get("AccessToken"):
+        raise ValueError("it is not the line that `lightning emulator arm` prints")
+    if not _LOOPBACK_URL.fullmatch(parts.get("Endpoint", "")):
+        raise ValueError("its Endpoint is not on this machine")
+    return secret
+
+
+def _matching(pattern: re.Pattern[str], meaning: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"it is not {meaning}")
+        return text
+
+    return AfterValidator(check)
+
+
+ServiceBusConnection = Annotated[SecretStr, AfterValidator(_servicebus_connection)]
+CosmosConnection = Annotated[SecretStr, AfterValidator(_cosmos_connection)]
+ContainerEmulator = Annotated[SecretStr, AfterValidator(_container_emulator)]
+Subscription = Annotated[str, _matching(_GUID, "the id of a subscription, with its hyphens")]
+Subnet = Annotated[str, _matching(_SUBNET, "the id of a subnet: /subscriptions/.../subnets/...")]
+Deployment = Annotated[str, _matching(_TAG, "1 to 63 small letters, digits and hyphens")]
 SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Url = Annotated[str, AfterValidator(_http_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1024)]
@@ -161,16 +229,22 @@ class Settings(BaseSettings):
         example="$(openssl rand -hex 32)",
         shown="embedded: made once and kept in the data directory",
     )
-    servicebus_connection: SecretStr | None = _setting(
+    servicebus_connection: ServiceBusConnection | None = _setting(
         "SERVICEBUS_CONNECTION",
         None,
         "Azure Service Bus: connection string",
         example="Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=...",
     )
-    cosmos_connection: SecretStr | None = _setting(
+    servicebus_namespace: HostName | None = _setting(
+        "SERVICEBUS_NAMESPACE",
+        None,
+        "Azure Service Bus: host name, where an identity signs in instead of a connection string",
+        example="lightning.servicebus.windows.net",
+    )
+    cosmos_connection: CosmosConnection | None = _setting(
         "COSMOS_CONNECTION",
         None,
-        "Azure Cosmos DB: connection string",
+        "Azure Cosmos DB: connection string; with `COSMOS_ENDPOINT` an identity does",
         example="AccountEndpoint=https://...;AccountKey=...",
     )
 
@@ -194,6 +268,56 @@ class Settings(BaseSettings):
         "ACI_RESOURCE_GROUP", None, "Azure resource group of the container instances", example="lightning"
     )
     aci_region: str = _setting("ACI_REGION", "centralindia", "Azure region of the container instances")
+    aci_subscription: Subscription | None = _setting(
+        "ACI_SUBSCRIPTION",
+        None,
+        "Azure subscription of the container instances",
+        example="00000000-0000-0000-0000-000000000000",
+    )
+    aci_deployment: Deployment = _setting(
+        "ACI_DEPLOYMENT",
+        "lightning",
+        "Word by which this installation tells its container instances from others' in the resource group",
+    )
+    aci_subnet: Subnet | None = _setting(
+        "ACI_SUBNET",
+        None,
+        "Subnet of runs with network; without it they are in no virtual network",
+        example=_SUBNET_EXAMPLE,
+    )
+    aci_isolated_subnet: Subnet | None = _setting(
+        "ACI_ISOLATED_SUBNET",
+        None,
+        "Subnet of runs without network: its security group lets nothing out but to the ingress",
+        example=_SUBNET_EXAMPLE,
+    )
+    aci_registry_server: str | None = _setting(
+        "ACI_REGISTRY_SERVER",
+        None,
+        "Registry from which images are pulled, where it is not public",
+        example="name.azurecr.io",
+    )
+    aci_registry_username: str | None = _setting(
+        "ACI_REGISTRY_USERNAME",
+        None,
+        "Its token that can pull and do nothing else: the token's name",
+        example="pull",
+    )
+    aci_registry_password: SecretStr | None = _setting(
+        "ACI_REGISTRY_PASSWORD", None, "The token's password", example="..."
+    )
+    aci_emulator: ContainerEmulator | None = _setting(
+        "ACI_EMULATOR",
+        None,
+        "Instead of `ACI_SUBSCRIPTION`: the line that `lightning emulator arm` prints",
+        example="Endpoint=http://127.0.0.1:9000;SubscriptionId=...;AccessToken=...",
+    )
+    cosmos_endpoint: Url | None = _setting(
+        "COSMOS_ENDPOINT",
+        None,
+        "Azure Cosmos DB without `COSMOS_CONNECTION`: the account, which is asked as the managed identity",
+        example="https://name.documents.azure.com",
+    )
     cosmos_database: str = _setting("COSMOS_DATABASE", "lightning", "Database that holds the containers")
     user_container: str = _setting("USER_CONTAINER", "users", "Container of the accounts")
     repo_container: str = _setting("REPO_CONTAINER", "repos", "Container of the repositories")
@@ -218,6 +342,41 @@ class Settings(BaseSettings):
         "sandbox",
         "Where agents run: `sandbox` or `aci`",
         shown="`aci` on Azure, else `sandbox`",
+    )
+    sandbox_images: Directory | None = _setting(
+        "LIGHTNING_SANDBOX_IMAGES",
+        None,
+        "Sandbox: directory of unpacked images, of which `registry/name:tag` is a directory",
+        example="/var/lib/lightning/images",
+        shown="`images` in the data directory",
+    )
+    sandbox_network: Literal["full", "none"] = _setting(
+        "LIGHTNING_SANDBOX_NETWORK",
+        "full",
+        "Sandbox: what a run gets that asks for the network: `full`, which needs slirp4netns, or `none`",
+    )
+    runs: Count = _setting(
+        "LIGHTNING_RUNS", 16, "Runs in the sandbox at a time, of one user 3/4 of them; further tasks wait"
+    )
+    budget_tokens: Annotated[int, Field(ge=1)] | None = _setting(
+        "LIGHTNING_BUDGET_TOKENS",
+        1_000_000,
+        "Tokens that a task and all that follows from it may spend at a language model; a task's own budget "
+        "can only be less",
+    )
+    budget_container_seconds: Seconds | None = _setting(
+        "LIGHTNING_BUDGET_CONTAINER_SECONDS",
+        None,
+        "Likewise, seconds that its containers may run, added up",
+        example="86400",
+        shown="no limit",
+    )
+    budget_wall_seconds: Seconds | None = _setting(
+        "LIGHTNING_BUDGET_WALL_SECONDS",
+        None,
+        "Likewise, seconds from the task's recording until its containers are stopped",
+        example="86400",
+        shown="no limit",
     )
     llm: Literal["echo", "openai", "azure-openai"] = _setting(
         "LIGHTNING_LLM",
@@ -253,6 +412,12 @@ class Settings(BaseSettings):
         "Who can register over HTTP: `open`: everybody; `invite`: whoever `lightning users invite` invited; "
         "`closed`: nobody",
     )
+    public_url: PublicUrl | None = _setting(
+        "LIGHTNING_PUBLIC_URL",
+        None,
+        "Address at which others reach the ingress: runs in Azure find the run API there",
+        example="https://lightning.example.com",
+    )
     trusted_proxies: Networks | None = _setting(
         "LIGHTNING_TRUSTED_PROXIES",
         None,
@@ -274,6 +439,19 @@ class Settings(BaseSettings):
         example="whsec_$(openssl rand -base64 32)",
         shown="embedded: made once and kept in the data directory",
     )
+    secret_key: SigningKey | None = _setting(
+        "LIGHTNING_SECRET_KEY",
+        None,
+        "Key that encrypts the credentials of repositories; on Azure a Key Vault reference",
+        example="$(openssl rand -hex 32)",
+        shown="embedded: made once and kept in the data directory",
+    )
+    secret_key_previous: SigningKey | None = _setting(
+        "LIGHTNING_SECRET_KEY_PREVIOUS",
+        None,
+        "The key before `LIGHTNING_SECRET_KEY`, which still decrypts",
+        example="$(openssl rand -hex 32)",
+    )
 
     # Log-in
     token_seconds: Annotated[int, Field(ge=1, le=3600)] = _setting(
@@ -281,6 +459,14 @@ class Settings(BaseSettings):
     )
     refresh_seconds: Annotated[int, Field(ge=3600)] = _setting(
         "LIGHTNING_REFRESH_SECONDS", 30 * 24 * 3600, "A session that is not refreshed for so long has ended"
+    )
+    session_seconds: Annotated[int, Field(ge=3600)] = _setting(
+        "LIGHTNING_SESSION_SECONDS",
+        90 * 24 * 3600,
+        "A session has ended so long after its log-in, however often it is refreshed",
+    )
+    registrations: Annotated[int, Field(ge=1)] = _setting(
+        "LIGHTNING_REGISTRATIONS", 30, "Accounts that are made over HTTP from one address in an hour"
     )
     login_failures: Annotated[int, Field(ge=1)] = _setting(
         "LIGHTNING_LOGIN_FAILURES", 10, "Wrong passwords in a window, from one address for one account"
@@ -299,7 +485,30 @@ class Settings(BaseSettings):
 
     # Amounts
     workers: Count = _setting("LIGHTNING_WORKERS", 1, "Worker processes")
-    threads: Count = _setting("LIGHTNING_THREADS", 8, "Events that one worker process handles at a time")
+    threads: Count = _setting(
+        "LIGHTNING_THREADS",
+        8,
+        "Chats that a worker process answers at a time; its pool has more threads, for webhooks and messages",
+    )
+    chats_per_user: Count | None = _setting(
+        "LIGHTNING_CHATS_PER_USER",
+        None,
+        "Of these, how many may be of one user; more wait, without an attempt",
+        example="4",
+        shown="three quarters of `LIGHTNING_THREADS`",
+    )
+    bulk_above: Annotated[int, Field(ge=1, le=1_000_000)] = _setting(
+        "LIGHTNING_BULK_ABOVE",
+        20,
+        "Events that a user may have under way; what comes beyond goes behind everybody else's",
+    )
+    expire_days: Annotated[int, Field(ge=1, le=10_000)] | None = _setting(
+        "LIGHTNING_EXPIRE_DAYS",
+        None,
+        "Cosmos DB: days after which an event that is over is removed, with its key and what was said in it",
+        example="90",
+        shown="never",
+    )
     max_attempts: Count = _setting("LIGHTNING_MAX_ATTEMPTS", 5, "Attempts before an event is dead")
     claim_seconds: Seconds = _setting(
         "LIGHTNING_CLAIM_SECONDS",
@@ -316,7 +525,8 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = _setting(
         "LIGHTNING_LEASE_SECONDS",
         30.0,
-        "A message whose worker died is delivered again after so long; renewed while the worker lives",
+        "A message whose worker died is delivered again after so long; renewed while the worker lives; "
+        "on Service Bus the queue's lock duration says it",
         shown="`30`",
     )
     retry_seconds: Seconds = _setting(
@@ -324,6 +534,20 @@ class Settings(BaseSettings):
         1.0,
         "Wait after the first failed attempt; doubles up to 60",
         shown="`1`",
+    )
+    drain_seconds: Seconds = _setting(
+        "LIGHTNING_DRAIN_SECONDS",
+        20.0,
+        "A worker that is told to stop finishes what is under way for so long; what is not done then runs "
+        "again elsewhere. It needs up to 6 more to end: App Service gives about 30",
+        shown="`20`",
+    )
+    stuck_seconds: Seconds = _setting(
+        "LIGHTNING_STUCK_SECONDS",
+        10.0,
+        "A worker whose event loop stands still for so long, as in an endless loop of a handler, writes to "
+        "standard error where it stands, ends, and is started again",
+        shown="`10`",
     )
     context_tokens: Annotated[int, Field(ge=256)] | None = _setting(
         "LIGHTNING_CONTEXT_TOKENS",
@@ -359,6 +583,14 @@ class Settings(BaseSettings):
         "",
         "Hosts and networks, separated by commas, that webhooks may reach though not public, by http too",
         example="hooks.internal,10.1.0.0/16",
+        shown="",
+    )
+
+    git_allow: Annotated[str, AfterValidator(_exempt)] = _setting(
+        "LIGHTNING_GIT_ALLOW",
+        "",
+        "Hosts and networks, separated by commas, that git may reach though not public, by http too",
+        example="git.internal,10.1.0.0/16",
         shown="",
     )
 
@@ -448,6 +680,12 @@ class Settings(BaseSettings):
         others = [name.strip() for name in self.openai_models.split(",")]
         return [self.openai_model, *(name for name in others if name and name != self.openai_model)]
 
+    @property
+    def run_api_socket(self) -> Path | None:
+        """The unix socket at which runs on this machine find the run API; None where none run."""
+        is_here = self.runner == "sandbox" or self.aci_emulator is not None
+        return self.data / "run-api.sock" if is_here else None
+
     def secret_values(self) -> list[str]:
         """List every secret, and the key within each connection string, for the redactor."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
@@ -463,9 +701,7 @@ class Settings(BaseSettings):
         Returns:
           Names and values, secrets in clear.
         """
-        environ = {
-            k: v for k, v in (inherited or {}).items() if k not in _fields() and not k.startswith(_PREFIX)
-        }
+        environ = _without_settings(inherited or {})
         for name, (attribute, _) in _fields().items():
             value = getattr(self, attribute)
             if value is not None:
@@ -483,16 +719,31 @@ _PARTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-#: A part, the choice, and the variable without which that choice cannot work.
+#: A part, the choice, and the variable without which that choice cannot work; another may stand for it.
 _NEEDS: Final = (
     ("LIGHTNING_BROKER", "servicebus", "SERVICEBUS_CONNECTION"),
     ("LIGHTNING_STORAGE", "cosmos", "COSMOS_CONNECTION"),
+    ("LIGHTNING_RUNNER", "aci", "WORKER_IMAGE"),
+    ("LIGHTNING_RUNNER", "aci", "ACI_RESOURCE_GROUP"),
+    ("LIGHTNING_RUNNER", "aci", "ACI_SUBSCRIPTION"),
+    ("LIGHTNING_RUNNER", "aci", "LIGHTNING_PUBLIC_URL"),
     ("LIGHTNING_LLM", "openai", "OPENAI_API_KEY"),
     ("LIGHTNING_LLM", "azure-openai", "OPENAI_BASE_URL"),
     ("LIGHTNING_MODE", "azure", "JWT_SIGNING_KEY"),
 )
 
-_CONNECTIONS: Final = ("SERVICEBUS_CONNECTION", "COSMOS_CONNECTION")
+#: What may stand in the place of such a variable.
+_INSTEAD: Final = {
+    "SERVICEBUS_CONNECTION": "SERVICEBUS_NAMESPACE",
+    "COSMOS_CONNECTION": "COSMOS_ENDPOINT",
+    "ACI_SUBSCRIPTION": "ACI_EMULATOR",
+    "LIGHTNING_PUBLIC_URL": "ACI_EMULATOR",
+}
+
+_CONNECTIONS: Final = ("SERVICEBUS_CONNECTION", "COSMOS_CONNECTION", "ACI_SUBSCRIPTION")
+
+#: These are set together or not at all.
+_REGISTRY: Final = ("ACI_REGISTRY_SERVER", "ACI_REGISTRY_USERNAME", "ACI_REGISTRY_PASSWORD")
 
 
 def settings_table() -> str:
@@ -503,6 +754,10 @@ def settings_table() -> str:
 
 def _fields() -> dict[str, tuple[str, FieldInfo]]:
     return {str(f.validation_alias): (attribute, f) for attribute, f in Settings.model_fields.items()}
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in environ.items() if k not in _fields() and not k.startswith(_PREFIX)}
 
 
 def _shown(field: FieldInfo) -> str:
@@ -533,6 +788,8 @@ def _wrong_values(error: ValidationError) -> Iterator[SettingsProblem]:
 def _unknown(environ: Mapping[str, str]) -> Iterator[SettingsProblem]:
     words = {name.removeprefix(_PREFIX): name for name in _fields()}
     for name in sorted(environ):
+        if name.startswith(_FOR_TESTS):  # names servers that the test suite may use
+            continue
         if name.startswith(_PREFIX) and name not in words.values() and environ[name]:
             close = difflib.get_close_matches(name.removeprefix(_PREFIX), words, n=1)
             hint = f"; did you mean {words[close[0]]}?" if close else ""
@@ -545,11 +802,17 @@ def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Itera
     azure = given.get("LIGHTNING_MODE") == "azure"
     for part, choice, needed in _NEEDS:
         chosen = decided.get(part) == choice
-        if chosen and needed not in given:
+        places = dict.fromkeys((needed, _INSTEAD.get(needed, needed)))
+        found = [name for name in places if name in given]
+        if chosen and not found:
             yield SettingsProblem(needed, f"it is required by {_cause(given, part)}", _example(needed))
-        elif needed in _CONNECTIONS and needed in given and not azure and not chosen:
+        elif needed in _CONNECTIONS and found and not azure and not chosen:
             message = f"it connects to Azure, but neither LIGHTNING_MODE=azure nor {part}={choice} is set"
-            yield SettingsProblem(needed, message, "LIGHTNING_MODE=azure")
+            for name in found:
+                yield SettingsProblem(name, message, "LIGHTNING_MODE=azure")
+    if "LIGHTNING_EXPIRE_DAYS" in given and decided.get("LIGHTNING_STORAGE", "sqlite") == "sqlite":
+        message = "SQLite keeps everything; only Cosmos DB lets events expire"
+        yield SettingsProblem("LIGHTNING_EXPIRE_DAYS", message, "LIGHTNING_STORAGE=cosmos")
     if "JWT_SIGNING_KEY_PREVIOUS" in given and "JWT_SIGNING_KEY" not in given:
         message = "there is a key before it, so it must be set too"
         yield SettingsProblem("JWT_SIGNING_KEY", message, _example("JWT_SIGNING_KEY"))
@@ -564,6 +827,14 @@ def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Itera
         message = f"input should be greater than or equal to {_MIN_TOKEN_SECONDS}"
         yield SettingsProblem("LIGHTNING_TOKEN_SECONDS", message, _example("LIGHTNING_TOKEN_SECONDS"))
     yield from _shared_containers(given)
+    yield from _registry_in_part(given)
+
+
+def _registry_in_part(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    missing = [name for name in _REGISTRY if name not in given]
+    if len(missing) < len(_REGISTRY):
+        for name in missing:
+            yield SettingsProblem(name, "it is required by the others of ACI_REGISTRY_*", _example(name))
 
 
 def _cause(given: Mapping[str, str], part: str) -> str:
@@ -584,29 +855,6 @@ def _shared_containers(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
             seen.add(container)
 
 
-#: What the settings know and this version does not have yet, and what to choose instead.
-_UNBUILT: Final = (
-    ("LIGHTNING_STORAGE", "storage", "cosmos", "sqlite"),
-    ("LIGHTNING_BROKER", "broker", "servicebus", "sqlite"),
-    ("LIGHTNING_RUNNER", "runner", "aci", "sandbox"),
-)
-
-
-def refuse_unbuilt(settings: Settings) -> None:
-    """Refuse parts that this version does not have, rather than fall back in silence.
-
-    Raises:
-      SettingsError: It names all of them.
-    """
-    problems = [
-        SettingsProblem(name, f"this version has no {choice}", f"{name}={instead}")
-        for name, part, choice, instead in _UNBUILT
-        if getattr(settings, part) == choice
-    ]
-    if problems:
-        raise SettingsError(problems)
-
-
 def from_environment(**changes: object) -> Settings:
     """Read the settings of this process from its environment.
 
@@ -614,14 +862,28 @@ def from_environment(**changes: object) -> Settings:
       changes: What a command line says instead, by environment name; None changes nothing.
 
     Raises:
-      SettingsError: It holds every problem at once, or the parts that this version does not have.
+      SettingsError: It holds every problem at once.
     """
     said = {name: str(value) for name, value in changes.items() if value is not None}
-    settings = Settings.load({**os.environ, **said})
-    refuse_unbuilt(settings)
-    return settings
+    return Settings.load({**os.environ, **said})
 
 
 def for_child(settings: Settings) -> dict[str, str]:
     """Give the environment of a child process: this process's own, with these settings."""
     return settings.to_environ(os.environ)
+
+
+def without_settings() -> dict[str, str]:
+    """Give the environment of a child process that has no settings: this process's own, without them."""
+    return _without_settings(os.environ)
+
+
+def given(*names: str) -> dict[str, str]:
+    """Give those of these settings that the environment of this process names, as they stand there."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def take_on(environment: Mapping[str, str]) -> None:
+    """Have this process go on in another environment, as one that was copied does."""
+    os.environ.clear()
+    os.environ.update(environment)

@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from lightning.client import ClientError
 from lightning.settings import SettingsError, from_environment
-from ops import doctor
-from ops.commands import chat, conversations, events, login, output, tail
+from ops.commands import chat, events, login, output, tail
+from ops.commands.later import later
 from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
-from ops.users import users
+from ops.emulation import emulated_settings
 
 app = typer.Typer(
     help="Lightning: event-driven AI orchestration.", no_args_is_help=True, add_completion=False
@@ -27,13 +27,17 @@ def up_command(
     host: Annotated[str | None, typer.Option(help="Address that the ingress listens on.")] = None,
     data: Data = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Events that a worker handles at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Chats that a worker answers at a time.")] = None,
+    emulate_azure: Annotated[
+        bool, typer.Option("--emulate-azure", help="Run in Azure mode, on emulators of its services.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Start ingress, workers and clock; stop them with Ctrl-C or SIGTERM."""
-    from ops.up import PortTakenError, up  # noqa: PLC0415 -- what it needs would slow every other command down
+    from ops.up import NotStartedError, up  # noqa: PLC0415 -- what it needs would slow every other command down
 
-    settings = from_environment(
+    read = emulated_settings if emulate_azure else from_environment
+    settings = read(
         PORT=port,
         LIGHTNING_HOST=host,
         LIGHTNING_DATA=data,
@@ -42,8 +46,8 @@ def up_command(
         LIGHTNING_LOG_LEVEL="error" if quiet else None,
     )
     try:
-        up(settings, quiet=quiet)
-    except PortTakenError as error:
+        up(settings, emulate_azure=emulate_azure, quiet=quiet)
+    except NotStartedError as error:
         output.complain(str(error))
         raise typer.Exit(1) from error
 
@@ -53,8 +57,15 @@ for command in (
     *(events.cancel, events.replay),
 ):
     app.command()(command)
-app.add_typer(conversations.app, name="conversations")
-app.add_typer(users, name="users")
+for name, module, meaning in (
+    ("conversations", "ops.commands.conversations", "Conversations."),
+    ("deadletters", "ops.commands.deadletters", "Messages that the queue gave up."),
+    ("runs", "ops.commands.runs", "Runs of tasks in containers."),
+    ("repos", "ops.commands.repos", "Repositories: files and their history."),
+    ("users", "ops.users", "The accounts of this installation, and who may register."),
+    ("storage", "ops.commands.storage", "Move a deployment between stores; check one."),
+):
+    app.add_typer(later(module, meaning), name=name)
 
 
 @app.command()
@@ -74,6 +85,8 @@ def trace(
 @app.command("doctor")
 def doctor_command(url: Url = None, data: Data = None, as_json: AsJsonLines = False) -> None:
     """Say what is in order here, and what is not."""
+    from ops import doctor  # noqa: PLC0415 -- only this command looks at every part
+
     try:
         settings = from_environment(LIGHTNING_DATA=data)
         findings = doctor.examine(settings, url or f"http://127.0.0.1:{settings.port}")
@@ -101,6 +114,39 @@ def openai_emulator(
     from ops.emulators import openai  # noqa: PLC0415 -- only this command serves it
 
     openai.main(["--port", str(port), *(() if script is None else ("--script", str(script)))])
+
+
+@emulator.command(
+    "servicebus",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def servicebus_emulator(context: typer.Context) -> None:
+    """Serve Azure Service Bus for its unmodified SDK; --port N [--data DIR], and more by --help."""
+    from ops.emulators import servicebus  # noqa: PLC0415 -- only this command serves it
+
+    servicebus.main(context.args)
+
+
+@emulator.command(
+    "cosmos",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def cosmos_emulator(context: typer.Context) -> None:
+    """Serve a part of Azure Cosmos DB for its unmodified SDK; --port N [--data DIR], and more by --help."""
+    from ops.emulators import cosmos  # noqa: PLC0415 -- only this command serves it
+
+    cosmos.main(context.args)
+
+
+@emulator.command(
+    "arm",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def arm_emulator(context: typer.Context) -> None:
+    """Serve Azure's container groups for their unmodified SDK; --port N [--data DIR], and more by --help."""
+    from ops.emulators import arm  # noqa: PLC0415 -- only this command serves it
+
+    arm.main(context.args)
 
 
 app.add_typer(emulator, name="emulator")

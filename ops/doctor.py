@@ -1,8 +1,11 @@
 """`lightning doctor`: what is in order on this machine, and what is not."""
 
+import asyncio
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -10,11 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dramatiq.errors import BrokerError
+
+from brokers import declare_queues, open_broker
 from lightning.client import Client, ClientError
+from lightning.errors import LightningError
+from lightning.log import EventLog
 from lightning.settings import Settings
+from lightning.storage import open_storage
 
 #: Less free space than this is worth a word.
 FREE_BYTES = 500 * 1024 * 1024
+
+#: The first that merges trees without a working tree (`git merge-tree --write-tree`).
+OLDEST_GIT = (2, 38)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +46,12 @@ def examine(settings: Settings, url: str) -> Generator[Finding]:
       url: Where the ingress should listen.
     """
     yield Finding("python", "ok", sys.version.split()[0])
-    yield _sqlite()
+    yield _sqlite() if settings.storage == "sqlite" else _cosmos(settings)
     yield from _data(settings.data)
     yield _model(settings)
+    if settings.broker == "servicebus":
+        yield _queue(settings)
+    yield _git()
     if shutil.which("setpriv") is None:
         detail = "setpriv (util-linux): without it processes outlive a killed `lightning up`"
         yield Finding("setpriv", "missing", detail)
@@ -48,6 +63,26 @@ def _sqlite() -> Finding:
     if sqlite3.sqlite_version_info < (3, 35):
         return Finding("sqlite", "wrong", f"{version}; 3.35 is the oldest that has RETURNING")
     return Finding("sqlite", "ok", version)
+
+
+def _cosmos(settings: Settings) -> Finding:
+    try:
+        milliseconds = asyncio.run(_check_seconds(settings)) * 1000
+    except LightningError as error:
+        return Finding("cosmos", "wrong", error.message)
+    return Finding("cosmos", "ok", f"database {settings.cosmos_database} answers in {milliseconds:.1f} ms")
+
+
+async def _check_seconds(settings: Settings) -> float:
+    storage = open_storage(settings)
+    try:
+        log = EventLog(storage)
+        await log.check()  # opens the connections, and finds the containers
+        start = time.perf_counter()
+        await log.check()
+        return time.perf_counter() - start
+    finally:
+        await storage.close()
 
 
 def _data(data: Path) -> Generator[Finding]:
@@ -83,6 +118,36 @@ def _model(settings: Settings) -> Finding:
         return Finding("model", "missing", "echo answers; set OPENAI_API_KEY for a language model")
     where = settings.openai_base_url or "api.openai.com"
     return Finding("model", "ok", f"{settings.openai_model} at {where}")
+
+
+def _queue(settings: Settings) -> Finding:
+    broker = open_broker(settings)
+    declare_queues(broker, settings.servicebus_queue)
+    try:
+        dead = len(broker.dead_letters())
+        age = broker.oldest_message_age_seconds()
+    except BrokerError as error:
+        return Finding("queue", "wrong", str(error))
+    finally:
+        broker.close()
+    waits = "nothing waits" if age is None else f"the oldest message waits for {age:.0f} s"
+    letters = f"; {dead} dead letters: see lightning deadletters list" if dead else ""
+    return Finding("queue", "ok", f"Service Bus answers, {waits}{letters}")
+
+
+def _git() -> Finding:
+    """Look for git, and whether it is young enough to merge without a working tree."""
+    program = shutil.which("git")
+    if program is None:
+        return Finding("git", "missing", "repositories need it: apt-get install git")
+    told = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, timeout=30, check=False
+    ).stdout
+    match = re.search(r"(\d+)\.(\d+)", told)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST_GIT:
+        oldest = ".".join(map(str, OLDEST_GIT))
+        return Finding("git", "wrong", f"{told.strip()}; repositories need {oldest} or later")
+    return Finding("git", "ok", told.strip().removeprefix("git version "))
 
 
 def _running(url: str) -> Finding:

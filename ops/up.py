@@ -4,8 +4,10 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -15,40 +17,62 @@ from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
 from lightning.telemetry.logs import configure_logging
 from ops.access import make_first_user, wait_until_ready
-from worker.supervisor import Process, Supervisor
+from ops.emulation import ENVIRONMENT_FILE
+from ops.ports import free_port
+from worker.supervisor import NotStartedError, Process, Supervisor
+
+if TYPE_CHECKING:
+    from ops.emulated_azure import EmulatedAzure
+
+#: A process that has drained closes what it has open; what is not done by then is killed.
+CLOSING_SECONDS = 10.0
 
 
-class PortTakenError(Exception):
+class PortTakenError(NotStartedError):
     """Somebody else listens on the port."""
 
 
-def up(settings: Settings, *, quiet: bool = False) -> None:
+def up(settings: Settings, *, emulate_azure: bool = False, quiet: bool = False) -> None:
     """Run ingress, workers and clock until SIGTERM or SIGINT, then drain them.
 
     Parameters:
       settings: The settings; keys that are missing are made.
+      emulate_azure: Whether the services that they name run on loopback, as long as the others do.
       quiet: Print nothing but errors.
 
     Raises:
       PortTakenError: The ingress could not listen.
+      NotStartedError: An emulator did not start.
     """
     configure_logging(log_format=settings.log, log_level=settings.log_level)
     settings = with_keys(settings)
     if settings.port == 0:
-        settings = settings.model_copy(update={"port": _free_port(settings.host)})
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
     _check_port(settings.host, settings.port)
     url = f"http://{settings.host}:{settings.port}"
     if settings.notify_url is None:
         settings = settings.model_copy(update={"notify_url": f"{url}/notify"})
-    supervisor = Supervisor(_processes(settings))
+    azure = _emulated_azure(settings) if emulate_azure else None
+    settings = settings if azure is None else azure.settings
+    supervisor = Supervisor(_processes(settings), drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    threading.Thread(target=_greet, args=(url, settings, quiet), daemon=True).start()
-    supervisor.run()
+    with azure or nullcontext():
+        if azure is not None:
+            azure.start(supervisor.stopping)
+        said = {"emulated": emulate_azure, "quiet": quiet}
+        threading.Thread(target=_greet, args=(url, settings), kwargs=said, daemon=True).start()
+        supervisor.run()
+
+
+def _emulated_azure(settings: Settings) -> "EmulatedAzure":
+    from ops.emulated_azure import EmulatedAzure  # noqa: PLC0415 -- no other installation needs emulators
+
+    return EmulatedAzure(settings)
 
 
 def _processes(settings: Settings) -> list[Process]:
@@ -63,7 +87,7 @@ def _processes(settings: Settings) -> list[Process]:
     ]
 
 
-def _greet(url: str, settings: Settings, quiet: bool) -> None:  # noqa: FBT001 -- a thread's argument
+def _greet(url: str, settings: Settings, *, emulated: bool, quiet: bool) -> None:
     console = Console(stderr=True)
     try:
         username = make_first_user(settings)
@@ -81,6 +105,7 @@ def _greet(url: str, settings: Settings, quiet: bool) -> None:  # noqa: FBT001 -
     console.print(
         f"\nLightning listens on {url}\n"
         f"  data         {settings.data}\n"
+        f"{_shown_azure(settings, emulated=emulated)}"
         f"  model        {model}\n"
         f"  first user   {username}, password in {settings.data / 'first_user.json'}\n\n"
         f"Paste this into another terminal:\n\n  {line}\n",
@@ -88,6 +113,12 @@ def _greet(url: str, settings: Settings, quiet: bool) -> None:  # noqa: FBT001 -
         markup=False,
         soft_wrap=True,
     )
+
+
+def _shown_azure(settings: Settings, *, emulated: bool) -> str:
+    if not emulated:
+        return ""
+    return f"  Azure        emulated; for other commands: set -a; . {settings.data / ENVIRONMENT_FILE}\n"
 
 
 def _shown(program: Path) -> str:
@@ -106,9 +137,3 @@ def _check_port(host: str, port: int) -> None:
             raise PortTakenError(
                 f"{host}:{port} cannot be used ({error.strerror}); stop what listens there, or choose --port"
             ) from error
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]

@@ -23,7 +23,7 @@ from lightning.errors import LightningError, NotFound
 from lightning.settings import Settings, from_environment
 from lightning.storage import open_storage
 
-users = typer.Typer(help="The accounts of this installation, and who may register.", no_args_is_help=True)
+app = typer.Typer()
 
 _out = Console(highlight=False, soft_wrap=True)
 
@@ -45,7 +45,7 @@ class _Parts:
     invitations: Invitations
 
 
-@users.command()
+@app.command()
 def add(
     name: Name,
     *,
@@ -60,7 +60,7 @@ def add(
     _print_account(account, as_json=as_json, password=None if password_stdin else password)
 
 
-@users.command("list")
+@app.command("list")
 def list_accounts(*, data: Data = None, as_json: AsJson = False) -> None:
     """List the accounts by name."""
     accounts = _work(data, _all)
@@ -74,7 +74,7 @@ def list_accounts(*, data: Data = None, as_json: AsJson = False) -> None:
     _out.print(table)
 
 
-@users.command()
+@app.command()
 def role(
     name: Name,
     new: Annotated[Role, typer.Argument(help="user, operator or service.")],
@@ -86,21 +86,21 @@ def role(
     _print_account(_work(data, lambda parts: parts.accounts.set_role(name, new)), as_json=as_json)
 
 
-@users.command()
+@app.command()
 def disable(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
     """End all sessions of an account and let it do nothing more."""
     account = _work(data, lambda parts: parts.accounts.set_disabled(name, disabled=True))
     _print_account(account, as_json=as_json)
 
 
-@users.command()
+@app.command()
 def enable(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
     """Let a disabled account log in again."""
     account = _work(data, lambda parts: parts.accounts.set_disabled(name, disabled=False))
     _print_account(account, as_json=as_json)
 
 
-@users.command()
+@app.command()
 def password(
     name: Name, *, password_stdin: FromStdin = False, data: Data = None, as_json: AsJson = False
 ) -> None:
@@ -110,7 +110,7 @@ def password(
     _print_account(account, as_json=as_json, password=None if password_stdin else new)
 
 
-@users.command()
+@app.command()
 def sessions(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
     """List where an account is logged in."""
 
@@ -137,7 +137,7 @@ def sessions(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
     _out.print(table)
 
 
-@users.command()
+@app.command()
 def revoke(
     name: Name,
     *,
@@ -159,7 +159,7 @@ def revoke(
     _print_account(_work(data, end), as_json=as_json)
 
 
-@users.command()
+@app.command()
 def invite(
     *,
     expires_days: Annotated[float, typer.Option(min=0.01, max=366, help="Days that it is good for.")] = 7,

@@ -1,3 +1,15 @@
 """What holds for the whole suite."""
 
-pytest_plugins = ["tests.guards.sockets", "tests.guards.skips"]
+pytest_plugins = [
+    "tests.guards.sockets",
+    "tests.guards.skips",
+    "tests.guards.turns",
+    "tests.stores",
+    "tests.acceptance.queues",
+    "tests.acceptance.runners",
+]
+
+
+def pytest_addoption(parser):
+    """Let `make chaos` run what takes too long for every change."""
+    parser.addoption("--chaos", action="store_true", help="run every acceptance test on every queue")

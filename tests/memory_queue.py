@@ -8,12 +8,12 @@ from lightning.queue import Queue, Wakeup
 
 
 class MemoryQueue(Queue):
-    """Remembers what was sent; may be told to fail, and how long its oldest message waits."""
+    """Remembers what was sent; may be told to fail, and how long the oldest message of an actor waits."""
 
     def __init__(self):
         self.sent: list[Wakeup] = []
         self.failing = False
-        self.oldest: float | None = None
+        self.oldest: dict[str | None, float] = {}
         self.at_send: Callable[[], Awaitable[None]] | None = None
 
     async def send(self, wakeups: Sequence[Wakeup]) -> None:
@@ -23,10 +23,13 @@ class MemoryQueue(Queue):
             raise Transient("the queue is away", code="queue_unavailable")
         self.sent.extend(wakeups)
 
-    async def oldest_age_seconds(self) -> float | None:
+    async def oldest_age_seconds(self, actor: str | None = None, *, bulk: bool = False) -> float | None:
         if self.failing:
             raise Transient("the queue is away", code="queue_unavailable")
-        return self.oldest
+        return self.oldest.get(f"{actor} bulk" if bulk else actor)
+
+    async def check(self) -> None:
+        await self.oldest_age_seconds()
 
     async def close(self) -> None:
         pass

@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200)
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self.body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         receiver = self.server.receiver
         receiver.posts.append(Post(self.path, headers, body))
@@ -116,6 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
     def ok(self):
         status, headers = self.server.receiver.answer_to(self.path)
         self.answer(status, headers, b"" if status == 204 else b"as you say")
+
+    def parrot(self):
+        # the end of it, since only the beginning of an answer is kept
+        self.answer(200, {}, self.body[self.body.index(b'"metadata"') :])
 
     def hang(self):
         self.server.receiver.stopped.wait(60)

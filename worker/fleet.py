@@ -2,48 +2,66 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 from dramatiq import Middleware
 
 from actors.actor import Actor, Retries
+from actors.admission import Admission
 from actors.chat import Chat
 from actors.eraser import Eraser
 from actors.messenger import Messenger
+from actors.places import Places
 from actors.step import Step
+from actors.task_runner import Looks, TaskRunner
+from actors.task_spec import RunApi
 from actors.webhook import WebhookDelivery
-from brokers import BrokerQueue, SqliteBroker, open_broker
-from lightning.crash import crash_at
+from brokers import AnyBroker, BrokerQueue, open_broker
+from lightning.containers import Runner
+from lightning.containers.opening import open_runner
+from lightning.crash import CrashPoint, crash_at
+from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.run_reports import RunReports
+from lightning.domain.runs import Runs
+from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
 from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.live import Notifier
-from lightning.llm import LanguageModel, open_model
-from lightning.log import Dispatch, EventLog
+from lightning.llm import LanguageModel, NoModel
+from lightning.llm.chosen import open_chosen
+from lightning.log import Dispatch, EventLog, Jumps
 from lightning.outbound import Courier, Guard, Lanes, Outbound
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
+from worker.agent_home import IMAGE_AGENTS, sandbox_agents, sandbox_mounts
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What a worker or the clock works with."""
 
-    broker: SqliteBroker
+    broker: AnyBroker
     queue: BrokerQueue
     storage: Storage
     log: EventLog
     dispatch: Dispatch
     step: Step
+    admission: Admission
     model: LanguageModel
     notifier: Notifier
+    runner: Runner
+    task_runner: TaskRunner
 
     async def close(self) -> None:
         """Let go of what belongs to the event loop, then of the rest."""
+        await self.admission.close()
         await self.notifier.close()
         await self.model.close()
+        await self.runner.close()
         await self.queue.close()
         await self.storage.close()
 
@@ -53,31 +71,31 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
 
     Parameters:
       settings: The settings.
-      middleware: What the broker runs around each message.
+      middleware: What the broker runs around each message, besides tracing.
       process: ``worker`` or ``clock``.
     """
     storage = open_storage(settings)
     crash = crash_at(settings.crash_at, settings.data, process)
     broker = open_broker(settings, middleware, crash=crash)
     queue = BrokerQueue(broker, settings.servicebus_queue)
-    log = EventLog(storage, sweep_seconds=settings.sweep_seconds)
-    dispatch = Dispatch(log, queue, crash=crash)
-    model = open_model(
-        provider=settings.llm,
-        api_key=secret(settings.openai_api_key),
-        model=settings.openai_model,
-        base_url=settings.openai_base_url,
-        timeout_seconds=settings.model_timeout_seconds,
-        api_version=settings.openai_api_version,
-        client_id=settings.azure_client_id,
+    log = EventLog(
+        storage,
+        sweep_seconds=settings.sweep_seconds,
+        jumps=Jumps(settings.claim_seconds),
+        bulk_above=settings.bulk_above,
     )
-    notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"))
+    dispatch = Dispatch(log, queue, crash=crash)
+    model = NoModel(settings.llm, settings.openai_model) if process == "clock" else open_chosen(settings)
+    notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"), log.session)
     conversations = Conversations(storage, log)
     webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
+    runner = open_runner(settings, mounts=sandbox_mounts(), crash=crash)
+    task_runner = _task_runner(settings, storage, runner, dispatch, crash)
     actors: dict[str, Actor] = {
         "chat": Chat(log, model, conversations, notifier=notifier, context_tokens=settings.context_tokens),
         "eraser": Eraser(conversations),
         "messenger": Messenger(notifier, webhooks),
+        "task_runner": task_runner,
         "webhook": _webhook_delivery(settings, storage, log, webhooks),
     }
     step = Step(
@@ -90,7 +108,33 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         backoff_seconds=settings.retry_seconds,
         crash=crash,
     )
-    return Fleet(broker, queue, storage, log, dispatch, step, model, notifier)
+    admission = Admission(step, log, dispatch, {"chat": _chat_places(settings)})
+    return Fleet(broker, queue, storage, log, dispatch, step, admission, model, notifier, runner, task_runner)
+
+
+def _task_runner(
+    settings: Settings, storage: Storage, runner: Runner, dispatch: Dispatch, crash: CrashPoint
+) -> TaskRunner:
+    runs, reports, api = Runs(storage), RunReports(storage), _run_api(settings, runner)
+    build = partial(
+        TaskRunner, runs, reports, runner, budgets=open_budgets(settings, storage), api=api, crash=crash
+    )
+    if settings.runner == "aci":
+        # each look is a request to Azure, which counts them, and takes seconds to start anything
+        return build(IMAGE_AGENTS, dispatch.follow_ended, looks=Looks(first_seconds=1.0, most_seconds=10.0))
+    return build(sandbox_agents(), dispatch.follow_ended, room=settings.runs)
+
+
+def _run_api(settings: Settings, runner: Runner) -> RunApi | None:
+    url = runner.api_url or settings.public_url
+    if url is None:
+        return None
+    issuer = TokenIssuer(secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"))
+    return RunApi(issuer, url, settings.run_api_socket)
+
+
+def _chat_places(settings: Settings) -> Places:
+    return Places(settings.threads, settings.chats_per_user or max(1, settings.threads * 3 // 4))
 
 
 def _webhook_delivery(

@@ -1,50 +1,23 @@
 """What the broker gave up: its dead letters become dead events, where people see them."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 from dramatiq import Message
-from dramatiq.errors import DecodeError
+from dramatiq.errors import BrokerError, DecodeError
 
 from actors.step import Step
-from brokers import read_wakeup
+from brokers import DeadLetters, read_wakeup
 from lightning.errors import InvalidEvent, Permanent, Transient
 
 LETTERS_PER_ROUND = 100
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 _log = structlog.get_logger(__name__)
-
-
-class DeadLetter(Protocol):
-    """A message that the broker will not deliver any more."""
-
-    @property
-    def id(self) -> Any:
-        """Its name at the broker."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The message, as it was sent."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why it was given up."""
-        ...
-
-
-class DeadLetters(Protocol):
-    """The part of a broker that keeps what it gave up."""
-
-    def dead_letters(self, queue_name: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
-        """List dead letters."""
-        ...
-
-    def discard_dead_letter(self, dead_letter_id: Any, /) -> Any:
-        """Forget one."""
-        ...
 
 
 class Graveyard:
@@ -58,16 +31,18 @@ class Graveyard:
     def __init__(self, broker: DeadLetters, step: Step) -> None:
         self._broker = broker
         self._step = step
-        self._unreadable: set[Any] = set()
+        self._unreadable: set[str] = set()
 
     async def round(self) -> None:
         """Look once. What is not a message of ours stays with the broker and is reported once.
 
         Raises:
-          Transient: The store does not answer.
+          Transient: The store or the queue does not answer.
         """
         # those that stay with the broker must not hide the ones behind them
-        for letter in self._broker.dead_letters(limit=LETTERS_PER_ROUND + len(self._unreadable)):
+        for letter in await _asked(
+            self._broker.dead_letters, None, LETTERS_PER_ROUND + len(self._unreadable)
+        ):
             if letter.id in self._unreadable:
                 continue
             try:
@@ -85,4 +60,12 @@ class Graveyard:
                 if error.code == "store_unavailable":
                     raise
                 continue  # somebody works on it; the next round looks again
-            self._broker.discard_dead_letter(letter.id)
+            await _asked(self._broker.discard_dead_letter, letter.id)
+
+
+async def _asked(ask: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
+    """Ask the broker from a thread, as it may have to ask a service."""
+    try:
+        return await asyncio.to_thread(ask, *arguments, **options)
+    except BrokerError as error:
+        raise Transient(f"the queue is not available ({error})", code="queue_unavailable") from error

@@ -1,69 +1,71 @@
 """A worker process: Dramatiq's worker over the fleet's broker, one event loop for all actors."""
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Coroutine
-from types import FrameType
 from typing import Any
 
 import dramatiq
 import uvloop
 from dramatiq import Worker
 from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
-from dramatiq.middleware import AsyncIO
+from dramatiq.middleware import AsyncIO, MiddlewareError
 
-from actors.step import Step
+from actors.admission import Admission
 from brokers import queue_name, read_wakeup
-from brokers.tracing import Tracing
 from lightning.events import TYPES
+from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
 from lightning.telemetry.setup import configure
 from worker.fleet import Fleet, open_fleet
 from worker.health import serve_health
+from worker.last_resort import LastResort
+from worker.pool import open_worker
+from worker.stopping import stop_signals
+from worker.watchdog import Watchdog
 
-#: What is under way when the process is told to stop may take this long; App Service gives about 30 s.
-DRAIN_MILLISECONDS = 20_000
+#: What is closed behind the drain may take so long: whatever hangs then is left behind.
+CLOSING_SECONDS = 6.0
 
 
-def declare_actors(broker: dramatiq.Broker, step: Step, default_queue: str) -> None:
-    """Give every actor its queue; all of them run the one step.
+def declare_actors(broker: dramatiq.Broker, admission: Admission, default_queue: str) -> None:
+    """Give every actor its queue; all of them run the one step, once they are admitted.
 
     Parameters:
       broker: The broker that they are declared on.
-      step: What each message is handed to.
+      admission: What each message is handed to.
       default_queue: Name of the default queue.
     """
     for actor in sorted({kind.actor for kind in TYPES.values()}):
         declare = dramatiq.actor(actor_name=actor, queue_name=queue_name(default_queue, actor), broker=broker)
-        declare(_look(actor, step))
+        declare(_look(actor, admission))
 
 
-def _look(actor: str, step: Step) -> Callable[..., Coroutine[Any, Any, None]]:
+def _look(actor: str, admission: Admission) -> Callable[..., Coroutine[Any, Any, None]]:
     async def look(**kwargs: Any) -> None:
-        await step.run(read_wakeup(actor, kwargs))
+        await admission.run(read_wakeup(actor, kwargs))
 
     return look
 
 
-def run(settings: Settings) -> None:
-    """Work until told to stop, then finish what is under way."""
-    stop = threading.Event()
+def run(settings: Settings, wait_for_stop: Callable[[], None]) -> None:
+    """Work until told to stop, then finish what is under way.
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    fleet = open_fleet(settings, [Tracing(), EventLoop()], "worker")
+    Parameters:
+      settings: The settings.
+      wait_for_stop: Returns once the process is to stop.
+    """
+    fleet = open_fleet(settings, [EventLoop()], "worker")
     fleet.broker.add_middleware(CloseFleet(fleet))
-    declare_actors(fleet.broker, fleet.step, settings.servicebus_queue)
-    # an actor blocks its thread while it waits: what waits for webhooks has threads of its own
-    worker = Worker(fleet.broker, worker_threads=settings.threads + settings.webhook_threads)
+    last_resort = LastResort()
+    fleet.broker.add_middleware(Watchdog(last_resort, settings.stuck_seconds))
+    declare_actors(fleet.broker, fleet.admission, settings.servicebus_queue)
+    worker = open_worker(fleet.broker, settings)
     worker.start()
+    look_less_often()
     with serve_health(settings.host, settings.port):
-        stop.wait()
-    worker.stop(timeout=DRAIN_MILLISECONDS)
+        wait_for_stop()
+        last_resort.end_within(settings.drain_seconds + CLOSING_SECONDS)
+    worker.stop(timeout=round(settings.drain_seconds * 1000))
     fleet.broker.close()
 
 
@@ -71,12 +73,22 @@ class EventLoop(AsyncIO):
     """The middleware that runs all actors on one event loop, which is uvloop's."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
-        """Start the loop on a thread of its own."""
+        """Start the loop on a thread of its own, however long that takes on a busy machine.
+
+        Raises:
+          MiddlewareError: There can be no such thread. Dramatiq takes anything else for a small matter, and a
+            worker without the loop would fail every message.
+        """
         del broker, worker
         thread = EventLoopThread(self.logger)
+        thread.daemon = True  # a worker that could not start has nobody who stops it
         thread.loop.close()
         thread.loop = uvloop.new_event_loop()
-        thread.start(timeout=1.0)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            thread.loop.close()
+            raise MiddlewareError(f"the event loop cannot be started: {error}") from error
         set_event_loop_thread(thread)
 
 
@@ -110,10 +122,11 @@ def main() -> None:
         log_level=settings.log_level,
         secrets=settings.secret_values(),
     )
-    try:
-        run(settings)
-    finally:
-        telemetry.shutdown()
+    with stop_signals() as wait_for_stop:
+        try:
+            run(settings, wait_for_stop)
+        finally:
+            telemetry.shutdown()
 
 
 if __name__ == "__main__":

@@ -6,16 +6,43 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
-#: The first restart waits so long; the wait doubles while the process keeps dying at once.
+#: The first restart waits so long; the wait doubles while the process keeps dying at once. It stays short, as
+#: what kills a worker may be one event, and all others wait meanwhile.
 FIRST_BACKOFF_SECONDS = 0.2
-MAX_BACKOFF_SECONDS = 15.0
+MAX_BACKOFF_SECONDS = 3.0
+
+#: How often is looked who has died, and whether to stop.
+LOOK_SECONDS = 0.1
 
 _log = structlog.get_logger(__name__)
+
+
+class NotStartedError(Exception):
+    """What is to run cannot be started; the message says what to do."""
+
+
+class Running(Protocol):
+    """What a supervisor uses of `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Give the exit status; None while it runs."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless it is over."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; `subprocess.TimeoutExpired` when it takes longer."""
+        ...
 
 
 @dataclass
@@ -26,12 +53,14 @@ class Process:
       name: Its name in the log lines.
       command: What to run.
       environment: Its whole environment.
+      output: Where its standard output goes, as `subprocess.Popen` takes it; None: where ours does.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    running: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    output: int | None = None
+    running: Running | None = field(default=None, init=False)
     started_at: float = field(default=0.0, init=False)
     restart_at: float = field(default=0.0, init=False)
     backoff_seconds: float = field(default=FIRST_BACKOFF_SECONDS, init=False)
@@ -44,42 +73,42 @@ class Supervisor:
       processes: What to run, in the order to start; they are stopped together.
       drain_seconds: What does not stop by itself within this time is killed.
       steady_seconds: A process that lived so long has earned the first backoff again.
+      start: Starts one.
     """
 
     def __init__(
-        self, processes: Sequence[Process], *, drain_seconds: float = 30.0, steady_seconds: float = 10.0
+        self,
+        processes: Sequence[Process],
+        *,
+        drain_seconds: float = 30.0,
+        steady_seconds: float = 10.0,
+        start: "Callable[[Process], Running] | None" = None,
     ) -> None:
+        self._start_one = start or launch
         self._processes = processes
         self._steady_seconds = steady_seconds
         self._drain_seconds = drain_seconds
-        self._stop = threading.Event()
-        self._changed = threading.Event()
+        self.stopping = threading.Event()
 
     def stop(self) -> None:
         """Ask `run` to drain and return; may be called from a signal handler."""
-        self._stop.set()
-        self._changed.set()
+        self.stopping.set()
 
     def run(self) -> None:
-        """Start the processes, and stay until `stop`."""
-        for process in self._processes:
-            self._start(process)
+        """Start the processes, and stay until `stop`, which may have been asked already."""
         try:
-            while not self._stop.is_set():
+            for process in () if self.stopping.is_set() else self._processes:
+                self._start(process)
+            while not self.stopping.is_set():
                 for process in self._processes:
                     self._look_after(process)
-                self._changed.wait(0.1)
+                # a wait for the event would hold its lock, on which a signal handler's `stop` could hang
+                time.sleep(LOOK_SECONDS)
         finally:
             self._drain()
 
     def _start(self, process: Process) -> None:
-        # a group of its own: Ctrl-C in a terminal reaches us alone, and we drain the others
-        process.running = subprocess.Popen(
-            [*_with_parent(), *process.command],
-            env=dict(process.environment),
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-        )
+        process.running = self._start_one(process)
         process.started_at = time.monotonic()
         _log.debug("process_started", process=process.name, pid=process.running.pid)
 
@@ -114,6 +143,20 @@ class Supervisor:
                 _log.warning("process_killed", pid=child.pid)
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def launch(process: Process) -> Running:
+    """Start a process from its command, in a session of its own.
+
+    Ctrl-C in a terminal then reaches the supervisor alone, which drains the others.
+    """
+    return subprocess.Popen(
+        [*_with_parent(), *process.command],
+        env=dict(process.environment),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=process.output,
+    )
 
 
 def _with_parent() -> list[str]:

@@ -15,6 +15,15 @@ from lightning.client.shapes import (
     EventPage,
     EventWithOutputs,
     MessagePage,
+    Run,
+    RunLog,
+    RunMessage,
+    RunMetric,
+    RunPage,
+    RunProgress,
+    RunQuestion,
+    RunResult,
+    RunWithReport,
 )
 
 __all__ = [
@@ -32,6 +41,15 @@ __all__ = [
     "MessagePage",
     "Piece",
     "Restarted",
+    "Run",
+    "RunLog",
+    "RunMessage",
+    "RunMetric",
+    "RunPage",
+    "RunProgress",
+    "RunQuestion",
+    "RunResult",
+    "RunWithReport",
     "SessionFile",
     "answer_of",
 ]

@@ -14,6 +14,7 @@ from lightning.client.chat import Chat
 from lightning.client.connection import AsyncConnection
 from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
+from lightning.client.repositories import AsyncRepositoryCalls
 from lightning.client.requests import Request, WhenBusy
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
@@ -24,11 +25,15 @@ from lightning.client.shapes import (
     EventPage,
     EventWithOutputs,
     MessagePage,
+    RunLog,
+    RunMessage,
+    RunPage,
+    RunWithReport,
 )
 from lightning.client.tokens import Tokens
 
 
-class AsyncClient:
+class AsyncClient(AsyncRepositoryCalls):
     """Talks to one installation as one user. Tasks of one event loop may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -187,6 +192,24 @@ class AsyncClient:
     async def delete_conversation(self, conversation_id: str) -> Event:
         """Have a conversation deleted; see `Client.delete_conversation`."""
         return await self.call(requests.delete_conversation(conversation_id))
+
+    async def runs(self, **parameters: str | int) -> RunPage:
+        """List runs, that of the latest task first: ``limit``, ``page``."""
+        return await self.call(requests.runs(parameters))
+
+    async def run(self, run_id: str) -> RunWithReport:
+        """Read a run: where it stands, or how it ended, and what it says of itself."""
+        return await self.call(requests.run(run_id))
+
+    async def tell_run(
+        self, run_id: str, content: str, *, question_id: str | None = None, key: str | None = None
+    ) -> RunMessage:
+        """Say something to a run that goes on; see `Client.tell_run`."""
+        return await self.call(requests.tell_run(run_id, content, question_id, key))
+
+    async def run_log(self, run_id: str, **parameters: str | int) -> RunLog:
+        """Read a part of what a run printed: ``offset``, ``limit``, in characters."""
+        return await self.call(requests.run_log(run_id, parameters))
 
     async def tail(self, after: int = 0) -> AsyncGenerator[Event]:
         """Follow the log without end: every event once and in order; see `Client.tail`."""

@@ -47,13 +47,14 @@ class Calls:
             request.method,
             request.path,
             json=request.body,
+            content=request.content,
             params=dict(request.query),
             headers={**request.headers, **(self.tokens.headers() if request.authorized else {})},
             timeout=timeout,
         )
 
     def call(self, request: Request) -> Steps[Any]:
-        """Get the JSON that a request is answered with; None if the answer has no body.
+        """Get the JSON, or bytes, that a request is answered with; None if the answer has no body.
 
         Raises:
           ClientError: It was refused, or there was no answer in time.

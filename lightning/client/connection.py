@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing
 from functools import partial
 from typing import TypeVar
@@ -16,6 +16,7 @@ from lightning.client.errors import ClientError, refused, unreachable, unreadabl
 from lightning.client.requests import Request
 from lightning.client.shapes import Delta, Event
 from lightning.client.steps import Ask, Pause, Refresh, Steps
+from lightning.tls import trusted
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Connection:
 
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
-            self._http = httpx2.Client(base_url=calls.url)
+            self._http = httpx2.Client(base_url=calls.url, verify=trusted())
         except httpx2.InvalidURL as error:
             raise unreadable(calls.url) from error
         self._calls = calls
@@ -73,24 +74,35 @@ class Connection:
             if self._calls.tokens.access == access:
                 self.run(self._calls.renewal.renew())
 
-    def frames(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
+    def frames(
+        self,
+        request: Request,
+        silence_seconds: float | None,
+        read: Callable[[httpx2.ServerSentEvent], T | None],
+    ) -> Generator[T]:
         """Give what comes over one connection of a stream.
 
         Parameters:
           request: What opens it.
           silence_seconds: The connection is dead when nothing comes for so long; None waits for ever.
+          read: Reads a frame; None passes it over.
         """
         self.run(self._calls.renewed())
         used = self._calls.tokens.access
         try:
-            yield from self._connected(request, silence_seconds)
+            yield from self._connected(request, silence_seconds, read)
         except ClientError as error:
             if not self._calls.refreshable(error):
                 raise
             self._refresh(used)
-            yield from self._connected(request, silence_seconds)
+            yield from self._connected(request, silence_seconds, read)
 
-    def _connected(self, request: Request, silence_seconds: float | None) -> Generator[Event | Delta]:
+    def _connected(
+        self,
+        request: Request,
+        silence_seconds: float | None,
+        read: Callable[[httpx2.ServerSentEvent], T | None],
+    ) -> Generator[T]:
         timeout = httpx2.Timeout(self._timeout_seconds, read=silence_seconds)
         try:
             response = self._http.send(self._calls.build(self._http, request, timeout), stream=True)
@@ -99,7 +111,7 @@ class Connection:
                     response.read()
                     raise refused(response)
                 for each in httpx2.EventSource(response, max_event_size=frames.MAX_FRAME_BYTES):
-                    if frame := frames.read(each):
+                    if frame := read(each):
                         yield frame
         except httpx2.HTTPError as error:
             raise unreachable(self._calls.url, error) from error
@@ -110,7 +122,7 @@ class AsyncConnection:
 
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
-            self._http = httpx2.AsyncClient(base_url=calls.url)
+            self._http = httpx2.AsyncClient(base_url=calls.url, verify=trusted())
         except httpx2.InvalidURL as error:
             raise unreadable(calls.url) from error
         self._calls = calls

@@ -8,7 +8,7 @@ import httpx2
 from lightning.client import requests
 from lightning.client.errors import ClientError
 from lightning.client.requests import Request
-from lightning.client.shapes import Delta, Event
+from lightning.client.shapes import Delta, Event, RunLog
 
 #: The platform pings every 15 seconds; a connection that is silent for so long is dead.
 SILENCE_SECONDS = 45.0
@@ -38,6 +38,21 @@ def read(frame: httpx2.ServerSentEvent) -> Event | Delta | None:
         return cast("Event", data) if "seq" in data else None
     except (ValueError, KeyError, TypeError) as error:
         raise ClientError(f"the stream holds an unreadable {frame.event}", temporary=True) from error
+
+
+def read_log(frame: httpx2.ServerSentEvent) -> RunLog | None:
+    """Read a frame of the log of a run; None for one that says nothing.
+
+    Raises:
+      ClientError: It is not what the platform sends.
+    """
+    if not frame.data:
+        return None
+    try:
+        data = json.loads(frame.data)
+    except ValueError as error:
+        raise ClientError(f"the stream holds an unreadable {frame.event}", temporary=True) from error
+    return cast("RunLog", data)
 
 
 class Place:

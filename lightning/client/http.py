@@ -12,6 +12,7 @@ from lightning.client.calls import Calls
 from lightning.client.connection import Connection
 from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
+from lightning.client.repositories import RepositoryCalls
 from lightning.client.requests import Request
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
@@ -22,11 +23,15 @@ from lightning.client.shapes import (
     EventPage,
     EventWithOutputs,
     MessagePage,
+    RunLog,
+    RunMessage,
+    RunPage,
+    RunWithReport,
 )
 from lightning.client.tokens import Tokens
 
 
-class Client:
+class Client(RepositoryCalls):
     """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -209,6 +214,59 @@ class Client:
         """
         return self._call(requests.delete_conversation(conversation_id))
 
+    def runs(self, **parameters: str | int) -> RunPage:
+        """List runs, that of the latest task first: ``limit``, ``page``."""
+        return self._call(requests.runs(parameters))
+
+    def run(self, run_id: str) -> RunWithReport:
+        """Read a run: where it stands, or how it ended, and what it says of itself."""
+        return self._call(requests.run(run_id))
+
+    def tell_run(
+        self, run_id: str, content: str, *, question_id: str | None = None, key: str | None = None
+    ) -> RunMessage:
+        """Say something to a run that goes on, such as the answer to a question.
+
+        Parameters:
+          run_id: The run.
+          content: What is said.
+          question_id: The question that it answers.
+          key: The same under it again is said once.
+
+        Raises:
+          ClientError: It is over (code ``run_over``), or not there.
+        """
+        return self._call(requests.tell_run(run_id, content, question_id, key))
+
+    def run_log(self, run_id: str, **parameters: str | int) -> RunLog:
+        """Read a part of what a run printed: ``offset``, ``limit``, in characters."""
+        return self._call(requests.run_log(run_id, parameters))
+
+    def follow_run_log(self, run_id: str, offset: int = 0) -> Generator[str]:
+        """Give what a run prints, as it grows, until the run is over: every part once, whatever breaks.
+
+        Parameters:
+          run_id: The run.
+          offset: Characters to leave out.
+
+        Raises:
+          ClientError: The platform refuses for good.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                request = requests.follow_run_log(run_id, offset)
+                for part in self._connection.frames(request, frames.SILENCE_SECONDS, frames.read_log):
+                    backoff.reset()
+                    if part["complete"]:
+                        return
+                    offset = part["next"]
+                    yield part["text"]
+                problem = frames.ended()
+            except ClientError as error:
+                problem = error
+            time.sleep(backoff.pause(problem))
+
     def stream(self, after: int = 0, *, timeout_seconds: float | None = None) -> Generator[Event]:
         """Follow the log from a place on, over one connection.
 
@@ -216,7 +274,9 @@ class Client:
           after: The ``seq`` to begin behind.
           timeout_seconds: Longest silence, in which the platform pings now and then; none by default.
         """
-        for frame in self._connection.frames(requests.stream(after, deltas=False), timeout_seconds):
+        for frame in self._connection.frames(
+            requests.stream(after, deltas=False), timeout_seconds, frames.read
+        ):
             if not isinstance(frame, Delta):
                 yield frame
 
@@ -232,7 +292,7 @@ class Client:
         place, backoff = frames.Place(after), Backoff()
         while True:
             try:
-                for frame in self._connection.frames(place.request(), frames.SILENCE_SECONDS):
+                for frame in self._connection.frames(place.request(), frames.SILENCE_SECONDS, frames.read):
                     backoff.reset()
                     if event := place.passes(frame):
                         yield event

@@ -2,13 +2,16 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
 Query = Mapping[str, str | int]
+
+#: What git does may take so long, above all where a machine does it for the first time.
+GIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Request:
       repeatable: Whether sending it twice is as good as once.
       authorized: Whether it shows who the client is.
       takes_seconds: How much longer than others its answer may take.
+      content: What is sent as it is, in the place of JSON.
+      gives_bytes: Whether the answer is wanted as it is, and is no JSON.
     """
 
     method: str
@@ -34,6 +39,8 @@ class Request:
     repeatable: bool = False
     authorized: bool = True
     takes_seconds: float = 0.0
+    content: bytes | None = None
+    gives_bytes: bool = False
 
 
 def health() -> Request:
@@ -150,6 +157,95 @@ def change_conversation(conversation_id: str, fields: Mapping[str, str]) -> Requ
 def delete_conversation(conversation_id: str) -> Request:
     """Delete a conversation."""
     return Request("DELETE", _path("conversations", conversation_id))
+
+
+def runs(query: Query) -> Request:
+    """List runs."""
+    return _get("/api/runs", query)
+
+
+def run(run_id: str) -> Request:
+    """Read a run."""
+    return _get(_path("runs", run_id))
+
+
+def run_log(run_id: str, query: Query) -> Request:
+    """Read a part of what a run printed."""
+    return _get(_path("runs", run_id, "logs"), query)
+
+
+def tell_run(run_id: str, content: str, question_id: str | None, key: str | None) -> Request:
+    """Say something to a run, under a key of its own if none is given: it may be sent again."""
+    body = {"content": content, "key": str(uuid.uuid4()) if key is None else key}
+    named = {} if question_id is None else {"questionID": question_id}
+    return Request("POST", _path("runs", run_id, "messages"), {**body, **named}, repeatable=True)
+
+
+def repositories() -> Request:
+    """List repositories."""
+    return _get("/api/repos")
+
+
+def create_repository(fields: Mapping[str, Any]) -> Request:
+    """Make a repository, or register one."""
+    return Request("POST", "/api/repos", dict(fields))
+
+
+def repository(name: str) -> Request:
+    """Read a repository."""
+    return _get(_path("repos", name))
+
+
+def delete_repository(name: str) -> Request:
+    """Delete a repository."""
+    return Request("DELETE", _path("repos", name), takes_seconds=GIT_SECONDS)
+
+
+def repository_view(name: str, what: str, query: Query) -> Request:
+    """Read something about a repository: its ``files``, ``log``, ``diff``, or what a ``search`` finds."""
+    return replace(_get(_path("repos", name, what), query), takes_seconds=GIT_SECONDS)
+
+
+def repository_bytes(name: str, what: str, query: Query) -> Request:
+    """Read a ``file`` of a repository, or its ``bundle``."""
+    return replace(repository_view(name, what, query), gives_bytes=True)
+
+
+def send_bytes(name: str, what: str, content: bytes, query: Query) -> Request:
+    """Write a ``file`` of a repository, or take over a ``bundle``: sent twice, it changes nothing more."""
+    path = _path("repos", name, what)
+    headers = {"content-type": "application/octet-stream"}
+    repeatable = what == "bundle" or "base" in query
+    return Request(
+        "PUT",
+        path,
+        query=query,
+        headers=headers,
+        content=content,
+        repeatable=repeatable,
+        takes_seconds=GIT_SECONDS,
+    )
+
+
+def remove_file(name: str, query: Query) -> Request:
+    """Remove a file of a repository."""
+    return Request("DELETE", _path("repos", name, "file"), query=query, takes_seconds=GIT_SECONDS)
+
+
+def change_repository(name: str, what: str, fields: Mapping[str, Any]) -> Request:
+    """Have a repository changed: ``commits``, ``revert``."""
+    return Request("POST", _path("repos", name, what), dict(fields), takes_seconds=GIT_SECONDS)
+
+
+def fetch_repository(name: str) -> Request:
+    """Have what is new fetched where a repository lives."""
+    path = _path("repos", name, "fetch")
+    return Request("POST", path, repeatable=True, takes_seconds=GIT_SECONDS)
+
+
+def follow_run_log(run_id: str, offset: int) -> Request:
+    """Follow what a run prints, from an offset on."""
+    return _get(_path("runs", run_id, "logs"), {"follow": "true", "offset": offset})
 
 
 def _get(path: str, query: Query | None = None) -> Request:

@@ -82,6 +82,184 @@ class MessagePage(TypedDict):
     next: int | None
 
 
+class Run(TypedDict):
+    """The run of a task in a container of its own."""
+
+    id: str
+    taskID: str
+    status: Literal[
+        "waiting", "starting", "running", "succeeded", "failed", "timed_out", "out_of_memory", "cancelled"
+    ]
+    message: str | None
+    exitCode: int | None
+    error: Problem | None
+    agent: str | None
+    image: str | None
+    command: list[str] | None
+    createdAt: str
+    startedAt: str | None
+    endedAt: str | None
+    logChars: int
+
+
+class RunProgress(TypedDict):
+    """How far a run has come, as it says itself."""
+
+    at: str
+    message: str
+    percent: float | None
+
+
+class RunMetric(TypedDict):
+    """The latest value of something that a run measures."""
+
+    at: str
+    name: str
+    value: float
+    unit: str | None
+
+
+class RunQuestion(TypedDict):
+    """What a run asks its user."""
+
+    id: str
+    at: str
+    question: str
+    options: list[str]
+
+
+class RunMessage(TypedDict):
+    """What a user says to a run."""
+
+    number: int
+    at: str
+    content: str
+    questionID: str | None
+
+
+class RunResult(TypedDict):
+    """What came of a run, as it says itself."""
+
+    at: str
+    output: Any
+    message: str | None
+
+
+class RunWithReport(Run):
+    """A run, with what it says of itself and what it was told."""
+
+    progress: list[RunProgress]
+    metrics: list[RunMetric]
+    questions: list[RunQuestion]
+    messages: list[RunMessage]
+    result: RunResult | None
+
+
+class RunPage(TypedDict):
+    """A page of runs; ``next`` is the ``page`` behind it."""
+
+    runs: list[Run]
+    next: str | None
+
+
+class RunLog(TypedDict):
+    """A part of what a run printed; ``next`` is the ``offset`` to go on from until it is ``complete``."""
+
+    text: str
+    offset: int
+    next: int
+    complete: bool
+
+
+class RepositoryShown(TypedDict):
+    """A repository; ``url`` says where it lives, if not here, and ``commit`` is the newest one."""
+
+    id: str
+    name: str
+    url: str | None
+    credentials: bool
+    createdAt: str
+    commit: NotRequired[str | None]
+
+
+class FileEntry(TypedDict):
+    """A file of a commit."""
+
+    path: str
+    kind: Literal["file", "executable", "symlink", "submodule"]
+    size: int | None
+    id: str
+
+
+class FilePage(TypedDict):
+    """A page of files; ``next`` is the ``after`` of the page behind it."""
+
+    commit: str | None
+    files: list[FileEntry]
+    next: str | None
+
+
+class CommitMade(TypedDict):
+    """The commit that holds a change; ``created`` says whether it was made now."""
+
+    commit: str | None
+    created: bool
+
+
+class FoundLine(TypedDict):
+    """A line that was found."""
+
+    path: str
+    line: int
+    text: str
+
+
+class FoundLines(TypedDict):
+    """Lines that were found."""
+
+    commit: str | None
+    matches: list[FoundLine]
+    truncated: bool
+
+
+class CommitTold(TypedDict):
+    """A commit of the history."""
+
+    id: str
+    parents: list[str]
+    author: str
+    time: str
+    message: str
+    runID: str | None
+    eventID: str | None
+    reverts: str | None
+
+
+class CommitPage(TypedDict):
+    """A page of the history; ``next`` is the ``skip`` of the page behind it."""
+
+    commits: list[CommitTold]
+    next: int | None
+
+
+class ChangedFile(TypedDict):
+    """A file that two commits differ in."""
+
+    path: str
+    status: Literal["added", "changed", "deleted", "renamed", "retyped"]
+    before: str | None
+
+
+class Difference(TypedDict):
+    """What two commits differ in."""
+
+    base: str | None
+    commit: str | None
+    files: list[ChangedFile]
+    patch: str
+    truncated: bool
+
+
 class Token(TypedDict):
     """An access token (the shape of RFC 6749, section 5.1)."""
 
@@ -99,7 +277,7 @@ class Delta:
 
     Parameters:
       event: The `llm.chat` that is being answered.
-      attempt: The attempt that wrote it; a later one voids what the earlier ones wrote.
+      attempt: The attempt that wrote it, replays included; a later one voids the earlier.
       offset: How many characters of the answer come before it.
       text: The piece.
     """

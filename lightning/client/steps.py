@@ -41,7 +41,7 @@ Steps = Generator[Ask | Pause | Refresh, httpx2.Response | None, T]
 
 
 def ask(url: str, request: Request) -> Steps[Any]:
-    """Send a request once, and get the JSON that it is answered with; None if the answer has no body.
+    """Send a request once, and get the JSON, or bytes, that it is answered with; None if there is no body.
 
     Raises:
       ClientError: It was refused, or there was no answer.
@@ -54,6 +54,8 @@ def ask(url: str, request: Request) -> Steps[Any]:
         raise TypeError("an Ask is answered with a response")
     if not response.is_success:
         raise refused(response)
+    if request.gives_bytes:
+        return response.content
     try:
         return response.json() if response.content else None
     except ValueError as error:

@@ -158,9 +158,10 @@ class Accounts:
         stored = await self._document(account_id_of(username))
         hashed = None if stored is None else str(stored.body["passwordHash"])
         same = await self._passwords.matches(password, hashed)
-        if stored is None or not same:
+        # as it is now: another process may just have disabled the account, or enabled it
+        account = await self.current(stored.body["userID"]) if stored is not None and same else None
+        if account is None:
             raise Unauthorized("wrong username or password", code="wrong_credentials")
-        account = _account(stored.body)
         if account.disabled:
             raise Forbidden("the account is disabled; ask the operators", code="account_disabled")
         return account
@@ -178,6 +179,7 @@ class Accounts:
         Raises:
           InvalidAccount: The password will not do.
           Unauthorized: Somebody else changed the password meanwhile.
+          PreconditionFailed: A document of ``besides`` is not in the version named; nothing was changed.
         """
         hashed = await self._passwords.hash(checked_password(password, "/newPassword"))
         changed: list[Account] = []
@@ -196,6 +198,17 @@ class Accounts:
         """Read an account by its id."""
         stored = await self._document(account_id)
         return None if stored is None else _account(stored.body)
+
+    async def current(self, account_id: str) -> Account | None:
+        """Read an account as a write would meet it; `read` may miss what another process has just changed."""
+        found: list[Account] = []
+
+        def look(stored: Stored | None) -> list[Operation]:
+            found[:] = [_account(stored.body)] if stored is not None and _is_account(stored) else []
+            return []
+
+        await self._storage.batch_on(self._container, account_id, DOCUMENT, look)
+        return found[0] if found else None
 
     async def named(self, username: str) -> Account:
         """Read an account by its name.
@@ -275,7 +288,11 @@ class Accounts:
 
     async def _document(self, partition: str) -> Stored | None:
         stored = await self._storage.get(self._container, partition, DOCUMENT)
-        return stored if stored is not None and stored.body["kind"] == "account" else None
+        return stored if stored is not None and _is_account(stored) else None
+
+
+def _is_account(stored: Stored) -> bool:
+    return stored.body["kind"] == "account"
 
 
 def _account(body: Body) -> Account:

@@ -68,7 +68,7 @@ async def _pages(log: EventLog, event: EventDocument, conversation: str) -> Asyn
             elif spoken_event["seq"] < event["seq"]:
                 exchanges.append(_exchange(spoken_event, answers.get(spoken_event["id"])))
         yield exchanges
-        if len(page) < PAGE:
+        if not page.more:
             return
         before = page[-1]["seq"]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from lightning.domain.deliveries import forget_answers
 from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import Draft, EventDocument, now_text
 from lightning.ids import conversation_document_id, derived_id
@@ -155,6 +156,11 @@ class Conversations:
             except Conflict:
                 continue  # it came to its end by itself
         complete = await self._erase_events(user_id, conversation_id)
+        try:
+            # after the events: what is noted from then on sees that they are forgotten
+            await forget_answers(self._storage, user_id, conversation_id)
+        except PreconditionFailed:
+            complete = False
         stored = await self._stored(user_id, conversation_id)
         if not complete or stored is None or as_conversation(stored)["turns"]:
             return None

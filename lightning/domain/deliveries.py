@@ -12,12 +12,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from lightning.errors import Conflict
 from lightning.events import EventDocument
 from lightning.log import EventLog, public
 from lightning.storage import Create, Operation, Replace, Storage, Stored, Where
 
 #: The latest attempts that are kept of a delivery.
 MAX_ATTEMPTS: Final = 20
+
+#: What is noted of one delivery.
+KIND: Final = "webhook.attempts"
+
+#: Deliveries whose answers one batch forgets.
+FORGOTTEN_TOGETHER: Final = 50
 
 CONTAINER: Final = "events"
 
@@ -58,6 +65,14 @@ class Delivery:
     attempts: Sequence[Attempt]
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """A page of deliveries, and whether there are further ones."""
+
+    deliveries: Sequence[Delivery]
+    more: bool
+
+
 class Deliveries:
     """The deliveries of all users.
 
@@ -71,22 +86,22 @@ class Deliveries:
         self._log = log
 
     async def note(self, event: EventDocument, attempt: Attempt) -> None:
-        """Add an attempt to a delivery."""
+        """Add an attempt to a delivery; what came back is left out when the event delivered is forgotten."""
         document = _document_id(event["id"])
+        # what is delivered says whether it is forgotten, so the note rests on it; a test has nothing else
+        delivered = event["metadata"].get("eventID", document)
+        while True:
+            stored = await self._storage.get(CONTAINER, event["userID"], document)
 
-        def build(stored: Stored | None) -> list[Operation]:
-            attempts: list[dict[str, Any]] = [] if stored is None else stored.body["attempts"]
-            last = attempts[-1]["number"] if attempts else 0
-            lost = [asdict(_lost(number)) for number in range(last + 1, attempt.number)]
-            body = {
-                "id": document,
-                "userID": event["userID"],
-                "kind": "webhook.attempts",
-                "attempts": [*attempts, *lost, asdict(attempt)][-MAX_ATTEMPTS:],
-            }
-            return [Create(body) if stored is None else Replace(body, stored.etag)]
+            def build(pivot: Stored | None, stored: Stored | None = stored) -> list[Operation]:
+                body = _noted(event, attempt, stored, {} if pivot is None else pivot.body)
+                return [Create(body) if stored is None else Replace(body, stored.etag)]
 
-        await self._storage.batch_on(CONTAINER, event["userID"], document, build)
+            try:
+                await self._storage.batch_on(CONTAINER, event["userID"], delivered, build)
+            except Conflict:
+                continue  # it was noted, or forgotten, by somebody else meanwhile
+            return
 
     async def find(self, user_id: str, webhook_id: str, delivery_id: str) -> EventDocument | None:
         """Find a delivery to an endpoint."""
@@ -97,8 +112,8 @@ class Deliveries:
 
     async def latest(
         self, user_id: str, webhook_id: str, *, before: int | None = None, limit: int = 50
-    ) -> list[Delivery]:
-        """List the deliveries to an endpoint, newest first.
+    ) -> DeliveryPage:
+        """List the deliveries to an endpoint, newest first, a page at a time.
 
         Parameters:
           user_id: The endpoint's owner.
@@ -108,13 +123,37 @@ class Deliveries:
         """
         where = [Where("webhookID", "=", webhook_id)]
         events = await self._log.events(user_id, where, before=before, descending=True, limit=limit)
-        ids = [_document_id(event["id"]) for event in events]
-        page = await self._storage.query(CONTAINER, user_id, [Where("id", "in", ids)], limit=max(1, limit))
-        found: dict[str, Any] = {item.body["id"]: item.body["attempts"] for item in page.items}
-        return [
-            Delivery(event, [Attempt(**attempt) for attempt in found.get(_document_id(event["id"]), [])])
-            for event in events
-        ]
+        found = await self._attempts(user_id, [event["id"] for event in events])
+        return DeliveryPage([Delivery(event, found.get(event["id"], [])) for event in events], events.more)
+
+    async def _attempts(self, user_id: str, deliveries: Sequence[str]) -> dict[str, list[Attempt]]:
+        """Read the attempts of those deliveries that have any."""
+        names = {_document_id(each): each for each in deliveries}
+        where = [Where("id", "in", tuple(names))]
+        found: dict[str, list[Attempt]] = {}
+        page: str | None = None
+        while True:
+            answer = await self._storage.query(CONTAINER, user_id, where, page=page)
+            for stored in answer.items:
+                found[names[stored.body["id"]]] = [Attempt(**each) for each in stored.body["attempts"]]
+            page = answer.next
+            if page is None:
+                return found
+
+
+async def forget_answers(storage: Storage, user_id: str, conversation_id: str) -> None:
+    """Forget what receivers answered to what was said in a conversation; that it was sent is kept.
+
+    Raises:
+      PreconditionFailed: An attempt was noted meanwhile; what it left is found the next time.
+    """
+    where = [Where("kind", "=", KIND), Where("conversationID", "=", conversation_id)]
+    while True:
+        found = await storage.query(CONTAINER, user_id, where, order_by="seq", limit=FORGOTTEN_TOGETHER)
+        if not found.items:
+            return
+        writes = [Replace(_forgotten(stored.body), stored.etag) for stored in found.items]
+        await storage.batch(CONTAINER, user_id, writes)
 
 
 def payload(event: EventDocument | None, delivery: EventDocument) -> bytes:
@@ -135,6 +174,31 @@ def payload(event: EventDocument | None, delivery: EventDocument) -> bytes:
 
 def _document_id(delivery_id: str) -> str:
     return f"attempts-{delivery_id}"
+
+
+def _noted(
+    event: EventDocument, attempt: Attempt, stored: Stored | None, delivered: dict[str, Any]
+) -> dict[str, Any]:
+    attempts: list[dict[str, Any]] = [] if stored is None else stored.body["attempts"]
+    last = attempts[-1]["number"] if attempts else 0
+    lost = [asdict(_lost(number)) for number in range(last + 1, attempt.number)]
+    body = {
+        "id": _document_id(event["id"]),
+        "userID": event["userID"],
+        "kind": KIND,
+        "attempts": [*attempts, *lost, asdict(attempt)][-MAX_ATTEMPTS:],
+    }
+    if delivered.get("erased"):
+        return _forgotten(body)
+    if "conversationID" in delivered:
+        return {**body, "conversationID": delivered["conversationID"], "seq": event["seq"]}
+    return body
+
+
+def _forgotten(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what receivers answered, and whose words they repeat."""
+    kept = {name: value for name, value in body.items() if name not in {"conversationID", "seq"}}
+    return {**kept, "attempts": [{**attempt, "answer": ""} for attempt in body["attempts"]]}
 
 
 def _lost(number: int) -> Attempt:

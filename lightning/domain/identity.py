@@ -7,12 +7,13 @@ from lightning.domain.accounts import Account, Accounts
 from lightning.domain.invitations import Invitations
 from lightning.domain.login_limits import Bounds, LoginLimits
 from lightning.domain.refresh_tokens import RefreshTokenReused
+from lightning.domain.registration_limit import RegistrationLimit
 from lightning.domain.service_tokens import ServiceToken, ServiceTokens
-from lightning.domain.sessions import Grant, Origin, Session, Sessions, ending
+from lightning.domain.sessions import Grant, Origin, Session, Sessions
 from lightning.domain.standings import Standings
 from lightning.domain.tokens import Claims, TokenIssuer
 from lightning.domain.usernames import account_id_of
-from lightning.errors import Forbidden, NotFound, Unauthorized
+from lightning.errors import Forbidden, NotFound, PreconditionFailed, Unauthorized
 from lightning.settings import Settings
 from lightning.storage import Create, Operation, Storage
 
@@ -50,7 +51,12 @@ class Identity:
         self._registration = settings.registration
         self._accounts = Accounts(storage)
         self._invitations = Invitations(storage, self._accounts)
-        self._sessions = Sessions(storage, self._accounts, lifetime_seconds=settings.refresh_seconds)
+        self._sessions = Sessions(
+            storage,
+            self._accounts,
+            lifetime_seconds=settings.refresh_seconds,
+            longest_seconds=settings.session_seconds,
+        )
         self._service_tokens = ServiceTokens(storage)
         self._standings = Standings(self._accounts, self._sessions, self._service_tokens)
         bounds = Bounds(
@@ -60,11 +66,15 @@ class Identity:
             window_seconds=settings.login_window_seconds,
         )
         self._limits = LoginLimits(storage, bounds)
+        self._registrations = RegistrationLimit(storage, settings.registrations)
 
-    async def register(self, username: str, password: str, invitation: str | None = None) -> Account:
+    async def register(
+        self, username: str, password: str, origin: Origin, invitation: str | None = None
+    ) -> Account:
         """Make an account, if whoever asks may.
 
         Raises:
+          TooManyAttempts: Too many come from this address (``too_many_registrations``).
           Forbidden: Registration is closed, or asks for an invitation that is good.
           InvalidAccount: The username or password will not do.
           Conflict: The username is taken.
@@ -72,12 +82,13 @@ class Identity:
         """
         if self._registration == "closed":
             raise Forbidden("registration is closed; ask the operators", code="registration_closed")
-        if self._registration == "open":
-            return await self._accounts.register(username, password)
-        if invitation is None:
-            message = "registration is by invitation; ask the operators for one"
-            raise Forbidden(message, code="invitation_required", pointer="/invitation")
-        return await self._invitations.register(invitation, username, password)
+        async with self._registrations.attempt(origin.address):
+            if self._registration == "open":
+                return await self._accounts.register(username, password)
+            if invitation is None:
+                message = "registration is by invitation; ask the operators for one"
+                raise Forbidden(message, code="invitation_required", pointer="/invitation")
+            return await self._invitations.register(invitation, username, password)
 
     async def log_in(self, username: str, password: str, origin: Origin) -> Tokens:
         """Begin a session.
@@ -128,16 +139,25 @@ class Identity:
         except Unauthorized:
             message = "the current password is wrong"
             raise Forbidden(message, code="wrong_password", pointer="/currentPassword") from None
-        grants: list[Grant] = []
-
-        def besides(changed: Account) -> list[Operation]:
-            draft = self._sessions.draft(changed, origin)
-            grants[:] = [draft.grant]
-            return [Create(draft.body), *([] if claims.session is None else [ending(claims.session)])]
-
-        await self._accounts.change_password(account, new, besides)
+        grant = await self._change_password(account, new, origin)
         self._standings.forget(account.id)
-        return self._tokens(grants[0])
+        return self._tokens(grant)
+
+    async def _change_password(self, account: Account, new: str, origin: Origin) -> Grant:
+        grants: list[Grant] = []
+        while True:
+            surplus = await self._sessions.surplus(account.id)
+
+            def besides(changed: Account, surplus: Sequence[Operation] = surplus) -> list[Operation]:
+                draft = self._sessions.draft(changed, origin)
+                grants[:] = [draft.grant]
+                return [Create(draft.body), *surplus]
+
+            try:
+                await self._accounts.change_password(account, new, besides)
+            except PreconditionFailed:
+                continue  # one of those that were to go has gone by itself, or was used
+            return grants[0]
 
     async def caller(self, token: str) -> Claims:
         """Tell who shows an access token or a service token.
@@ -179,6 +199,11 @@ class Identity:
         if not await self._sessions.end(user_id, session_id):
             raise NotFound("there is no such session, or it is not yours")
         self._standings.forget(user_id)
+
+    async def name_of(self, user_id: str) -> str:
+        """Give the name of a user, for people to read."""
+        account = await self._accounts.read(user_id)
+        return user_id if account is None else account.username
 
     async def make_service_token(
         self, claims: Claims, name: str, scopes: Sequence[str], lifetime_seconds: int
@@ -228,7 +253,7 @@ class Identity:
             access_token=access,
             access_seconds=self._issuer.lifetime_seconds,
             refresh_token=grant.refresh_token,
-            refresh_seconds=self._sessions.lifetime_seconds,
+            refresh_seconds=grant.seconds,
         )
 
 

@@ -15,27 +15,21 @@ An attempt that succeeds takes back its own counts and nobody else's: were they 
 clear an address by logging in to an account of their own now and then.
 """
 
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from lightning.domain.expiry import Expiry
+from lightning.domain.windows import Counted, Full, Windows, digest
 from lightning.errors import Transient, Unauthorized
-from lightning.storage import Body, Create, Operation, Replace, Storage, Stored, Upsert
+from lightning.storage import Body, Storage, Upsert
 
 #: An address stays known for so long after a log-in from it.
 KNOWN_SECONDS: Final = 90 * 24 * 3600
 
 #: A known address is written again only when a day has gone by.
 _RENEW_SECONDS: Final = 24 * 3600
-
-#: Documents that are over are removed once in so many attempts.
-_SWEEP_EVERY: Final = 100
-
-_DOCUMENT: Final = "login-limit"
 
 
 class TooManyAttempts(Transient):
@@ -68,12 +62,6 @@ class _Counter:
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    partition: str
-    expires_at: float
-
-
 class LoginLimits:
     """Counts the failed attempts of all processes.
 
@@ -96,8 +84,7 @@ class LoginLimits:
         self._bounds = bounds
         self._container = container
         self._now = now
-        self._expiry = Expiry(storage, container, now=now)
-        self._attempts = 0
+        self._windows = Windows(storage, "login-limit", bounds.window_seconds, container, now=now)
 
     @asynccontextmanager
     async def attempt(self, account_id: str, address: str) -> AsyncGenerator[None]:
@@ -113,7 +100,7 @@ class LoginLimits:
         Raises:
           TooManyAttempts: A limit is reached; ``retry_after`` says when its window ends.
         """
-        await self._tidy()
+        await self._windows.tidy()
         known = await self._known(account_id, address)
         counted = await self._count_all(self._counters(account_id, address, known=known is not None))
         try:
@@ -121,59 +108,37 @@ class LoginLimits:
         except Unauthorized:
             raise
         except Exception:
-            await self._take_back(counted)
+            await self._windows.take_back(counted)
             raise
-        await self._take_back(counted)
+        await self._windows.take_back(counted)
         await self._remember(known, account_id, address)
 
     def _counters(self, account_id: str, address: str, *, known: bool) -> list[_Counter]:
         """Give the counters, those first that one machine alone can fill."""
         counters = [
-            _Counter(_partition("address", address), self._bounds.address),
-            _Counter(_partition("pair", f"{account_id} {address}"), self._bounds.pair),
+            _Counter(self._windows.partition("address", address), self._bounds.address),
+            _Counter(self._windows.partition("pair", f"{account_id} {address}"), self._bounds.pair),
         ]
         if not known:
-            counters.append(_Counter(_partition("account", account_id), self._bounds.account))
+            counters.append(_Counter(self._windows.partition("account", account_id), self._bounds.account))
         return counters
 
-    async def _count_all(self, counters: Sequence[_Counter]) -> list[_Counted]:
-        counted: list[_Counted] = []
+    async def _count_all(self, counters: Sequence[_Counter]) -> list[Counted]:
+        counted: list[Counted] = []
         try:
             for counter in counters:
                 counted.append(await self._count(counter))  # noqa: PERF401 -- what was counted is taken back
         except Transient:
-            await self._take_back(counted)
+            await self._windows.take_back(counted)
             raise
         return counted
 
-    async def _count(self, counter: _Counter) -> _Counted:
-        expires_at = 0.0
-
-        def build(stored: Stored | None) -> list[Operation]:
-            nonlocal expires_at
-            now = self._now()
-            count, expires_at = 0, now + self._bounds.window_seconds
-            if stored is not None and stored.body["expiresAt"] > now:
-                count, expires_at = stored.body["count"], stored.body["expiresAt"]
-            if count >= counter.most:
-                raise TooManyAttempts(
-                    "too many wrong passwords; wait before the next one", retry_after=expires_at - now
-                )
-            return [_written(counter.partition, stored, count + 1, expires_at)]
-
-        await self._storage.batch_on(self._container, counter.partition, _DOCUMENT, build)
-        return _Counted(counter.partition, expires_at)
-
-    async def _take_back(self, counted: Sequence[_Counted]) -> None:
-        for each in counted:
-
-            def build(stored: Stored | None, each: _Counted = each) -> list[Operation]:
-                if stored is None or stored.body["expiresAt"] != each.expires_at:
-                    return []  # the window is over, and the count with it
-                count = max(0, stored.body["count"] - 1)
-                return [_written(each.partition, stored, count, each.expires_at)]
-
-            await self._storage.batch_on(self._container, each.partition, _DOCUMENT, build)
+    async def _count(self, counter: _Counter) -> Counted:
+        try:
+            return await self._windows.count(counter.partition, counter.most)
+        except Full as full:
+            message = "too many wrong passwords; wait before the next one"
+            raise TooManyAttempts(message, retry_after=full.wait_seconds) from None
 
     async def _known(self, account_id: str, address: str) -> Body | None:
         stored = await self._storage.get(self._container, account_id, _known_document(address))
@@ -191,32 +156,6 @@ class LoginLimits:
         }
         await self._storage.batch(self._container, account_id, [Upsert(body)])
 
-    async def _tidy(self) -> None:
-        """Remove what is over, so that invented names leave nothing behind for long."""
-        self._attempts += 1
-        if self._attempts % _SWEEP_EVERY == 0:
-            await self._expiry.sweep()
-
-
-def _written(partition: str, stored: Stored | None, count: int, expires_at: float) -> Operation:
-    body: Body = {
-        "id": _DOCUMENT,
-        "userID": partition,
-        "kind": "loginLimit",
-        "count": count,
-        "expiresAt": expires_at,
-    }
-    return Create(body) if stored is None else Replace(body, stored.etag)
-
-
-def _partition(kind: str, value: str) -> str:
-    # hashed, since people type passwords into the field of the name
-    return f"login-limit-{kind}-{_digest(value)}"
-
 
 def _known_document(address: str) -> str:
-    return f"known-address-{_digest(address)}"
-
-
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()[:32]
+    return f"known-address-{digest(address)}"

@@ -6,10 +6,11 @@ their number is bounded without a race, and whether one was revoked is one point
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from lightning.errors import Conflict, InvalidRequest, NotFound
+from lightning.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from lightning.ids import new_id
 from lightning.storage import Body, Create, Delete, Operation, Replace, Storage, Stored
 
@@ -124,7 +125,8 @@ class ServiceTokens:
 
     async def revoke_all(self, user_id: str) -> None:
         """End every token of an account."""
-        await self._storage.batch(self._container, user_id, [Delete(_DOCUMENT)])
+        with suppress(PreconditionFailed):  # there was none
+            await self._storage.batch(self._container, user_id, [Delete(_DOCUMENT)])
 
     def _current(self, stored: Stored | None) -> list[Body]:
         entries: list[Body] = [] if stored is None else stored.body["tokens"]

@@ -13,7 +13,8 @@ the same token, and whoever uses it later is noticed.
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -37,6 +38,9 @@ GRACE_SECONDS: Final = 60
 
 #: More at a time end the one that was used longest ago, so that programs that only log in fill no store.
 MAX_SESSIONS: Final = 200
+
+#: Surplus sessions that one log-in ends, well within a batch; the next ends further ones.
+_ENDED_TOGETHER: Final = 50
 
 _MAX_AGENT_CHARS: Final = 200
 
@@ -70,11 +74,19 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a log-in or a refresh gives: the session, whose it is, and the refresh token to use next."""
+    """What a log-in or a refresh gives.
+
+    Parameters:
+      account: Whose session it is.
+      session_id: Its id.
+      refresh_token: The refresh token to use next.
+      seconds: How long that is good.
+    """
 
     account: Account
     session_id: str
     refresh_token: str
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class Sessions:
       accounts: The accounts.
       container: The container of users.
       lifetime_seconds: A session that is not refreshed for so long has ended.
+      longest_seconds: And one that was begun so long ago, however often it was refreshed.
       now: Unix time in seconds.
     """
 
@@ -103,9 +116,11 @@ class Sessions:
         container: str = "users",
         *,
         lifetime_seconds: int = 30 * 24 * 3600,
+        longest_seconds: int = 90 * 24 * 3600,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.lifetime_seconds = lifetime_seconds
+        self._lifetime_seconds = lifetime_seconds
+        self._longest_seconds = longest_seconds
         self._storage = storage
         self._accounts = accounts
         self._container = container
@@ -114,7 +129,8 @@ class Sessions:
     def draft(self, account: Account, origin: Origin) -> Draft:
         """Make a session without writing it."""
         token = RefreshToken.first(account.id, new_id())
-        moment = self._moment()
+        now = self._now()
+        moment = _moment(now)
         body: Body = {
             "id": _document(token.session_id),
             "userID": account.id,
@@ -124,14 +140,14 @@ class Sessions:
             "currentHash": hash_secret(token.secret),
             "previousHash": None,
             "salt": None,
-            "rotatedAt": self._now(),
+            "rotatedAt": now,
             "createdAt": moment,
             "usedAt": moment,
-            "expiresAt": int(self._now()) + self.lifetime_seconds,
+            "expiresAt": int(now) + self._lifetime_seconds,
             "address": origin.address,
             "agent": origin.agent[:_MAX_AGENT_CHARS],
         }
-        return Draft(body, Grant(account, token.session_id, str(token)))
+        return Draft(body, self._grant(account, body, token))
 
     async def start(self, account: Account, origin: Origin) -> Grant:
         """Begin a session.
@@ -144,17 +160,21 @@ class Sessions:
           Unauthorized: The account was changed since it was authenticated.
         """
         draft = self.draft(account, origin)
-        surplus = await self._surplus(account.id)
+        while True:
+            surplus = await self.surplus(account.id)
 
-        def build(stored: Stored | None) -> list[Operation]:
-            if stored is None or stored.body["generation"] != account.generation:
-                raise Unauthorized(
-                    "the account was changed meanwhile; log in again", code="wrong_credentials"
-                )
-            return [Create(draft.body), *(Delete(document) for document in surplus)]
+            def build(stored: Stored | None, surplus: Sequence[Operation] = surplus) -> list[Operation]:
+                if stored is None or stored.body["generation"] != account.generation:
+                    raise Unauthorized(
+                        "the account was changed meanwhile; log in again", code="wrong_credentials"
+                    )
+                return [Create(draft.body), *surplus]
 
-        await self._storage.batch_on(self._container, account.id, DOCUMENT, build)
-        return draft.grant
+            try:
+                await self._storage.batch_on(self._container, account.id, DOCUMENT, build)
+            except PreconditionFailed:
+                continue  # one of those that were to go has gone by itself, or was used
+            return draft.grant
 
     async def rotate(self, text: str) -> Grant:
         """Take a refresh token and give the next one.
@@ -164,44 +184,53 @@ class Sessions:
           RefreshTokenReused: It was used before; its session is over now.
         """
         token = RefreshToken.read(text)
-        account = await self._accounts.read(token.user_id)
+        account = await self._accounts.current(token.user_id)
         while True:
             stored = await self._of(token)
             if account is None or stored is None or not self._stands(account, stored.body):
                 raise InvalidRefreshToken
             following = await self._follow(stored, token)
             if following is not None:
-                return Grant(account, token.session_id, str(following))
+                return self._grant(account, *following)
 
-    async def _follow(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
-        """Give the token after this one; None when somebody else changed the session meanwhile."""
+    def _grant(self, account: Account, body: Body, token: RefreshToken) -> Grant:
+        # as it was rotated; a repetition of the answer within the grace says the same
+        seconds = int(self._ends_at(body)) - int(body["rotatedAt"])
+        return Grant(account, token.session_id, str(token), seconds)
+
+    async def _follow(self, stored: Stored, token: RefreshToken) -> tuple[Body, RefreshToken] | None:
+        """Give the session, and the token after this one; None when somebody else changed it meanwhile."""
         body, shown = stored.body, hash_secret(token.secret)
         if hmac.compare_digest(body["currentHash"], shown):
             return await self._advance(stored, token)
         age_seconds = self._now() - body["rotatedAt"]
         if body["previousHash"] == shown and age_seconds <= GRACE_SECONDS:
-            return token.following(body["salt"])
-        await self._storage.batch(self._container, token.user_id, [Delete(body["id"])])
+            return body, token.following(body["salt"])
+        try:
+            await self._storage.batch(self._container, token.user_id, [Delete(body["id"], stored.etag)])
+        except PreconditionFailed:
+            return None  # what was read was not the latest, which may well know the token
         _log.warning("refresh_token_reused", user_id=token.user_id, session_id=token.session_id)
         raise RefreshTokenReused(token.user_id)
 
-    async def _advance(self, stored: Stored, token: RefreshToken) -> RefreshToken | None:
+    async def _advance(self, stored: Stored, token: RefreshToken) -> tuple[Body, RefreshToken] | None:
         salt = new_secret()
-        following = token.following(salt)
+        following, now = token.following(salt), self._now()
         changes = {
             "currentHash": hash_secret(following.secret),
             "previousHash": hash_secret(token.secret),
             "salt": salt,
-            "rotatedAt": self._now(),
-            "usedAt": self._moment(),
-            "expiresAt": int(self._now()) + self.lifetime_seconds,
+            "rotatedAt": now,
+            "usedAt": _moment(now),
+            "expiresAt": int(now) + self._lifetime_seconds,
         }
-        changed = Replace(stored.body | changes, stored.etag)
+        body = stored.body | changes
+        body["expiresAt"] = int(self._ends_at(body))
         try:
-            await self._storage.batch(self._container, token.user_id, [changed])
+            await self._storage.batch(self._container, token.user_id, [Replace(body, stored.etag)])
         except PreconditionFailed:
             return None
-        return following
+        return body, following
 
     async def revoke(self, text: str) -> str | None:
         """End the session of a refresh token, be it the current one or one before (RFC 7009).
@@ -216,7 +245,7 @@ class Sessions:
         stored = await self._of(token)
         if stored is None:
             return None
-        await self._storage.batch(self._container, token.user_id, [Delete(stored.body["id"])])
+        await self._remove(stored.body)
         return token.user_id
 
     async def _of(self, token: RefreshToken) -> Stored | None:
@@ -231,8 +260,13 @@ class Sessions:
         stored = await self._storage.get(self._container, user_id, _document(session_id))
         if stored is None or stored.body["kind"] != "session":
             return False
-        await self._storage.batch(self._container, user_id, [Delete(stored.body["id"])])
+        await self._remove(stored.body)
         return True
+
+    async def _remove(self, body: Body) -> None:
+        """End a session in whatever version it is; somebody else may have ended it meanwhile."""
+        with suppress(PreconditionFailed):
+            await self._storage.batch(self._container, body["userID"], [Delete(body["id"])])
 
     async def holds(self, account: Account, session_id: str) -> bool:
         """Tell whether a session of an account has not ended."""
@@ -241,44 +275,45 @@ class Sessions:
 
     async def all(self, account: Account) -> list[Session]:
         """List the sessions of an account, the one that was used last first."""
-        bodies = [body for body in await self._bodies(account.id) if self._stands(account, body)]
-        return [_shown(body) for body in sorted(bodies, key=lambda body: body["usedAt"], reverse=True)]
+        bodies = [each.body for each in await self._stored(account.id) if self._stands(account, each.body)]
+        return [self._shown(body) for body in sorted(bodies, key=lambda body: body["usedAt"], reverse=True)]
 
     def _stands(self, account: Account, body: Body) -> bool:
-        current = body["generation"] == account.generation and body["expiresAt"] > self._now()
+        current = body["generation"] == account.generation and self._ends_at(body) > self._now()
         return current and not account.disabled
 
-    async def _surplus(self, user_id: str) -> list[str]:
-        bodies = await self._bodies(user_id)
-        return [body["id"] for body in bodies[: max(0, len(bodies) + 1 - MAX_SESSIONS)]]
+    def _ends_at(self, body: Body) -> float:
+        began = datetime.fromisoformat(body["createdAt"]).timestamp()
+        return min(body["expiresAt"], began + self._longest_seconds)
 
-    async def _bodies(self, user_id: str) -> list[Body]:
+    def _shown(self, body: Body) -> Session:
+        return Session(
+            id=body["id"].removeprefix("session-"),
+            created_at=body["createdAt"],
+            used_at=body["usedAt"],
+            expires_at=datetime.fromtimestamp(self._ends_at(body), UTC).isoformat(),
+            address=body["address"],
+            agent=body["agent"],
+        )
+
+    async def surplus(self, user_id: str) -> list[Operation]:
+        """Make the deletions that a further session needs: of those that end first."""
+        sessions = await self._stored(user_id)
+        number = min(max(0, len(sessions) + 1 - MAX_SESSIONS), _ENDED_TOGETHER)
+        return [Delete(stored.body["id"], stored.etag) for stored in sessions[:number]]
+
+    async def _stored(self, user_id: str) -> list[Stored]:
         """Read the sessions of a user, the one that ends first first."""
         where = [Where("kind", "=", "session")]
         found = await self._storage.query(
             self._container, user_id, where, order_by="expiresAt", limit=2 * MAX_SESSIONS
         )
-        return [stored.body for stored in found.items]
-
-    def _moment(self) -> str:
-        return datetime.fromtimestamp(self._now(), UTC).isoformat()
+        return found.items
 
 
-def ending(session_id: str) -> Delete:
-    """Give the operation that ends a session, for a batch of the user's."""
-    return Delete(_document(session_id))
+def _moment(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat()
 
 
 def _document(session_id: str) -> str:
     return f"session-{session_id}"
-
-
-def _shown(body: Body) -> Session:
-    return Session(
-        id=body["id"].removeprefix("session-"),
-        created_at=body["createdAt"],
-        used_at=body["usedAt"],
-        expires_at=datetime.fromtimestamp(body["expiresAt"], UTC).isoformat(),
-        address=body["address"],
-        agent=body["agent"],
-    )

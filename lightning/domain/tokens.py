@@ -36,7 +36,7 @@ class Claims:
     """What a valid token says.
 
     Parameters:
-      subject: The tenant of a user or stream token; what a run token was issued to.
+      subject: The tenant.
       role: ``user``, ``operator`` or ``service``.
       kind: The kind of token.
       token_id: Id of this very token.

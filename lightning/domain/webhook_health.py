@@ -2,21 +2,34 @@
 
 All workers share it through the store. Deliveries that wait meanwhile are not
 attempts; so a receiver that was down for an hour has lost no message, and one
-that hangs holds one place of the fleet and no more.
+that hangs holds one place of the fleet and no more. They look again one behind
+the other, so that however many wait, an endpoint that fails costs few looks, and
+one that is back is not overrun.
 """
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lightning.pacing import Lines
 from lightning.storage import Create, Operation, Replace, Storage, Stored, Upsert
 
 #: The wait between two trials doubles up to this.
 MAX_PAUSE_SECONDS: Final = 300.0
 
-#: Those who wait for somebody else's trial look again after so long at most.
+#: Those who wait for somebody else's trial look again after so long, if it may take longer.
 TRIAL_LOOK_SECONDS: Final = 5.0
+
+#: Deliveries that wait for one endpoint look again so far apart, in each process,
+LOOK_APART_SECONDS: Final = 0.1
+
+#: and none is put off longer, however many wait: what is given up after a day has looked often by then.
+MAX_LOOK_SECONDS: Final = 3 * 3600.0
+
+#: Endpoints whose waiting deliveries are kept apart; beyond, those that wait shortest are forgotten.
+MAX_LINES: Final = 1000
 
 CONTAINER: Final = "events"
 
@@ -58,6 +71,7 @@ class WebhookHealth:
       storage: Where it stands.
       first_pause_seconds: The wait after the first failure; it doubles.
       clock: The present moment in seconds since 1970.
+      randomness: Gives numbers from 0 to 1, which spread the looks of those who wait.
     """
 
     def __init__(
@@ -66,10 +80,12 @@ class WebhookHealth:
         *,
         first_pause_seconds: float = 5.0,
         clock: Callable[[], float] = time.time,
+        randomness: Callable[[], float] = random.random,
     ) -> None:
         self._storage = storage
         self._first_pause_seconds = first_pause_seconds
         self._clock = clock
+        self._lines = Lines(LOOK_APART_SECONDS, MAX_LOOK_SECONDS, most_lines=MAX_LINES, randomness=randomness)
 
     async def get(self, user_id: str, webhook_id: str) -> Health:
         """Read the health of an endpoint."""
@@ -100,7 +116,10 @@ class WebhookHealth:
             return [Replace(_write(user_id, webhook_id, health, (delivery_id, now + seconds)), stored.etag)]
 
         await self._storage.batch_on(CONTAINER, user_id, _document_id(webhook_id), build)
-        return answers[-1]
+        admission = answers[-1]
+        if not admission.wait_seconds or at_once:
+            return admission
+        return Admission(self._lines.wait(webhook_id, self._clock(), admission.wait_seconds))
 
     async def failed(self, user_id: str, webhook_id: str, pause_seconds: float = 0.0) -> None:
         """Note that an endpoint does not work.

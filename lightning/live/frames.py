@@ -22,9 +22,24 @@ class Delta(BaseModel):
 
     event: Annotated[str, Field(description="The `llm.chat` that is being answered.")]
     conversationID: str  # noqa: N815 -- the wire's name
-    attempt: Annotated[Whole, Field(description="A later attempt begins at offset 0 and voids the earlier.")]
+    attempt: Annotated[
+        Whole,
+        Field(description="Never counted anew: a later one begins at offset 0 and voids the earlier."),
+    ]
     offset: Annotated[Whole, Field(description="Unicode code points of the answer before this piece.")]
     text: str
+
+
+class RunProgress(BaseModel):
+    """How far a run has come, as it says itself; one that comes later supersedes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: Annotated[str, Field(description="Id of the run.")]
+    task: Annotated[str, Field(description="Id of its `worker.task`.")]
+    at: Annotated[str, Field(description="When it said so (RFC 3339).")]
+    message: str
+    percent: float | None
 
 
 class Notification(BaseModel):
@@ -33,11 +48,15 @@ class Notification(BaseModel):
     Parameters:
       users: Whose logs have grown, and how far.
       deltas: Pieces of answers by user, those of one answer in order.
+      session: With it the receiver reads at least what the sender had read and written of these logs.
     """
 
     type: Literal["frames"]
     users: dict[str, int] = {}
     deltas: dict[str, list[Delta]] = {}
+    session: Annotated[
+        str | None, Field(description="The session token of the sender's store, where that has such.")
+    ] = None
 
 
 def read_notification(secret: str, headers: Mapping[str, str], body: bytes) -> Notification:

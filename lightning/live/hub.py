@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lightning.live.frames import Delta
+from lightning.live.frames import Delta, RunProgress
 from lightning.live.mailbox import Mailbox
 
 #: Answers under way whose place is remembered for one user.
@@ -105,6 +105,12 @@ class Hub:
             if channel.is_next(delta):
                 for mailbox in channel.mailboxes:
                     mailbox.put(delta)
+
+    def tell(self, user_id: str, progress: RunProgress) -> None:
+        """Leave the progress of a run for every stream of a user."""
+        channel = self._channels.get(user_id)
+        for mailbox in () if channel is None else channel.mailboxes:
+            mailbox.put_progress(progress)
 
     def followed(self) -> list[str]:
         """Name the users who have an open stream."""

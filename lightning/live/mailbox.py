@@ -1,14 +1,18 @@
 """What one open stream has not taken yet; bounded, however slow its reader is."""
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 
-from lightning.live.frames import Delta
+from lightning.live.frames import Delta, RunProgress
 
 #: Deltas that wait for one reader; the oldest give way.
 MAX_DELTAS = 256
 MAX_CHARACTERS = 256 * 1024
+
+#: Runs whose progress waits for one reader; the oldest give way.
+MAX_RUNS = 64
 
 #: Answered events that a stream remembers, so that no delta comes behind its response.
 MAX_ANSWERED = 256
@@ -18,7 +22,7 @@ class Mailbox:
     """Wakes one reader: the log may have grown, which is never forgotten, or there are deltas.
 
     Parameters:
-      deltas: Whether the reader wants deltas.
+      deltas: Whether the reader wants deltas, and the progress of runs.
     """
 
     def __init__(self, *, deltas: bool) -> None:
@@ -28,7 +32,8 @@ class Mailbox:
         self._grown = True
         self._deltas: deque[Delta] = deque()
         self._characters = 0
-        self._answered: dict[str, None] = {}
+        self._progress: dict[str, RunProgress] = {}
+        self._answered: dict[str, float] = {}  # the last attempt that is superseded
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -38,7 +43,7 @@ class Mailbox:
 
     def put(self, delta: Delta) -> None:
         """Leave a delta, unless its event has been answered."""
-        if not self.wants_deltas or delta.event in self._answered:
+        if not self.wants_deltas or self._is_superseded(delta):
             return
         self._deltas.append(delta)
         self._characters += len(delta.text)
@@ -47,6 +52,22 @@ class Mailbox:
             self.dropped += 1
         self._news.set()
 
+    def put_progress(self, progress: RunProgress) -> None:
+        """Leave the progress of a run, in place of what the run said before."""
+        if not self.wants_deltas:
+            return
+        self._progress.pop(progress.run, None)
+        self._progress[progress.run] = progress
+        if len(self._progress) > MAX_RUNS:
+            del self._progress[next(iter(self._progress))]
+        self._news.set()
+
+    def take_progress(self) -> list[RunProgress]:
+        """Give the progress that waits."""
+        found = list(self._progress.values())
+        self._progress.clear()
+        return found
+
     def take_grown(self) -> bool:
         """Tell whether the log may have grown since this was asked last."""
         grown, self._grown = self._grown, False
@@ -54,16 +75,26 @@ class Mailbox:
 
     def take_deltas(self) -> list[Delta]:
         """Give the deltas that wait."""
-        deltas = [delta for delta in self._deltas if delta.event not in self._answered]
+        deltas = [delta for delta in self._deltas if not self._is_superseded(delta)]
         self._deltas.clear()
         self._characters = 0
         return deltas
 
-    def answered(self, event_id: str) -> None:
-        """Note that the response to an event goes to the reader now: its deltas are superseded."""
-        self._answered[event_id] = None
+    def answered(self, event_id: str, attempt: int | None) -> None:
+        """Note that the response to an event goes to the reader now: its deltas are superseded.
+
+        Parameters:
+          event_id: The event.
+          attempt: The attempt that came to the response; later ones are a replay's. None when it is not
+            known: then no delta of the event comes any more.
+        """
+        self._answered.pop(event_id, None)
+        self._answered[event_id] = math.inf if attempt is None else attempt
         if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
+
+    def _is_superseded(self, delta: Delta) -> bool:
+        return delta.attempt <= self._answered.get(delta.event, -1)
 
     async def wait(self, seconds: float) -> bool:
         """Wait for news.
@@ -71,7 +102,7 @@ class Mailbox:
         Returns:
           False when there were none for so long.
         """
-        if not (self._grown or self._deltas):
+        if not (self._grown or self._deltas or self._progress):
             self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -1,6 +1,7 @@
 """Tells the ingress what it is to pass on to connected clients: one signed post at a time."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from standardwebhooks import Webhook
 
 from lightning.ids import new_id
 from lightning.live.outbox import Outbox
+from lightning.tls import trusted
 
 _log = structlog.get_logger(__name__)
 
@@ -30,17 +32,21 @@ class Notifier:
     Parameters:
       url: Where to post; None tells nobody.
       secret: The Standard Webhooks secret that both sides know (``whsec_...``).
+      session: Gives the token with which the receiver reads at least what is known here.
     """
 
-    def __init__(self, url: str | None, secret: str) -> None:
+    def __init__(
+        self, url: str | None, secret: str, session: Callable[[], str | None] = lambda: None
+    ) -> None:
         self._url = url
+        self._session = session
         self._webhook = Webhook(secret)
         self._outbox = Outbox()
         self._under_way: set[str] = set()
         self._posted = asyncio.Event()
         self._posting: asyncio.Task[None] | None = None
         # made here, since loading certificates takes a while; no redirects, and no proxy of the environment
-        self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._client = httpx2.AsyncClient(verify=trusted(), timeout=TIMEOUT_SECONDS, trust_env=False)
 
     @property
     def dropped(self) -> int:
@@ -62,7 +68,7 @@ class Notifier:
           user_id: Who asked.
           event_id: The `llm.chat` that is being answered.
           conversation_id: Its conversation.
-          attempt: Which attempt at the answer this is; a later one voids the earlier.
+          attempt: Which attempt at the answer this is, replays included; a later one voids the earlier.
           offset: Unicode code points of the answer before this piece.
           text: The piece.
         """
@@ -86,7 +92,7 @@ class Notifier:
         try:
             while self._outbox:
                 begun = now()
-                body, self._under_way = self._outbox.take()
+                body, self._under_way = self._outbox.take(self._session())
                 await self._post(url, body.decode())
                 self._under_way = set()
                 self._posted.set()

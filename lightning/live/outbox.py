@@ -68,8 +68,12 @@ class Outbox:
             self._forget(next(iter(self._answers)))
             self.dropped += 1
 
-    def take(self) -> tuple[bytes, set[str]]:
-        """Give as much as fits one body, and the events whose deltas are in it."""
+    def take(self, session: str | None = None) -> tuple[bytes, set[str]]:
+        """Give as much as fits one body, and the events whose deltas are in it.
+
+        Parameters:
+          session: The session token that goes with it.
+        """
         users = self._take_users()
         deltas: dict[str, list[dict[str, object]]] = {}
         events: set[str] = set()
@@ -92,7 +96,8 @@ class Outbox:
                 }
             )
             self._shorten(event_id, answer, text)
-        return orjson.dumps({"type": "frames", "users": users, "deltas": deltas}), events
+        known = {} if session is None else {"session": session}
+        return orjson.dumps({"type": "frames", "users": users, "deltas": deltas, **known}), events
 
     def _take_users(self) -> dict[str, int]:
         taken: dict[str, int] = {}

@@ -4,10 +4,13 @@ from typing import Literal
 
 from lightning.errors import Permanent
 from lightning.llm.fitting import FittingModel
+from lightning.llm.none import NoModel
 from lightning.llm.port import (
     ChatMessage,
     Completion,
     LanguageModel,
+    NamedTool,
+    Options,
     Role,
     TextDelta,
     ToolCall,
@@ -19,6 +22,9 @@ __all__ = [
     "ChatMessage",
     "Completion",
     "LanguageModel",
+    "NamedTool",
+    "NoModel",
+    "Options",
     "Role",
     "TextDelta",
     "ToolCall",
@@ -42,6 +48,7 @@ def open_model(
     api_version: str = "v1",
     client_id: str | None = None,
     credential: object | None = None,
+    fits: bool = True,
 ) -> LanguageModel:
     """Open the language model that the settings name.
 
@@ -57,10 +64,10 @@ def open_model(
       client_id: On Azure without a key: which user-assigned identity; None is the system-assigned one.
       credential: On Azure without a key: another identity than that of the process, such as
         azure-identity's credentials are.
+      fits: Whether, when what it is shown is too long for it, it is shown the newer half.
 
     Returns:
-      A model whose `close` the caller awaits in the end. When what it is shown is too long for it, it
-      is shown the newer half.
+      A model whose `close` the caller awaits in the end.
 
     Raises:
       Permanent: ``model_not_configured``: a setting that the provider needs is missing or unusable.
@@ -84,9 +91,10 @@ def open_model(
             client_id=client_id,
             credential=credential,
         )
-        return FittingModel(deployment)
+        return FittingModel(deployment) if fits else deployment
     from lightning.llm.openai import open_openai  # noqa: PLC0415
 
-    return FittingModel(
-        open_openai(api_key=api_key or "", model=model, base_url=base_url, timeout_seconds=timeout_seconds)
+    server = open_openai(
+        api_key=api_key or "", model=model, base_url=base_url, timeout_seconds=timeout_seconds
     )
+    return FittingModel(server) if fits else server

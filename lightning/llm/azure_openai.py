@@ -12,7 +12,7 @@ import httpx2
 from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from lightning.errors import Transient
-from lightning.llm.openai import OpenAIModel, timeouts, usable_address, usable_key
+from lightning.llm.openai import OpenAIModel, http_client, timeouts, usable_address, usable_key
 from lightning.llm.openai_errors import Credentials, FailureReader
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _with_key(address: str, api_version: str, key: str, timeout_seconds: float) 
         api_key=key,
         timeout=timeouts(timeout_seconds),
         max_retries=0,
+        http_client=http_client(timeouts(timeout_seconds)),
     )
 
 
@@ -96,12 +97,19 @@ def _with_token(address: str, api_version: str, token: Token, timeout_seconds: f
         azure_ad_token_provider=token,
         timeout=timeouts(timeout_seconds),
         max_retries=0,
+        http_client=http_client(timeouts(timeout_seconds)),
     )
 
 
 def _v1(address: str, key: str | Token, timeout_seconds: float) -> AsyncOpenAI:
     timeout: httpx2.Timeout = timeouts(timeout_seconds)
-    return AsyncOpenAI(api_key=key, base_url=f"{address}/openai/v1/", timeout=timeout, max_retries=0)
+    return AsyncOpenAI(
+        api_key=key,
+        base_url=f"{address}/openai/v1/",
+        timeout=timeout,
+        max_retries=0,
+        http_client=http_client(timeout),
+    )
 
 
 def _own_identity(client_id: str | None) -> "TokenCredential":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from lightning.llm.port import ChatMessage, Completion, TextDelta, ToolSpec, Usage
+from lightning.llm.port import DEFAULT, ChatMessage, Completion, Options, TextDelta, ToolSpec, Usage
 
 PREFIX = "Echo (no language model is configured): "
 
@@ -20,18 +20,21 @@ class EchoModel:
         *,
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        options: Options = DEFAULT,
     ) -> AsyncGenerator[TextDelta | Completion, None]:
         """Answer word by word, without delay; see `LanguageModel.stream`."""
         said = next((message.content for message in reversed(messages) if message.role == "user"), "")
-        content = PREFIX + said
-        for word in re.findall(r"\s*\S+\s*", content):
+        words = re.findall(r"\s*\S+\s*", PREFIX + said)
+        told = words[: options.limit]  # a word is a token here
+        for word in told:
             yield TextDelta(word)
+        content = "".join(told)
         asked, answered = sum(len(message.content.split()) for message in messages), len(content.split())
         yield Completion(
             content=content,
             model=self.model,  # whatever was asked for: to sign with another model's name would be a lie
             usage=Usage(prompt_tokens=asked, completion_tokens=answered, total_tokens=asked + answered),
-            finish_reason="stop",
+            finish_reason="stop" if len(told) == len(words) else "length",
         )
 
     async def close(self) -> None:

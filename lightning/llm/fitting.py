@@ -6,7 +6,7 @@ from contextlib import aclosing
 import structlog
 
 from lightning.errors import Permanent
-from lightning.llm.port import ChatMessage, Completion, LanguageModel, TextDelta, ToolSpec
+from lightning.llm.port import DEFAULT, ChatMessage, Completion, LanguageModel, Options, TextDelta, ToolSpec
 from lightning.llm.window import halved
 
 _log = structlog.get_logger(__name__)
@@ -32,13 +32,16 @@ class FittingModel:
         *,
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        options: Options = DEFAULT,
     ) -> AsyncGenerator[TextDelta | Completion, None]:
         """Ask the model, with less if need be; see `LanguageModel.stream`."""
         shown = messages
         while True:
             refusal: Permanent | None = None
             try:
-                async with aclosing(self._inner.stream(shown, model=model, tools=tools)) as pieces:
+                async with aclosing(
+                    self._inner.stream(shown, model=model, tools=tools, options=options)
+                ) as pieces:
                     async for piece in pieces:
                         yield piece
             except Permanent as error:

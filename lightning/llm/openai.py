@@ -5,20 +5,35 @@ The protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from collections.abc import AsyncGenerator, Sequence
 from json import JSONDecodeError
+from typing import TypedDict, cast
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, OpenAIError, omit
+from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpx2Client, OpenAIError, omit
 from openai.types.chat import (
     ChatCompletionChunk,
     ChatCompletionFunctionToolParam,
     ChatCompletionMessageFunctionToolCallParam,
     ChatCompletionMessageParam,
+    ChatCompletionToolChoiceOptionParam,
 )
+from openai.types.chat.completion_create_params import ResponseFormat
+from openai.types.shared import ReasoningEffort
+from openai.types.shared_params import FunctionDefinition
 
 from lightning.errors import LightningError, Permanent
 from lightning.llm.openai_answer import Answer, MalformedChunk
 from lightning.llm.openai_errors import Credentials, FailureReader
-from lightning.llm.port import ChatMessage, Completion, TextDelta, ToolCall, ToolSpec
+from lightning.llm.port import (
+    DEFAULT,
+    ChatMessage,
+    Completion,
+    NamedTool,
+    Options,
+    TextDelta,
+    ToolCall,
+    ToolSpec,
+)
+from lightning.tls import trusted
 
 #: Named here, because the SDK would otherwise look for it in the environment.
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -52,6 +67,7 @@ class OpenAIModel:
         *,
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        options: Options = DEFAULT,
     ) -> AsyncGenerator[TextDelta | Completion, None]:
         """Ask the model, and hand on its answer while it is written; see `LanguageModel.stream`."""
         answer = Answer(model=model or self.model)
@@ -62,6 +78,7 @@ class OpenAIModel:
                 model=answer.model,
                 messages=[_message_param(message) for message in messages],
                 tools=[_tool_param(tool) for tool in tools] or omit,  # an empty list is refused
+                **_parameters(options),
                 stream=True,
                 stream_options={"include_usage": True},
             )
@@ -104,13 +121,21 @@ def open_openai(
     failures = FailureReader(
         credentials=Credentials([key]), base_url=address, timeout_seconds=timeout_seconds
     )
-    client = AsyncOpenAI(api_key=key, base_url=address, timeout=timeouts(timeout_seconds), max_retries=0)
+    timeout = timeouts(timeout_seconds)
+    client = AsyncOpenAI(
+        api_key=key, base_url=address, timeout=timeout, max_retries=0, http_client=http_client(timeout)
+    )
     return OpenAIModel(client, model=model, failures=failures)
 
 
 def timeouts(timeout_seconds: float) -> httpx2.Timeout:
     """Give the limits of a call: so long for any silence, and less for a connection."""
     return httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS))
+
+
+def http_client(timeout: httpx2.Timeout) -> httpx2.AsyncClient:
+    """Make what the SDK makes for itself, with certificates that this process has loaded already."""
+    return DefaultAsyncHttpx2Client(verify=trusted(), timeout=timeout)
 
 
 def usable_key(api_key: str) -> str:
@@ -147,6 +172,37 @@ def usable_address(base_url: str) -> str:
     return base_url
 
 
+class _Parameters(TypedDict, total=False):
+    """What the provider is told of how to answer; what is left out, it decides."""
+
+    max_tokens: int
+    max_completion_tokens: int
+    temperature: float
+    top_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    stop: list[str]
+    seed: int
+    tool_choice: ChatCompletionToolChoiceOptionParam
+    parallel_tool_calls: bool
+    response_format: ResponseFormat
+    reasoning_effort: ReasoningEffort
+
+
+def _parameters(options: Options) -> _Parameters:
+    choice = options.tool_choice
+    named = (
+        {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
+    )
+    given = {
+        name: getattr(options, name)
+        for name in _Parameters.__annotations__
+        if getattr(options, name) is not None
+    }
+    given |= {"stop": list(options.stop), "tool_choice": named}
+    return cast("_Parameters", {name: value for name, value in given.items() if value not in (None, [])})
+
+
 def _message_param(message: ChatMessage) -> ChatCompletionMessageParam:
     match message.role:
         case "system":
@@ -174,11 +230,11 @@ def _tool_call_param(call: ToolCall) -> ChatCompletionMessageFunctionToolCallPar
 
 
 def _tool_param(tool: ToolSpec) -> ChatCompletionFunctionToolParam:
-    return {
-        "type": "function",
-        "function": {
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": dict(tool.parameters),
-        },
+    function: FunctionDefinition = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
     }
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}

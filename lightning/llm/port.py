@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -47,11 +47,65 @@ class ToolSpec:
       name: Up to 64 characters of ``a-z A-Z 0-9 _ -``.
       description: When to use it, for the model.
       parameters: JSON Schema (an object) of the arguments.
+      strict: Whether the arguments must fit the schema; None leaves it to the provider.
     """
 
     name: str
     description: str
     parameters: Mapping[str, object]
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """The one tool that the model must call."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a model is to answer; what is None is left to the model.
+
+    The names are those of OpenAI's chat completions, which say what each means.
+
+    Parameters:
+      max_tokens: The answer's limit, under the name that older servers know.
+      max_completion_tokens: The answer's limit, what the model thinks included.
+      temperature: 0 to 2.
+      top_p: Over 0, up to 1.
+      frequency_penalty: -2 to 2.
+      presence_penalty: -2 to 2.
+      stop: Texts before which the answer ends.
+      seed: For answers that repeat.
+      tool_choice: Whether tools may or must be called, or which.
+      parallel_tool_calls: Whether one answer may call several.
+      response_format: ``text``, ``json_object`` or ``json_schema`` as an object of the protocol.
+      reasoning_effort: The provider's word.
+    """
+
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Mapping[str, object] | None = None
+    reasoning_effort: str | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """The answer's limit in tokens, under whichever name."""
+        given = [each for each in (self.max_tokens, self.max_completion_tokens) if each is not None]
+        return min(given, default=None)
+
+
+#: Everything is left to the model.
+DEFAULT: Final = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +162,7 @@ class LanguageModel(Protocol):
         *,
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        options: Options = DEFAULT,
     ) -> AsyncGenerator[TextDelta | Completion, None]:
         """Ask the model, and hand on its answer while it is written.
 
@@ -117,6 +172,7 @@ class LanguageModel(Protocol):
           messages: The conversation, oldest first.
           model: Another model of the same provider, for this call.
           tools: What the model may call.
+          options: How it is to answer.
 
         Returns:
           Text deltas as they come, then exactly one `Completion`, last.

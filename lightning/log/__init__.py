@@ -2,7 +2,8 @@
 
 from lightning.log.dispatch import Dispatch, wakeup, wakeups
 from lightning.log.documents import public
-from lightning.log.log import EventLog
+from lightning.log.jumps import Jumps
+from lightning.log.log import EventLog, Events
 from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Dispatch",
     "Ended",
     "EventLog",
+    "Events",
+    "Jumps",
     "Later",
     "Verdict",
     "Void",

@@ -12,9 +12,10 @@ from dataclasses import replace
 import structlog
 
 from lightning.crash import CrashPoint, no_crash
-from lightning.errors import Conflict, LightningError, NotFound, Permanent
+from lightning.errors import Conflict, Forbidden, LightningError, NotFound, Permanent
 from lightning.events import TYPES, Draft, EventDocument, now_text
 from lightning.ids import keyed_id, new_id
+from lightning.log.documents import seconds_until_due
 from lightning.log.log import EventLog
 from lightning.queue import Queue, Wakeup
 from lightning.telemetry import carrier
@@ -43,13 +44,14 @@ def wakeup(event: EventDocument, *, delay_seconds: float = 0.0) -> Wakeup:
         delay_seconds=max(0.0, delay_seconds),
         sent_at=time.time(),
         trace=carrier.current() or event["trace"],
+        bulk=event.get("bulk", False),
     )
 
 
 def wakeups(events: Iterable[EventDocument]) -> list[Wakeup]:
     """Make the messages for those events that are to be looked at: not over, not waiting for their turn."""
     return [
-        wakeup(event, delay_seconds=event["dueAt"] - time.time())
+        wakeup(event, delay_seconds=seconds_until_due(event, time.time()))
         for event in events
         if event["state"] == "accepted" and event["dueAt"] is not None
     ]
@@ -115,6 +117,28 @@ class Dispatch:
         self._crash("accept:sent")
         return event, new
 
+    async def follow(self, cause: EventDocument, draft: Draft) -> None:
+        """Record an event that follows from another while that goes on, once, and announce it.
+
+        Raises:
+          Transient: The store does not answer.
+        """
+        try:
+            events = await self._log.append(cause["userID"], [draft], cause=cause)
+        except Conflict:
+            return
+        await self.announce(wakeups(events))
+
+    async def hasten(self, user_id: str, event_id: str) -> None:
+        """Have an event that was put off looked at now.
+
+        Raises:
+          Transient: The store does not answer.
+        """
+        event = await self._log.hasten(user_id, event_id)
+        if event is not None:
+            await self.announce([wakeup(event)])
+
     async def cancel(self, user_id: str, event_id: str) -> EventDocument:
         """Stop an event and all that follows from its root; see `Interventions.cancel`."""
         event, released = await self._log.interventions.cancel(user_id, event_id)
@@ -135,6 +159,7 @@ class Dispatch:
         Raises:
           NotFound: There is no such event.
           Conflict: It is not over (``not_over``), or what it said is forgotten (``erased``).
+          Forbidden: It ended well, and only the platform makes events of its type (``platform_event``).
         """
         event = await self._log.get(user_id, event_id)
         if event is None:
@@ -146,8 +171,18 @@ class Dispatch:
         if event["state"] == "dead":
             await self.announce(wakeups(await self._log.interventions.revive(user_id, event_id)))
             return await self._log.get(user_id, event_id) or event
+        kind = TYPES.get(event["type"])
+        if kind is None or not kind.posted_by_users:
+            message = (
+                f"events of type {event['type']} come from the platform only; a dead one can be replayed"
+            )
+            raise Forbidden(message, code="platform_event")
         again = _replay(event, new_id() if key is None else keyed_id(user_id, key))
         return (await self.accept(user_id, again))[0]
+
+    async def follow_ended(self, event: EventDocument, drafts: Sequence[Draft]) -> None:
+        """Record what follows from an event that is over, once, and announce it."""
+        await self.announce(wakeups(await self._log.follow_ended(event, drafts)))
 
     async def announce(self, messages: Sequence[Wakeup]) -> None:
         """Send messages for recorded events; a failure is logged, since the sweep repairs it."""

@@ -8,6 +8,10 @@ from lightning.storage import Stored
 #: A claimed, unclaimed or delayed event is looked at again this often at most.
 MAX_SWEEP_SECONDS = 600.0
 
+#: No time is written further ahead than this, besides the wait of what was put off: claims are shorter, and
+#: so are the looks of what waits for a place. What is further ahead is of before the clock was put back.
+AHEAD_SECONDS = 2 * MAX_SWEEP_SECONDS
+
 
 def as_event(stored: Stored) -> EventDocument:
     """Read a stored document as the event that it is."""
@@ -22,6 +26,7 @@ def new_event(
     now: float,
     sweep_at: float,
     cause: EventDocument | None = None,
+    bulk: bool = False,
 ) -> EventDocument:
     """Give a draft its place in the log.
 
@@ -32,6 +37,7 @@ def new_event(
       now: Seconds since 1970.
       sweep_at: When it counts as overlooked if nobody claimed it.
       cause: The event that it follows from; without one it is a root.
+      bulk: Whether its user has many under way already.
     """
     event: EventDocument = {
         "id": draft.id,
@@ -48,6 +54,7 @@ def new_event(
         "state": "accepted",
         "wake": 0,
         "attempts": 0,
+        "claims": 0,
         "dueAt": now,
         "sweepAt": sweep_at,
         "sweeps": 0,
@@ -66,20 +73,42 @@ def new_event(
         event["conversationID"] = draft.metadata["conversationID"]
     if draft.type == "webhook.delivery":
         event["webhookID"] = draft.metadata["webhookID"]
+    if draft.despite_cancel or (cause is not None and cause.get("despiteCancel")):
+        event["despiteCancel"] = True
+    if bulk:
+        event["bulk"] = True
     return event
 
 
 def claimed(event: EventDocument, claim: Claim, *, first: bool) -> EventDocument:
     """Take an event, or hold it longer when it is not the first time."""
-    attempts = event["attempts"] + (1 if first else 0)
-    return {**event, "claim": claim, "attempts": attempts, "sweepAt": claim["until"]}
+    taken = 1 if first else 0
+    # an event recorded by a version that did not count them has none
+    claims = event.get("claims", event["attempts"]) + taken
+    attempts = event["attempts"] + taken
+    held = {
+        **event,
+        "claim": claim,
+        "attempts": attempts,
+        "claims": claims,
+        "sweepAt": None,
+        "reclaimAt": claim["until"],
+    }
+    held.pop("lookAt", None)  # its message has come
+    return cast("EventDocument", held)
 
 
 def ended(
     event: EventDocument, state: State, outputs: list[str], error: dict[str, str] | None
 ) -> EventDocument:
     """End an event: nobody looks at it again by itself."""
-    return {**event, "state": state, "outputs": outputs, "error": error, "claim": None, "sweepAt": None}
+    over = unclaimed(event)
+    return {**over, "state": state, "outputs": outputs, "error": error, "sweepAt": None}
+
+
+def unclaimed(event: EventDocument) -> EventDocument:
+    """Let nobody have an event."""
+    return {**event, "claim": None, "reclaimAt": None}
 
 
 def postponed(
@@ -87,20 +116,33 @@ def postponed(
     due_at: float,
     sweep_at: float,
     *,
+    wait_seconds: float,
     attempts: int,
     error: dict[str, str] | None,
 ) -> EventDocument:
     """Put an event off; messages of the wake before are void from now on."""
     return {
-        **event,
+        **unclaimed(event),
         "wake": event["wake"] + 1,
         "attempts": attempts,
         "dueAt": due_at,
+        "waitSeconds": wait_seconds,
         "sweepAt": sweep_at,
         "sweeps": 0,
-        "claim": None,
         "error": error,
     }
+
+
+def put_aside(event: EventDocument, look_at: float, first_seconds: float) -> EventDocument:
+    """Let a due event wait, unclaimed; messages of the wake before are void from now on.
+
+    Parameters:
+      event: The event.
+      look_at: When its next message is due.
+      first_seconds: So long after that it counts as overlooked; later, if it was swept before.
+    """
+    sweep_at = look_at + _sweep_wait(event["sweeps"], first_seconds)
+    return {**unclaimed(event), "wake": event["wake"] + 1, "lookAt": look_at, "sweepAt": sweep_at}
 
 
 def held(event: EventDocument) -> EventDocument:
@@ -110,15 +152,20 @@ def held(event: EventDocument) -> EventDocument:
 
 def released(event: EventDocument, now: float, sweep_at: float) -> EventDocument:
     """Let a held event be worked on from now on, under its next wake."""
-    return {**event, "wake": event["wake"] + 1, "dueAt": now, "sweepAt": sweep_at, "sweeps": 0}
+    again = {**event, "wake": event["wake"] + 1, "dueAt": now, "sweepAt": sweep_at, "sweeps": 0}
+    again.pop("waitSeconds", None)
+    return cast("EventDocument", again)
 
 
-def revived(event: EventDocument, now: float, sweep_at: float) -> EventDocument:
+def revived(event: EventDocument, now: float, sweep_at: float, *, bulk: bool) -> EventDocument:
     """Accept a dead event again."""
-    marks = ("cancelledAt", "late")
+    marks = ("cancelledAt", "late", "bulk")
     plain = cast("EventDocument", {name: value for name, value in event.items() if name not in marks})
     again = released({**plain, "state": "accepted"}, now, sweep_at)
-    return {**again, "attempts": 0, "error": None, "outputs": []}
+    again = cast("EventDocument", {**again, "attempts": 0, "error": None, "outputs": []})
+    if bulk:
+        again["bulk"] = True
+    return again
 
 
 def marked_cancelled(root: EventDocument) -> EventDocument:
@@ -142,9 +189,55 @@ def erased(event: EventDocument) -> EventDocument:
 
 
 def swept(event: EventDocument, now: float, first_seconds: float) -> EventDocument:
-    """Note that an overlooked event is announced again, and look later each time."""
-    wait = min(first_seconds * 2 ** min(event["sweeps"] + 1, 16), MAX_SWEEP_SECONDS)
-    return {**event, "sweepAt": now + wait, "sweeps": event["sweeps"] + 1}
+    """Note that an overlooked event is announced again, and look later each time.
+
+    One whose clock was put back waits once more for as long as it was put off for, and no longer.
+    """
+    sweeps = event["sweeps"] + 1
+    at = "sweepAt" if event["claim"] is None else "reclaimAt"
+    due_at = now + seconds_until_due(event, now)
+    # a version that knew no other time has put the end of a claim into the first
+    times = {"lookAt": now, "sweepAt": None, at: due_at + _sweep_wait(sweeps, first_seconds)}
+    if event["dueAt"] is not None and event["dueAt"] > due_at:
+        times["dueAt"] = due_at
+    return cast("EventDocument", {**event, **times, "sweeps": sweeps})
+
+
+def _sweep_wait(sweeps: int, first_seconds: float) -> float:
+    return min(first_seconds * 2 ** min(sweeps, 16), MAX_SWEEP_SECONDS)
+
+
+def seconds_until_due(event: EventDocument, now: float) -> float:
+    """Give the seconds that are left until an event is due: no more than it was put off for.
+
+    A clock that was put back would keep it waiting for as long as that otherwise.
+    """
+    left = 0.0 if event["dueAt"] is None else event["dueAt"] - now
+    return max(0.0, min(left, event.get("waitSeconds", 0.0)))
+
+
+def is_put_off(event: EventDocument, now: float) -> bool:
+    """Tell whether nobody has an event that will be worked on later."""
+    return event["state"] == "accepted" and event["claim"] is None and seconds_until_due(event, now) > 0
+
+
+def is_ahead(event: EventDocument, now: float) -> bool:
+    """Tell whether an event's time is so far ahead that the clock was put back since it was written.
+
+    Parameters:
+      event: As it stands.
+      now: Seconds since 1970.
+    """
+    claim = event["claim"]
+    at = event["sweepAt"] if claim is None else claim["until"]
+    plausible = AHEAD_SECONDS if claim is not None else AHEAD_SECONDS + event.get("waitSeconds", 0.0)
+    return event["state"] == "accepted" and at is not None and at - now > plausible
+
+
+def announced_for(event: EventDocument) -> float | None:
+    """Give the moment for which the last message of an event was sent; None when it waits for its turn."""
+    due_at = event["dueAt"]
+    return None if due_at is None else max(due_at, event.get("lookAt", due_at))
 
 
 def public(event: EventDocument) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import EventDocument
 from lightning.log import documents
 from lightning.log.change import CONTAINER, Change, Changes, End
+from lightning.log.portions import portion
 from lightning.storage import Replace, Storage, Stored, Where
 
 #: Events that one batch cancels: each may move a conversation and release its next message.
@@ -33,7 +34,8 @@ class Interventions:
         What is begun elsewhere meanwhile is ended by the step, which looks at the root.
 
         Returns:
-          The event as it stands then, and the messages whose turn has come.
+          The event as it stands then, and what workers must hear of: what tells of the cancellation, and the
+          messages whose turn has come.
 
         Raises:
           NotFound: There is no such event.
@@ -46,21 +48,28 @@ class Interventions:
         released: list[EventDocument] = []
         while True:
             root = await self._storage.get(CONTAINER, user_id, event["root"])
-            running = await self._storage.query(
-                CONTAINER,
-                user_id,
-                [Where("root", "=", event["root"]), Where("state", "=", "accepted")],
-                limit=CANCELLED_TOGETHER,
-            )
-            if not running.items and (root is None or "cancelledAt" not in root.body):
+            running = await self._running(user_id, event["root"])
+            if not running and (root is None or "cancelledAt" not in root.body):
                 raise Conflict("it is over already; nothing is left to cancel", code="already_over")
-            if not running.items:
+            if not running:
                 return await self._existing(user_id, event_id), released
             try:
-                changed = await self._changes.apply(user_id, _cancellation(root, running.items))
+                changed = await self._changes.apply(user_id, _cancellation(root, portion(running)))
             except PreconditionFailed:
                 continue  # a step was faster; what it left is read again
-            released += changed.released
+            released += changed.to_announce()
+
+    async def _running(self, user_id: str, root: str) -> list[Stored]:
+        """List what is not over of a tree, but for what only tells of a cancellation."""
+        where, page = [Where("root", "=", root), Where("state", "=", "accepted")], None
+        while True:
+            found = await self._storage.query(
+                CONTAINER, user_id, where, order_by="seq", limit=CANCELLED_TOGETHER, page=page
+            )
+            running = [each for each in found.items if not each.body.get("despiteCancel")]
+            page = found.next
+            if running or page is None:
+                return running
 
     async def revive(self, user_id: str, event_id: str) -> list[EventDocument]:
         """Accept a dead event again, as if it had never been tried.

@@ -5,8 +5,8 @@ user's partition, so two workers can never both decide the same thing.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, cast
 
 from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
@@ -15,9 +15,27 @@ from lightning.log import documents
 from lightning.log.change import CONTAINER, Change, Changes, End
 from lightning.log.head import HEAD
 from lightning.log.interventions import Interventions
+from lightning.log.jumps import Jumps
 from lightning.log.turns import as_conversation, turn_of
 from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
 from lightning.storage import Operation, Page, Replace, Storage, Stored, Where
+
+#: Of the events that a user has under way, those beyond so many are bulk: enough for a person with a few
+#: conversations, and so few that nobody waits long behind those of another.
+BULK_ABOVE: Final = 20
+
+
+class Events(list[EventDocument]):
+    """A page of events in order of their places.
+
+    Parameters:
+      events: The events.
+      more: Whether there are further ones behind the last.
+    """
+
+    def __init__(self, events: Iterable[EventDocument] = (), *, more: bool = False) -> None:
+        super().__init__(events)
+        self.more = more
 
 
 class EventLog:
@@ -27,21 +45,35 @@ class EventLog:
       storage: Where they stand.
       sweep_seconds: An event that nobody claimed so long after it was due counts as overlooked.
       clock: The present moment in seconds since 1970; it orders nothing.
+      jumps: Notices when the clock was put forward or back; without it nobody does.
+      bulk_above: Of the events that a user has under way, those beyond so many go behind everybody else's.
     """
 
     def __init__(
-        self, storage: Storage, *, sweep_seconds: float = 30.0, clock: Callable[[], float] = time.time
+        self,
+        storage: Storage,
+        *,
+        sweep_seconds: float = 30.0,
+        clock: Callable[[], float] = time.time,
+        jumps: Jumps | None = None,
+        bulk_above: int = BULK_ABOVE,
     ) -> None:
         self._storage = storage
         self._sweep_seconds = sweep_seconds
         self._clock = clock
-        self._changes = Changes(storage, sweep_seconds, clock)
+        self._jumps = jumps
+        self._changes = Changes(storage, sweep_seconds, clock, bulk_above)
         self.interventions = Interventions(storage, self._changes)
 
     async def append(
-        self, user_id: str, drafts: Sequence[Draft], *, writes: Sequence[Operation] = ()
+        self,
+        user_id: str,
+        drafts: Sequence[Draft],
+        *,
+        writes: Sequence[Operation] = (),
+        cause: EventDocument | None = None,
     ) -> list[EventDocument]:
-        """Record events that follow from nothing of ours, and what is written with them, all or none.
+        """Record events that nothing of ours ends with, and what is written with them, all or none.
 
         A message whose conversation is busy is recorded without ``dueAt``: it is announced in its turn.
 
@@ -50,7 +82,7 @@ class EventLog:
             take it (``conversation_busy``, ``conversation_full``, ``conversation_deleted``).
           PreconditionFailed: A document to be written with them was changed meanwhile.
         """
-        created = [(draft, None) for draft in drafts]
+        created = [(draft, cause) for draft in drafts]
         changed = await self._changes.apply(user_id, Change(created, writes=writes))
         return changed.created
 
@@ -68,8 +100,8 @@ class EventLog:
         descending: bool = False,
         before: int | None = None,
         limit: int = 100,
-    ) -> list[EventDocument]:
-        """List a user's events by place.
+    ) -> Events:
+        """List a user's events by place, a page at a time.
 
         Parameters:
           user_id: Whose.
@@ -77,7 +109,7 @@ class EventLog:
           after: Only places beyond this one.
           descending: Newest first.
           before: Only places ahead of this one.
-          limit: At most so many, 1 to 1,000.
+          limit: At most so many, 1 to 1,000; a page of large events ends before that.
         """
         conditions = [Where("kind", "=", "event"), Where("seq", ">", after), *where]
         if before is not None:
@@ -85,7 +117,7 @@ class EventLog:
         page: Page = await self._storage.query(
             CONTAINER, user_id, conditions, order_by="seq", descending=descending, limit=limit
         )
-        return [documents.as_event(item) for item in page.items]
+        return Events((documents.as_event(item) for item in page.items), more=page.next is not None)
 
     async def check(self) -> None:
         """Find out whether events can be recorded now, without recording any.
@@ -138,11 +170,16 @@ class EventLog:
         if event["wake"] > wake or event["dueAt"] is None:
             return Void()
         now = self._clock()
-        if event["claim"] is not None and event["claim"]["until"] > now:
-            return Later(event, event["claim"]["until"])
-        if event["dueAt"] > now:
-            return Later(event, event["dueAt"])
+        if event["claim"] is not None and not documents.is_ahead(event, now):
+            held_until = max(event["claim"]["until"], now + self._settling_seconds())
+            if held_until > now:
+                return Later(event, held_until)
+        if wait := documents.seconds_until_due(event, now):
+            return Later(event, now + wait)
         return Claimed(event, stored.etag)
+
+    def _settling_seconds(self) -> float:
+        return 0.0 if self._jumps is None else self._jumps.settling_seconds()
 
     async def renew(self, claim: Claimed, owner: str, seconds: float) -> Claimed:
         """Hold an event longer.
@@ -190,6 +227,30 @@ class EventLog:
             else:
                 return changed.to_announce()
 
+    async def follow_ended(self, event: EventDocument, drafts: Sequence[Draft]) -> list[EventDocument]:
+        """Record what follows from an event that is over; what is recorded already stays as it is.
+
+        Returns:
+          What workers must hear of.
+        """
+        while True:
+            stored = await self._storage.get(CONTAINER, event["userID"], event["id"])
+            if stored is None:
+                return []
+            cause = documents.as_event(stored)
+            new = [draft for draft in drafts if draft.id not in cause["outputs"]]
+            if not new:
+                return []
+            listed = cast(
+                "EventDocument", {**cause, "outputs": [*cause["outputs"], *(draft.id for draft in new)]}
+            )
+            change = Change([(draft, cause) for draft in new], writes=[_replace(listed, stored.etag)])
+            try:
+                changed = await self._changes.apply(event["userID"], change)
+            except PreconditionFailed:
+                continue
+            return changed.to_announce()
+
     async def postpone(
         self, claim: Claimed, after_seconds: float, *, attempts: int, error: dict[str, str] | None = None
     ) -> EventDocument:
@@ -200,15 +261,96 @@ class EventLog:
         """
         due = self._clock() + after_seconds
         event = documents.postponed(
-            claim.event, due, due + self._sweep_seconds, attempts=attempts, error=error
+            claim.event,
+            due,
+            due + self._sweep_seconds,
+            wait_seconds=after_seconds,
+            attempts=attempts,
+            error=error,
         )
         await self._storage.batch(CONTAINER, event["userID"], [_replace(event, claim.etag)])
         return event
 
+    async def put_aside(
+        self, user_id: str, event_id: str, wake: int, after_seconds: float
+    ) -> EventDocument | None:
+        """Leave a due event unclaimed for now, under its next wake.
+
+        It stays due, so that it may be claimed at once; the sweep passes it over meanwhile.
+
+        Parameters:
+          user_id: The partition.
+          event_id: The event.
+          wake: The wake that the message answers.
+          after_seconds: When its next message comes, at the latest.
+
+        Returns:
+          The event to announce; None when a claim would not be had now.
+        """
+        found: list[EventDocument | None] = []
+
+        def build(stored: Stored | None) -> list[Operation]:
+            verdict = self._judge(stored, wake)
+            if not isinstance(verdict, Claimed):
+                found.append(None)
+                return []
+            look_at = self._clock() + after_seconds
+            event = documents.put_aside(verdict.event, look_at, self._sweep_seconds)
+            found.append(event)
+            return [_replace(event, verdict.etag)]
+
+        await self._storage.batch_on(CONTAINER, user_id, event_id, build)
+        return found[-1]
+
+    async def hasten(self, user_id: str, event_id: str) -> EventDocument | None:
+        """Let an event that was put off be due now.
+
+        Returns:
+          The event to announce; None when it was not put off: it is due, over, or somebody has it.
+        """
+        found: list[EventDocument | None] = []
+
+        def build(stored: Stored | None) -> list[Operation]:
+            event = None if stored is None else documents.as_event(stored)
+            now = self._clock()
+            if stored is None or event is None or not documents.is_put_off(event, now):
+                found.append(None)
+                return []
+            due = documents.released(event, now, now + self._sweep_seconds)
+            found.append(due)
+            return [_replace(due, stored.etag)]
+
+        await self._storage.batch_on(CONTAINER, user_id, event_id, build)
+        return found[-1]
+
     async def overlooked(self, limit: int, page: str | None = None) -> Page:
-        """List accepted events of all users that should have been worked on by now, oldest first."""
-        where = [Where("sweepAt", "<=", self._clock())]
-        return await self._storage.query(CONTAINER, None, where, order_by="sweepAt", limit=limit, page=page)
+        """List unclaimed events of all users that should have been worked on by now, oldest first."""
+        return await self._due("sweepAt", limit, page)
+
+    async def lapsed(self, limit: int, page: str | None = None) -> Page:
+        """List events of all users whose claim ran out, oldest first; none just after the clock was set."""
+        if self._settling_seconds():
+            return Page([], None)
+        return await self._due("reclaimAt", limit, page)
+
+    async def ahead(self, field: str, limit: int, page: str | None = None) -> Page:
+        """List events of all users whose time is far ahead, some of them as the clock was put back.
+
+        Parameters:
+          field: ``sweepAt``, or ``reclaimAt`` for those that are claimed.
+          limit: At most so many.
+          page: Where the page before ended.
+        """
+        where = [Where(field, ">", self._clock() + documents.AHEAD_SECONDS)]
+        found = await self._storage.query(CONTAINER, None, where, order_by=field, limit=limit, page=page)
+        now = self._clock()
+        return Page(
+            [each for each in found.items if documents.is_ahead(documents.as_event(each), now)], found.next
+        )
+
+    async def _due(self, field: str, limit: int, page: str | None) -> Page:
+        where = [Where(field, "<=", self._clock())]
+        return await self._storage.query(CONTAINER, None, where, order_by=field, limit=limit, page=page)
 
     async def sweep(self, stored: Stored) -> EventDocument | None:
         """Note that an overlooked event is announced again.
@@ -225,6 +367,8 @@ class EventLog:
 
     async def is_cancelled(self, event: EventDocument) -> bool:
         """Tell whether nothing is to follow from an event any more, because its root was cancelled."""
+        if event.get("despiteCancel"):
+            return False
         if event["root"] == event["id"]:
             return "cancelledAt" in event
         root = await self._storage.get(CONTAINER, event["userID"], event["root"])

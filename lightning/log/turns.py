@@ -12,7 +12,7 @@ from lightning.events import Draft, EventDocument, now_text
 from lightning.ids import conversation_document_id
 from lightning.storage import Create, Operation, Replace, Stored
 
-#: Messages that may wait in one conversation; one that interrupts them all must fit into a batch.
+#: Messages that may wait in one conversation; one that interrupts them all needs an operation for each.
 MAX_TURNS = 50
 
 MAX_TITLE_CHARS = 80

@@ -2,7 +2,14 @@
 
 from lightning.outbound.courier import Courier, Result
 from lightning.outbound.guard import Guard
-from lightning.outbound.http import Answer, Outbound, SendError
+from lightning.outbound.http import (
+    Answer,
+    Outbound,
+    Resolve,
+    SendError,
+    SystemResolver,
+    checked_addresses,
+)
 from lightning.outbound.lanes import Full, Lanes
 from lightning.outbound.target import Target, read_url
 
@@ -13,8 +20,11 @@ __all__ = [
     "Guard",
     "Lanes",
     "Outbound",
+    "Resolve",
     "Result",
     "SendError",
+    "SystemResolver",
     "Target",
+    "checked_addresses",
     "read_url",
 ]

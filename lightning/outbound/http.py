@@ -16,6 +16,7 @@ import httpcore2
 from lightning.errors import LightningError
 from lightning.outbound.guard import Guard, parse_address
 from lightning.outbound.target import Target
+from lightning.tls import trusted
 
 #: Of the answer so much is read; then the connection is closed.
 MAX_READ_BYTES: Final = 64 * 1024
@@ -124,21 +125,30 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         raise SendError("nothing accepts connections there", code="connection_failed") from last
 
     async def _checked(self, host: str, port: int) -> list[str]:
-        """Give the addresses of a host. One bad address among them refuses all."""
-        if parse_address(host) is not None:
-            addresses = [host]
-        else:
-            try:
-                addresses = await self._resolve(host, port)
-            except (OSError, UnicodeError) as error:
-                raise SendError("the name of the host has no address", code="name_not_found") from error
-        if not addresses:
-            raise SendError("the name of the host has no address", code="name_not_found")
-        for text in addresses:
-            address = parse_address(text)
-            if address is None or not self._guard.permits(host, address):
-                raise SendError("the host has an address that is not public", code="address_refused")
-        return addresses[:MAX_ADDRESSES]
+        return await checked_addresses(self._guard, self._resolve, host, port)
+
+
+async def checked_addresses(guard: Guard, resolve: Resolve, host: str, port: int) -> list[str]:
+    """Give the addresses of a host, at most `MAX_ADDRESSES`. One bad address among them refuses all.
+
+    Raises:
+      SendError: The name has no address (``name_not_found``), or one that is not permitted
+        (``address_refused``).
+    """
+    if parse_address(host) is not None:
+        addresses = [host]
+    else:
+        try:
+            addresses = await resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            raise SendError("the name of the host has no address", code="name_not_found") from error
+    if not addresses:
+        raise SendError("the name of the host has no address", code="name_not_found")
+    for text in addresses:
+        address = parse_address(text)
+        if address is None or not guard.permits(host, address):
+            raise SendError("the host has an address that is not public", code="address_refused")
+    return addresses[:MAX_ADDRESSES]
 
 
 class Outbound:
@@ -163,7 +173,7 @@ class Outbound:
     ) -> None:
         self.guard = guard
         self.timeout_seconds = timeout_seconds
-        self._tls = tls or httpcore2.default_ssl_context()
+        self._tls = tls or trusted()
         opening = connections or cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
         self._backend = CheckedBackend(guard, resolve or SystemResolver(), opening)
 

@@ -42,32 +42,45 @@ class Target:
         return host if self.port == usual else f"{host}:{self.port}"
 
 
-def read_url(url: str, guard: Guard) -> Target:
+def read_url(url: str, guard: Guard, *, purpose: str = "a webhook") -> Target:
     """Take a URL apart.
 
     Parameters:
       url: Absolute; host names beyond ASCII in their ``xn--`` form.
       guard: Who is exempt from the rules for hosts and schemes.
+      purpose: What it is to be, for the message.
 
     Raises:
       InvalidEvent: It is not one that we would post to; ``code`` is ``invalid_url`` or, for an
         address that is not public, ``address_refused``.
     """
+    try:
+        return _read(url, guard)
+    except _Wrong as wrong:
+        message = f"this URL cannot be {purpose}: {wrong}"
+        raise InvalidEvent(message, code="invalid_url", pointer="/url") from None
+
+
+class _Wrong(Exception):
+    """A rule that a URL breaks."""
+
+
+def _read(url: str, guard: Guard) -> Target:
     if len(url) > MAX_URL_CHARS or not _PLAIN.fullmatch(url):
-        raise _invalid(f"it has at most {MAX_URL_CHARS} characters, all of them ASCII and percent-encoded")
+        raise _Wrong(f"it has at most {MAX_URL_CHARS} characters, all of them ASCII and percent-encoded")
     if "#" in url:
-        raise _invalid("it has no fragment")
+        raise _Wrong("it has no fragment")
     match = _URL.fullmatch(url)
     if match is None:
-        raise _invalid("it looks like https://host/path, without user name or password")
+        raise _Wrong("it looks like https://host/path, without user name or password")
     scheme, host = match["scheme"].lower(), match["host"].lower().strip("[]")
     _check_host(host, bracketed=match["host"].startswith("["), guard=guard)
     exempt = guard.exempts(host)
     if scheme != "https" and not (scheme == "http" and exempt):
-        raise _invalid("it begins with https://")
+        raise _Wrong("it begins with https://")
     port = int(match["port"] or (443 if scheme == "https" else 80))
     if not (1 if exempt else 1024) <= port <= 65535 and port != 443:
-        raise _invalid("its port is 443, or 1024 to 65535")
+        raise _Wrong("its port is 443, or 1024 to 65535")
     path = match["path"] or "/"
     return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
 
@@ -79,10 +92,6 @@ def _check_host(host: str, *, bracketed: bool, guard: Guard) -> None:
             raise InvalidEvent("the address is not a public one", code="address_refused", pointer="/url")
         return
     if bracketed or ends_in_number(host):
-        raise _invalid("an address in it is written as 192.0.2.1 or [2001:db8::1]")
+        raise _Wrong("an address in it is written as 192.0.2.1 or [2001:db8::1]")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise _invalid("its host is a name such as example.com")
-
-
-def _invalid(rule: str) -> InvalidEvent:
-    return InvalidEvent(f"this URL cannot be a webhook: {rule}", code="invalid_url", pointer="/url")
+        raise _Wrong("its host is a name such as example.com")

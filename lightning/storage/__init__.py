@@ -1,6 +1,7 @@
 """Where documents live: one port, an adapter for each store."""
 
-from lightning.settings import Settings, refuse_unbuilt
+from lightning.keys import secret
+from lightning.settings import Settings
 from lightning.storage.port import (
     CONTAINERS,
     Body,
@@ -38,10 +39,23 @@ __all__ = [
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Open the store that the settings name.
+    """Open the store that the settings name."""
+    if settings.storage == "sqlite":
+        return SqliteStorage(settings.data / "log.db")
+    # Imported here because the SDK takes a third of a second, which SQLite must not pay.
+    from lightning.storage.cosmos import open_cosmos  # noqa: PLC0415
 
-    Raises:
-      SettingsError: This version has no adapter for it.
-    """
-    refuse_unbuilt(settings)
-    return SqliteStorage(settings.data / "log.db")
+    return open_cosmos(
+        connection=secret(settings.cosmos_connection),
+        endpoint=settings.cosmos_endpoint,
+        client_id=settings.azure_client_id,
+        database=settings.cosmos_database,
+        containers={
+            "users": settings.user_container,
+            "repos": settings.repo_container,
+            "schedules": settings.schedule_container,
+            "events": settings.event_container,
+        },
+        expire_seconds=None if settings.expire_days is None else settings.expire_days * 24 * 3600,
+        create=settings.mode == "embedded",  # on Azure they are deployed, with what they may cost
+    )

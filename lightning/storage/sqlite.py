@@ -1,18 +1,16 @@
 """Storage on one machine: a SQLite file, written durably, shared by processes."""
 
-import base64
-import binascii
-import secrets
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from random import getrandbits
 from typing import Any
 
 import orjson
 
-from lightning.errors import Conflict, Permanent, PreconditionFailed
+from lightning.errors import Conflict, PreconditionFailed, Transient
+from lightning.storage.glances import Glances
 from lightning.storage.port import (
     CONTAINERS,
     Body,
@@ -25,14 +23,25 @@ from lightning.storage.port import (
     Stored,
     Where,
 )
+from lightning.storage.readers import READ_SECONDS, Readers, TooManyReads
+from lightning.storage.rules import (
+    asks_for_nothing,
+    check_batch,
+    check_limit,
+    check_query,
+    document_id,
+    is_document_id,
+)
+from lightning.storage.sqlite_file import SqliteFile
+from lightning.storage.sqlite_query import read_page, read_partitions, select
+from lightning.storage.sqlite_schema import prepare
 from lightning.storage.writer import Writer, unavailable
 
-#: The limits of a transactional batch of Cosmos DB, with room for the head document.
-MAX_OPERATIONS = 100
-MAX_BATCH_BYTES = 2 * 1024 * 1024
+#: The cache of the connections for single documents and for writing.
+CACHE_KIB = 32 * 1024
 
-#: Pages (4 KiB) in the log file before it is copied back: rare enough not to be felt, small enough to read.
-CHECKPOINT_PAGES = 4_000
+#: The cache of each of the connections for queries, of which there are several.
+QUERY_CACHE_KIB = 4 * 1024
 
 
 class SqliteStorage:
@@ -40,20 +49,21 @@ class SqliteStorage:
 
     Parameters:
       path: The database file; made with its folder when missing, readable by its owner only.
+      query_seconds: A query that takes longer fails.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        with _connect(path) as connection:
-            _create_tables(connection)
-        connection.close()
-        self._reader = _connect(path)
-        self._writer = Writer(path, lambda: _connect(path))
+    def __init__(self, path: Path, *, query_seconds: float = READ_SECONDS) -> None:
+        self._file = SqliteFile(path)
+        prepare(self._file)
+        self._reader = self._file.connect(CACHE_KIB)  # for single documents, which are found at once
+        self._glances = Glances(self._file.connect(QUERY_CACHE_KIB))
+        self._readers = Readers(lambda: self._file.connect(QUERY_CACHE_KIB), read_seconds=query_seconds)
+        self._writer = Writer(self._file, CACHE_KIB)
 
     async def get(self, container: str, partition: str, id: str) -> Stored | None:
         """Read one document; see `Storage.get`."""
+        if not is_document_id(id):
+            return None
         try:
             return _get(self._reader, container, partition, id)
         except sqlite3.Error as error:
@@ -70,7 +80,7 @@ class SqliteStorage:
 
         def write(connection: sqlite3.Connection) -> list[str]:
             operations = build(_get(connection, container, partition, pivot))
-            return _apply(connection, container, partition, operations)
+            return _apply(connection, container, partition, operations, pivot=pivot)
 
         return await self._writer.write(write)
 
@@ -86,14 +96,41 @@ class SqliteStorage:
         page: str | None = None,
     ) -> Page:
         """Read documents in order; see `Storage.query`."""
-        sql, values = _select(container, partition, where, order_by, descending=descending, page=page)
+        check_query(container, where, order_by, limit)
+        sql, values = select(container, partition, where, order_by, descending=descending, page=page)
+        if asks_for_nothing(where):
+            return Page([], None)
+        found = self._glance(sql, values, limit, order_by)
+        return (
+            found
+            if found is not None
+            else await self._read(
+                partition, lambda connection: read_page(connection, sql, values, limit, order_by)
+            )
+        )
+
+    async def partitions(self, container: str, *, after: str = "", limit: int = 100) -> list[str]:
+        """List the users who have documents; see `Storage.partitions`."""
+        check_limit(limit)
+        return await self._read(None, lambda connection: read_partitions(connection, container, after, limit))
+
+    def _glance(self, sql: str, values: Sequence[Any], limit: int, order_by: str) -> Page | None:
         try:
-            rows = self._reader.execute(f"{sql} LIMIT ?", [*values, limit + 1]).fetchall()
-        except sqlite3.Error as error:
+            self._file.check()
+            return self._glances.page(sql, values, limit, order_by)
+        except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error
-        items = [Stored(orjson.loads(body), etag) for etag, body, _, _ in rows[:limit]]
-        more = _page_token(rows[limit - 1][2], rows[limit - 1][3]) if len(rows) > limit else None
-        return Page(items, more)
+
+    async def _read(self, user: str | None, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            self._file.check()
+            return await self._readers.read(user, read)
+        except TimeoutError as error:
+            raise _too_long() from error
+        except TooManyReads as error:
+            raise _too_many() from error
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) from error
 
     def session(self, container: str) -> str | None:
         """Need no token: all processes read the same file; see `Storage.session`."""
@@ -106,56 +143,24 @@ class SqliteStorage:
     async def close(self) -> None:
         """Finish the writes under way and close the file."""
         await self._writer.close()
+        await self._readers.close()
+        self._glances.close()
         self._reader.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=5, cached_statements=256
+def _too_long() -> Transient:
+    return Transient(
+        "there is too much to look through for this list; ask for less at once: for one conversation, "
+        "one root, or one condition instead of several",
+        retry_after=READ_SECONDS,
+        code="query_too_long",
     )
-    # the file lock of the writer keeps order; the busy handler is for a backup tool that holds the file
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-        "cache_size=-32768",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
 
 
-def _create_tables(connection: sqlite3.Connection) -> None:
-    for name, container in CONTAINERS.items():
-        columns = "".join(f', "{field}"' for field in container.fields)
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {name} (userID TEXT NOT NULL, id TEXT NOT NULL,"
-            f" etag TEXT NOT NULL{columns}, body BLOB NOT NULL, PRIMARY KEY (userID, id))"
-        )
-        _add_columns(connection, name, container.fields)
-        for fields in container.indexes:
-            last = fields[-1]
-            connection.execute(
-                f"CREATE INDEX IF NOT EXISTS {name}_{'_'.join(fields)} ON {name} ({', '.join(fields)})"
-                f" WHERE {last} IS NOT NULL"
-            )
-
-
-def _add_columns(connection: sqlite3.Connection, container: str, fields: tuple[str, ...]) -> None:
-    """Give a file of an older version the fields that were declared since, filled from its documents."""
-    if not _missing(connection, container, fields):
-        return
-    connection.execute("BEGIN IMMEDIATE")  # processes that start together: one of them does it
-    for field in _missing(connection, container, fields):
-        connection.execute(f'ALTER TABLE {container} ADD COLUMN "{field}"')
-        connection.execute(
-            f"UPDATE {container} SET \"{field}\" = json_extract(CAST(body AS TEXT), '$.{field}')"  # noqa: S608
-        )
-    connection.execute("COMMIT")
-
-
-def _missing(connection: sqlite3.Connection, container: str, fields: tuple[str, ...]) -> list[str]:
-    known = {row[1] for row in connection.execute(f"PRAGMA table_info({container})")}
-    return [field for field in fields if field not in known]
+def _too_many() -> Transient:
+    return Transient(
+        "too many lists are asked for at once; wait for the answers", retry_after=1, code="too_many_queries"
+    )
 
 
 def _get(connection: sqlite3.Connection, container: str, partition: str, document: str) -> Stored | None:
@@ -167,120 +172,94 @@ def _get(connection: sqlite3.Connection, container: str, partition: str, documen
 
 
 def _apply(
-    connection: sqlite3.Connection, container: str, partition: str, operations: Sequence[Operation]
+    connection: sqlite3.Connection,
+    container: str,
+    partition: str,
+    operations: Sequence[Operation],
+    *,
+    pivot: str | None = None,
 ) -> list[str]:
     """Check every condition, then write; so that a refusal leaves nothing behind."""
-    if len(operations) > MAX_OPERATIONS:
-        raise Permanent(f"{len(operations)} operations in a batch of at most 100", code="output_too_large")
-    bodies: list[tuple[Operation, str, bytes]] = []
-    for operation in operations:
-        _check(connection, container, partition, operation)
-        body = b"" if isinstance(operation, Delete) else orjson.dumps(operation.body)
-        bodies.append((operation, "" if isinstance(operation, Delete) else secrets.token_hex(8), body))
-    if len({_id(operation) for operation in operations}) < len(operations):
-        raise ValueError("a batch names one document twice")
-    if sum(len(body) for _, _, body in bodies) > MAX_BATCH_BYTES:
-        raise Permanent("a batch over 2 MiB", code="output_too_large")
-    for operation, etag, body in bodies:
-        _write(connection, container, partition, operation, etag, body)
-    return [etag for _, etag, _ in bodies]
+    bodies = check_batch(partition, operations, pivot=pivot)
+    rows = _read_fields(connection, container, partition, operations)
+    before = [_check(container, operation, rows.get(document_id(operation))) for operation in operations]
+    etags = ["" if isinstance(operation, Delete) else _new_etag() for operation in operations]
+    for operation, row, etag, body in zip(operations, before, etags, bodies, strict=True):
+        if isinstance(operation, Delete):
+            _delete(connection, container, partition, operation.id)
+        else:
+            _write(connection, container, operation.body, row, etag, body)
+    return etags
 
 
-def _id(operation: Operation) -> str:
-    return operation.id if isinstance(operation, Delete) else operation.body["id"]
+def _read_fields(
+    connection: sqlite3.Connection, container: str, partition: str, operations: Sequence[Operation]
+) -> dict[str, tuple[Any, ...]]:
+    """Read etag and declared fields of the documents that a batch names, by id, in one go.
+
+    Each statement hands the interpreter's lock to another thread, so one is better than one a document.
+    """
+    sql = _select_fields_sql(container, len(operations))
+    found = connection.execute(sql, [partition, *map(document_id, operations)])
+    return {document: tuple(row) for document, *row in found}
 
 
-def _check(connection: sqlite3.Connection, container: str, partition: str, operation: Operation) -> None:
-    if not isinstance(operation, Delete) and operation.body.get("userID") != partition:
-        raise ValueError("a document outside the partition of its batch")
-    row = connection.execute(
-        f"SELECT etag FROM {container} WHERE userID = ? AND id = ?",  # noqa: S608 -- a name of our table
-        (partition, _id(operation)),
-    ).fetchone()
+def _check(container: str, operation: Operation, row: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """Check an operation against the document as it stands; give its etag and declared fields."""
+    document = document_id(operation)
     if isinstance(operation, Create) and row is not None:
-        raise Conflict(f"{container}/{_id(operation)} exists", pointer=_id(operation))
-    expected = operation.etag if isinstance(operation, Replace | Delete) else None
-    if expected is not None and (row is None or row[0] != expected):
-        raise PreconditionFailed(f"{container}/{_id(operation)} was changed", pointer=_id(operation))
+        raise Conflict(f"{container}/{document} exists", pointer=document)
+    if isinstance(operation, Replace | Delete) and (row is None or operation.etag not in (None, row[0])):
+        raise PreconditionFailed(f"{container}/{document} was changed, or is gone", pointer=document)
+    return row
+
+
+def _new_etag() -> str:
+    """Name a version. It is no secret, and asking the kernel would give the interpreter's lock away."""
+    return f"{getrandbits(64):016x}"
+
+
+def _delete(connection: sqlite3.Connection, container: str, partition: str, document: str) -> None:
+    connection.execute(
+        f"DELETE FROM {container} WHERE userID = ? AND id = ?",  # noqa: S608 -- a name of our table
+        (partition, document),
+    )
 
 
 def _write(
     connection: sqlite3.Connection,
     container: str,
-    partition: str,
-    operation: Operation,
+    document: Body,
+    before: tuple[Any, ...] | None,
     etag: str,
     body: bytes,
 ) -> None:
-    if isinstance(operation, Delete):
-        connection.execute(
-            f"DELETE FROM {container} WHERE userID = ? AND id = ?",  # noqa: S608 -- a name of our table
-            (partition, operation.id),
-        )
-        return
-    document: Body = operation.body
     fields = CONTAINERS[container].fields
-    values = [partition, document["id"], etag, body, *(document.get(field) for field in fields)]
-    connection.execute(_insert_sql(container, fields), values)
+    key = (document["userID"], document["id"])
+    values = [document.get(field) for field in fields]
+    if before is None:
+        connection.execute(_insert_sql(container), [*key, etag, body, *values])
+        return
+    # an index is written anew for every field that is set, also to what it was
+    changed = [(field, new) for field, new, old in zip(fields, values, before[1:], strict=True) if new != old]
+    sql = _update_sql(container, tuple(field for field, _ in changed))
+    connection.execute(sql, [etag, body, *(new for _, new in changed), *key])
 
 
 @lru_cache
-def _insert_sql(container: str, fields: tuple[str, ...]) -> str:
-    names = ("userID", "id", "etag", "body", *fields)
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names[2:])
-    return (
-        f"INSERT INTO {container} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-        f" ON CONFLICT (userID, id) DO UPDATE SET {changes}"
-    )
+def _select_fields_sql(container: str, documents: int) -> str:
+    names = ", ".join(("id", "etag", *CONTAINERS[container].fields))
+    places = ", ".join("?" * documents)
+    return f"SELECT {names} FROM {container} WHERE userID = ? AND id IN ({places})"  # noqa: S608
 
 
-def _select(
-    container: str,
-    partition: str | None,
-    where: Sequence[Where],
-    order_by: str,
-    *,
-    descending: bool,
-    page: str | None,
-) -> tuple[str, list[Any]]:
-    known = {"id", *CONTAINERS[container].fields}
-    for field in (order_by, *(condition.field for condition in where)):
-        if field not in known:
-            raise ValueError(f"{container} has no declared field {field!r}")
-    clauses, values = ([], []) if partition is None else (["userID = ?"], [partition])
-    clauses.append(f"{order_by} IS NOT NULL")
-    for condition in where:
-        if condition.compare == "in":
-            clauses.append(f"{condition.field} IN ({', '.join('?' * len(condition.value))})")
-            values.extend(condition.value)
-        else:
-            clauses.append(f"{condition.field} {condition.compare} ?")
-            values.append(condition.value)
-    if page is not None:
-        clauses.append(f"({order_by}, id) {'<' if descending else '>'} (?, ?)")
-        values.extend(_page_position(page))
-    direction = "DESC" if descending else "ASC"
-    return (
-        f"SELECT etag, body, {order_by}, id FROM {container} WHERE {' AND '.join(clauses)}"  # noqa: S608
-        f" ORDER BY {order_by} {direction}, id {direction}"
-    ), values
+@lru_cache
+def _insert_sql(container: str) -> str:
+    names = ("userID", "id", "etag", "body", *CONTAINERS[container].fields)
+    return f"INSERT INTO {container} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
 
 
-def _page_token(value: Any, document: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([value, document])).decode()
-
-
-def _page_position(token: str) -> list[Any]:
-    position: Any = None
-    with suppress(binascii.Error, ValueError):
-        position = orjson.loads(base64.urlsafe_b64decode(token))
-    if not isinstance(position, list) or len(position) != 2 or not _are_keys(position):  # pyright: ignore[reportUnknownArgumentType]
-        raise ValueError("the page token is not one that a page of this list gave")
-    return position  # pyright: ignore[reportUnknownVariableType]
-
-
-def _are_keys(position: list[Any]) -> bool:
-    """Tell whether two values are a field to order by and an id, such as SQLite takes."""
-    value, document = position
-    ordered = isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
-    return ordered and isinstance(document, str)
+@lru_cache
+def _update_sql(container: str, fields: tuple[str, ...]) -> str:
+    changes = ", ".join(f"{name} = ?" for name in ("etag", "body", *fields))
+    return f"UPDATE {container} SET {changes} WHERE userID = ? AND id = ?"  # noqa: S608

@@ -2,25 +2,21 @@
 
 Each batch is decided inside a write transaction, so its conditions and its
 writes are one moment. Everything that arrives while a transaction is being
-synced to disk shares the next one. Between processes two file locks keep
-order: whoever waits holds the first and is next to take the second, so that
-a busy process cannot overtake a waiting one for ever.
+synced to disk shares the next one. Between processes a file
+lock keeps order.
 """
 
 import asyncio
-import fcntl
-import os
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from lightning.answers import Answers, Caller, caller
 from lightning.errors import LightningError, Transient
+from lightning.storage.file_lock import FairFileLock
+from lightning.storage.sqlite_file import SqliteFile
 
 #: Transactions are cut here, so that a waiting process gets its turn.
 BATCHES_PER_TRANSACTION = 128
@@ -32,61 +28,19 @@ Write = Callable[[sqlite3.Connection], Any]
 _Job = tuple[Write, Caller]
 
 
-class FairFileLock:
-    """An exclusive lock between processes under which a waiter is always next."""
-
-    def __init__(self, path: Path) -> None:
-        self._queue_fd = os.open(f"{path}-queue.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._turn_fd = os.open(f"{path}-turn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def __enter__(self) -> None:
-        deadline = time.monotonic() + LOCK_SECONDS
-        _lock(self._queue_fd, deadline)
-        try:
-            _lock(self._turn_fd, deadline)
-        finally:
-            fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        fcntl.flock(self._turn_fd, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Give up the files."""
-        os.close(self._queue_fd)
-        os.close(self._turn_fd)
-
-
-def _lock(handle: int, deadline: float) -> None:
-    """Take a file lock, or give up: a process that stands still with it must not hang all others."""
-    pause = 0.000_05
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError("another process holds the store") from None
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.002)
-        else:
-            return
-
-
 class Writer:
     """The writing thread of one database file.
 
     Parameters:
-      path: The database file.
-      connect: Opens a connection to it; called on the writing thread.
+      file: The database file.
+      cache_kib: The most that the cache of its connection takes, in KiB.
     """
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._path = path
-        self._connect = connect
+    def __init__(self, file: SqliteFile, cache_kib: int) -> None:
+        self._file = file
+        self._cache_kib = cache_kib
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
-        self._inode = 0
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._thread.start()
 
@@ -110,7 +64,7 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        lock = FairFileLock(self._path)
+        lock = FairFileLock(self._file.path, LOCK_SECONDS)
         stopping = False
         while not stopping and (job := self._jobs.get()) is not None:
             jobs = [job]
@@ -131,10 +85,8 @@ class Writer:
     def _opened(self) -> sqlite3.Connection:
         """Give the connection, and make sure that the file it writes to is still the one at the path."""
         if self._connection is None:
-            self._connection = self._connect()
-            self._inode = self._path.stat().st_ino
-        if self._path.stat().st_ino != self._inode:
-            raise FileNotFoundError(f"{self._path} was replaced; put it back, or restart")
+            self._connection = self._file.connect(self._cache_kib)
+        self._file.check()
         return self._connection
 
     def _gather(self, jobs: list[_Job]) -> bool:

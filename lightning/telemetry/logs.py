@@ -13,7 +13,7 @@ from lightning.telemetry.redaction import Redactor
 LogFormat: TypeAlias = Literal["console", "json"]
 
 #: These tell of every request at the level of information, which is our own to do.
-_LIBRARIES_THAT_TELL_EACH_REQUEST: Final = ("httpx2", "httpcore2", "openai")
+_LIBRARIES_THAT_TELL_EACH_REQUEST: Final = ("httpx2", "httpcore2", "openai", "azure")
 
 #: These bring handlers of their own, which would print a second, unredacted line.
 _LIBRARIES_WITH_HANDLERS: Final = ("uvicorn", "uvicorn.access", "uvicorn.error", "dramatiq")

@@ -30,6 +30,7 @@ AGENT: Final = "lightning.agent"
 WEBHOOK: Final = "lightning.webhook"
 ERROR_CODE: Final = "lightning.error_code"
 SKIPPED: Final = "lightning.skipped"
+USAGE_ESTIMATED: Final = "lightning.usage_estimated"
 
 # OpenTelemetry semantic conventions: messaging.
 
@@ -72,3 +73,9 @@ SERVICE_NAME: Final = "service.name"
 AZ_NAMESPACE: Final = "az.namespace"
 AZ_NAMESPACE_SERVICE_BUS: Final = "Microsoft.ServiceBus"
 LINK_ENQUEUED_TIME: Final = "enqueuedTime"  # on the link, whole milliseconds since the epoch
+
+# OpenTelemetry semantic conventions: databases, and Azure Cosmos DB.
+
+DB_COLLECTION_NAME: Final = "db.collection.name"
+DB_OPERATION_NAME: Final = "db.operation.name"
+COSMOS_REQUEST_CHARGE: Final = "azure.cosmosdb.client.operation.request_charge"

@@ -16,6 +16,8 @@ from lightning.events import now_text
 from ops.bench import scenarios
 from ops.bench.plan import Result
 from ops.bench.report import document, table
+from ops.bench.request_units import request_units
+from ops.bench.sandbox import sandbox
 
 
 class Part(StrEnum):
@@ -24,7 +26,10 @@ class Part(StrEnum):
     INGRESS = "ingress"
     PLATFORM = "platform"
     FIRST_TOKEN = "first-token"  # noqa: S105 -- of an answer
+    NEIGHBOURS = "neighbours"
     IDLE_STREAMS = "idle-streams"
+    REQUEST_UNITS = "request-units"
+    SANDBOX = "sandbox"
 
 
 def main(
@@ -36,6 +41,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
     streams: Annotated[int, typer.Option(min=1, help="Streams that are held open.")] = 3000,
+    runs: Annotated[int, typer.Option(min=1, max=500, help="Sandboxed runs that start at once.")] = 50,
 ) -> None:
     """Measure, print a table, and write it to a file if one is named."""
     # told to stop, we stop what we started
@@ -46,7 +52,10 @@ def main(
         Part.INGRESS: lambda: scenarios.ingress(users),
         Part.PLATFORM: lambda: scenarios.whole(users, workers, threads),
         Part.FIRST_TOKEN: lambda: scenarios.first_token(workers, threads),
+        Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads),
         Part.IDLE_STREAMS: lambda: scenarios.idle_streams(streams),
+        Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True),
+        Part.SANDBOX: lambda: sandbox(runs),
     }
     results: dict[str, Result] = {}
     for part in parts or list(Part):

@@ -5,6 +5,7 @@ Linux only: it reads ``/proc``, which costs those who are measured nothing.
 
 import os
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,10 +50,32 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
+def tree_cpu_seconds(pid: int) -> float:
+    """Give the processor time that a process and its living descendants have taken; 0 once it is gone."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        below = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+        return cpu_seconds(pid) + sum(map(tree_cpu_seconds, below))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+
+
 def machine_seconds() -> float:
     """Give the processor time that everything on this machine has taken."""
     user, nice, system, _idle, _iowait, irq, softirq = Path("/proc/stat").read_text().split()[1:8]
     return sum(map(int, (user, nice, system, irq, softirq))) / _TICKS_PER_SECOND
+
+
+class Meanwhile:
+    """What the whole machine does from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), machine_seconds()
+
+    def others(self, ours_seconds: float) -> float:
+        """Give the share of all processors that was taken since, less the processor time that was ours."""
+        whole = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (machine_seconds() - self._before - ours_seconds) / whole))
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

@@ -22,6 +22,7 @@ class Plan:
       seconds: Post for at most so long.
       processes: Process ids by name, whose processor time is measured.
       databases: SQLite files by name, whose transactions are counted.
+      warm_up: Of `latency`: events before those that are counted.
       model: Of `first-token`: the model's server, up to and with ``/v1``.
     """
 
@@ -34,6 +35,7 @@ class Plan:
     seconds: float = 10.0
     processes: dict[str, int] = field(default_factory=dict[str, int])
     databases: dict[str, str] = field(default_factory=dict[str, str])
+    warm_up: int = 10
     model: str = ""
 
 

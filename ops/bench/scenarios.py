@@ -1,6 +1,8 @@
 """What is measured on which installation."""
 
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,6 +91,31 @@ def whole(users: int, workers: int, threads: int) -> dict[str, Result]:
     return results
 
 
+def neighbours(workers: int, threads: int, *, events: int = 10_000) -> dict[str, Result]:
+    """Measure what a user waits for alone, and behind the many events that another one has just posted."""
+    results: dict[str, Result] = {}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        environment = {
+            "LIGHTNING_WORKERS": str(workers),
+            "LIGHTNING_THREADS": str(threads),
+            "LIGHTNING_STUCK_SECONDS": "600",  # it is we who keep the worker from going on
+        }
+        target = stack.enter_context(Target(Path(folder), users=2, environment=environment, whole=True))
+        noisy, small = target.tokens.items()
+        for kind in ("user.message", "llm.chat"):
+            plan = replace(_plan("latency", target, events=10, seconds=60), type=kind, tokens=dict([small]))
+            alone = measure(plan)
+            flood = _plan("accept", target, events=events, seconds=60, connections=32)
+            with _standing_still(target.processes()["worker"]):
+                measure(replace(flood, type=kind, tokens=dict([noisy])))
+            beside = measure(replace(plan, warm_up=0))
+            ratio = {"times of what the longest took alone": beside.max_ms / alone.max_ms}
+            results[f"ten, {kind}, alone"] = alone
+            results[f"ten, {kind}, behind {events:,}"] = replace(beside, figures=ratio)
+    return results
+
+
 def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 200) -> dict[str, Result]:
     """Measure what the platform adds to the time in which a model begins to answer."""
     with ExitStack() as stack:
@@ -113,6 +140,16 @@ def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 
             f"first token, {len(who)} in flight": measure(replace(plan, tokens=dict(who)))
             for who in ([one], others)
         }
+
+
+@contextmanager
+def _standing_still(pid: int) -> Generator[None]:
+    """Keep a process from going on, so that all that is posted meanwhile waits."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
 from ops.bench.gauge import children
 from ops.crowd import crowd
+from ops.ports import free_port
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 #: After it is ready, a platform registers its first user, and imports what it needs for the first event.
@@ -38,7 +38,7 @@ class Target:
 
     def __init__(self, data: Path, *, users: int, environment: Mapping[str, str], whole: bool) -> None:
         self.data = data
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         given = {"LIGHTNING_DATA": str(data), "PORT": str(port), "LIGHTNING_LLM": "echo", **environment}
         settings = with_keys(Settings.load(given))
@@ -94,9 +94,3 @@ class Target:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

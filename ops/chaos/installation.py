@@ -4,8 +4,6 @@ import asyncio
 import json
 import random
 import signal
-import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,12 +15,26 @@ from typing import Any, Self
 
 import httpx2
 
+from brokers import AnyBroker, declare_queues, open_broker
 from lightning.client import Client, ClientError
+from lightning.domain.accounts import Accounts
 from lightning.keys import with_keys
-from lightning.settings import Settings, for_child
-from worker.supervisor import Process, Supervisor
+from lightning.settings import Settings, for_child, without_settings
+from lightning.storage import open_storage
+from ops.chaos.emulators import emulator
+from ops.chaos.forked import fork
+from ops.chaos.queues import FileQueue, QueueServer
+from ops.chaos.stores import FileStore, StoreServer
+from ops.ports import free_port
+from worker.supervisor import Process, Running, Supervisor
 
 PASSWORD = "a password for chaos only"  # noqa: S105 -- of an installation that is thrown away
+
+#: As low as it goes: whoever reads these hashes knows the password anyway.
+BCRYPT_ROUNDS = 4
+
+#: Idle connections are let go long before uvicorn closes them, which could be just as one is used.
+BRIEF = httpx2.Limits(keepalive_expiry=1.0)
 
 
 class Installation:
@@ -34,6 +46,9 @@ class Installation:
       workers: Worker processes.
       clock: Whether there is a clock; without it only redelivery repairs.
       program: What runs a process, given the module; a test of the tests puts a saboteur here.
+      queue: Where the queue is; by default in the data directory.
+      store: Where the log is; by default in the data directory.
+      start: Starts a process; with `launch`, an interpreter is started for it.
     """
 
     def __init__(
@@ -44,8 +59,14 @@ class Installation:
         workers: int = 1,
         clock: bool = True,
         program: Sequence[str] = (sys.executable, "-m"),
+        queue: QueueServer | None = None,
+        store: StoreServer | None = None,
+        start: Callable[[Process], Running] = fork,
     ) -> None:
         self.data = data
+        self._queue: QueueServer = queue or FileQueue()
+        store = store or FileStore()
+        self._broker: AnyBroker | None = None
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         given = {
@@ -53,6 +74,8 @@ class Installation:
             "PORT": str(port),
             "NOTIFY_URL": f"{self.url}/notify",
             "LIGHTNING_LOG_LEVEL": "warning",
+            **self._queue.environment(),
+            **store.environment(),
             **environment,
         }
         self.settings = with_keys(Settings.load(given))
@@ -60,18 +83,22 @@ class Installation:
             raise ValueError("an installation that is thrown away talks to no model but one on loopback")
         web = for_child(self.settings)
         others = {**web, "PORT": "0"}
-        processes = [Process("web", [sys.executable, "-m", "api.main"], web)]
+        served = {**store.commands(data), **self._queue.commands(data)}
+        # the line by which an emulator says that it is ready is for people
+        processes = [Process(*each, web, output=subprocess.DEVNULL) for each in served.items()]
+        processes.append(Process("web", [sys.executable, "-m", "api.main"], web))
         processes += [Process(f"worker.{n}", [*program, "worker.main"], others) for n in range(workers)]
         if clock:
             processes.append(Process("clock", [*program, "worker.clock"], others))
         self._processes = {process.name: process for process in processes}
         # nothing is left to drain when a scenario is judged, and the directory is thrown away
-        self._supervisor = Supervisor(processes, drain_seconds=0, steady_seconds=0.5)
+        self._supervisor = Supervisor(processes, drain_seconds=0, steady_seconds=0.5, start=start)
         self._thread = threading.Thread(target=self._supervisor.run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        until(self._ready, "the ingress is ready")
+        with Client(self.url, timeout_seconds=2) as client:
+            until(lambda: _ready(client), "the ingress is ready", seconds=90)
         return self
 
     def __exit__(
@@ -79,20 +106,27 @@ class Installation:
     ) -> None:
         self._supervisor.stop()
         self._thread.join()
-
-    def _ready(self) -> bool:
-        with Client(self.url, timeout_seconds=2) as client:
-            try:
-                return client.health()["ready"]
-            except ClientError:
-                return False
+        if self._broker is not None:
+            self._broker.close()
 
     def user(self, name: str = "storm") -> Client:
-        """Register a user and log in."""
+        """Make an account and log in."""
+        self.register(name, PASSWORD)
         client = Client(self.url)
-        client.register(name, PASSWORD)
         client.log_in(name, PASSWORD)
         return client
+
+    def register(self, name: str, password: str) -> None:
+        """Make an account, in the store itself: its password is hashed fast."""
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(self._register(name, password))
+
+    async def _register(self, name: str, password: str) -> None:
+        storage = open_storage(self.settings)
+        try:
+            await Accounts(storage, rounds=BCRYPT_ROUNDS).register(name, password)
+        finally:
+            await storage.close()
 
     def names(self) -> list[str]:
         """Give the names of the processes."""
@@ -120,11 +154,24 @@ class Installation:
         return any(self.data.glob("crashed-*"))
 
     def messages(self) -> int:
-        """Count what is in the queue file, read from outside."""
-        with sqlite3.connect(self.data / "queue.db", timeout=5) as database:
-            [count] = database.execute("SELECT count(*) FROM messages").fetchone()
-        database.close()
-        return count
+        """Count what is in the queue, read from outside."""
+        if self._broker is None:
+            self._broker = open_broker(self.settings)
+            declare_queues(self._broker, self.settings.servicebus_queue)
+        return sum(map(self._broker.qsize, self._broker.get_declared_queues()))
+
+    def lose_queue(self) -> None:
+        """Lose all messages while the processes run."""
+        holder = self._queue.lose(self.data)
+        if holder is not None:
+            self.signal(holder, signal.SIGKILL)
+
+
+def _ready(client: Client) -> bool:
+    try:
+        return client.health()["ready"]
+    except ClientError:
+        return False
 
 
 class ModelServer:
@@ -138,17 +185,24 @@ class ModelServer:
     def __init__(self, data: Path, script: Sequence[Mapping[str, Any]] = ()) -> None:
         path = data / "script.json"
         path.write_text(json.dumps(list(script)))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ops.emulators.openai", "--port", "0", "--script", str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
+        port = free_port()
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+        command = emulator("openai", "--port", str(port), "--script", str(path))
+        self._process = fork(Process("model", command, without_settings(), output=subprocess.DEVNULL))
+        self.control = httpx2.Client(
+            base_url=self.base_url.removesuffix("/v1"), trust_env=False, limits=BRIEF
         )
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        self.base_url = line.strip()
-        if not self.base_url:
-            self._process.wait(20)
+        until(self._serves, "the scripted model is ready")
+
+    def _serves(self) -> bool:
+        if self._process.poll() is not None:
+            self.control.close()
             raise RuntimeError("the scripted model does not start; its script is at fault")
-        self.root = self.base_url.removesuffix("/v1")
+        try:
+            self.held()
+        except httpx2.HTTPError:
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -156,22 +210,21 @@ class ModelServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        self.control.close()
+        self._process.send_signal(signal.SIGTERM)
         self._process.wait(20)
-        if self._process.stdout:
-            self._process.stdout.close()
 
     def calls(self) -> int:
         """Count the requests that arrived."""
-        return httpx2.get(f"{self.root}/control/requests", params={"summary": 1}).json()["count"]
+        return self.control.get("/control/requests", params={"summary": 1}).json()["count"]
 
     def held(self) -> int:
         """Count the answers that wait to be released."""
-        return httpx2.get(f"{self.root}/control/held").json()["held"]
+        return self.control.get("/control/held").json()["held"]
 
     def release(self) -> None:
         """Let all held answers go on."""
-        httpx2.post(f"{self.root}/control/release").raise_for_status()
+        self.control.post("/control/release").raise_for_status()
 
     def environment(self) -> dict[str, str]:
         """Give the settings that point an installation at this model."""
@@ -179,25 +232,45 @@ class ModelServer:
 
 
 async def kill_at_random(
-    installation: Installation, seed: int, stop: asyncio.Event, pause: tuple[float, float]
+    installation: Installation,
+    seed: int,
+    stop: asyncio.Event,
+    pause: tuple[float, float],
+    progress: Callable[[], int],
 ) -> list[str]:
     """Kill processes with SIGKILL, one after another, until told to stop.
+
+    Parameters:
+      installation: Whose processes.
+      seed: Decides who dies and when.
+      stop: Tells to stop.
+      pause: The shortest and the longest time between two kills, in seconds.
+      progress: Counts what was achieved. Nobody is killed before it has grown since the last kill: where
+        a start takes longer than the pause, nothing would ever be achieved otherwise.
 
     Returns:
       The names of those that were killed.
     """
     chance = random.Random(seed)
     killed: list[str] = []
-    while True:
-        try:
-            async with asyncio.timeout(chance.uniform(*pause)):
-                await stop.wait()
-        except TimeoutError:
-            name = chance.choice(installation.names())
-            if installation.signal(name, signal.SIGKILL):
-                killed.append(name)
-        else:
-            return killed
+    achieved = -1
+    while not await _stopped(stop, chance.uniform(*pause)):
+        while progress() == achieved:
+            if await _stopped(stop, pause[0] / 10):
+                return killed
+        achieved = progress()
+        name = chance.choice(installation.names())
+        if installation.signal(name, signal.SIGKILL):
+            killed.append(name)
+    return killed
+
+
+async def _stopped(stop: asyncio.Event, within_seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(within_seconds):
+            return await stop.wait()
+    except TimeoutError:
+        return False
 
 
 def until(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
@@ -211,10 +284,3 @@ def until(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) ->
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Give a port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

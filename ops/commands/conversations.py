@@ -10,7 +10,7 @@ from lightning.client import ClientError, Event
 from ops.commands import output
 from ops.commands.options import AsJson, Data, Url, User, connect
 
-app = typer.Typer(help="Conversations.", no_args_is_help=True)
+app = typer.Typer()
 
 Id = Annotated[str, typer.Argument(help="Id of a conversation.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]

@@ -46,6 +46,15 @@ def write(text: str) -> None:
         _leave()
 
 
+def write_bytes(content: bytes) -> None:
+    """Print bytes as they are, at once; for files and pipes."""
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _leave()
+
+
 def write_json(value: object, *, indent: int | None = None) -> None:
     """Print JSON: one line of it, unless it is indented; ASCII only, so that it can be printed anywhere."""
     write(json.dumps(value, indent=indent) + "\n")

@@ -4,19 +4,27 @@ Usage: ``python tests/acceptance/saboteur.py SABOTAGE MODULE``. Nothing of the p
 """
 
 import asyncio
+import ctypes
 import importlib
+import os
+import re
+import resource
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from actors.chat import Chat
 from actors.step import Step
+from lightning.domain.runs import Run
 from lightning.domain.webhook_health import Admission, WebhookHealth
 from lightning.log import EventLog, Void
 from lightning.log.change import Changes
 from lightning.outbound import Lanes
 from lightning.storage import sqlite
+from lightning.storage.cosmos import CosmosStorage
 from lightning.storage.port import Replace, Upsert
 from worker.sweep import Sweep
 
@@ -37,13 +45,18 @@ def acknowledge_early():
 
 def ignore_etags():
     """Write over whatever somebody else has written."""
-    apply = sqlite._apply
+    for store in (sqlite, CosmosStorage):
+        store._apply = careless(store._apply)
 
-    def careless(connection, container, partition, operations):
-        blind = [Upsert(op.body) if isinstance(op, Replace) else op for op in operations]
-        return apply(connection, container, partition, blind)
 
-    sqlite._apply = careless
+def careless(apply):
+    """Let a store's write of a batch take no notice of etags."""
+
+    def blind(store, container, partition, operations, **options):
+        without = [Upsert(op.body) if isinstance(op, Replace) else op for op in operations]
+        return apply(store, container, partition, without, **options)
+
+    return blind
 
 
 def no_sweep():
@@ -78,6 +91,11 @@ def keep_the_turn():
     Changes._plan = forgetful
 
 
+def other_names():
+    """Call the container of a run by a name that another process does not find it by."""
+    Run.name = property(lambda run: f"run-{run.document['id']}-{os.getpid()}")
+
+
 def no_isolation():
     """Let every delivery have its turn at once."""
 
@@ -90,6 +108,40 @@ def no_isolation():
 
     Lanes.room = room
     WebhookHealth.admit = admit
+
+
+def _exhaust():
+    """Take all memory that the process may have, which is no more than it needs to go on."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    held = []
+    while True:
+        held.append(bytearray(2**24))
+
+
+def poison():
+    """Have what somebody says do to the worker what the first word tells."""
+    handle = Chat.handle
+
+    async def poisoned(self, event, metadata):
+        match metadata.content.split()[0]:
+            case "raise":
+                raise RuntimeError("a fault of the handler")
+            case "segfault":
+                ctypes.string_at(0)
+            case "memory":
+                _exhaust()
+            case "killed":  # as by the kernel, when there is no memory left
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "loop":
+                while True:
+                    pass
+            case "regex":  # an endless loop that does not let go of the interpreter
+                re.match(r"(a+)+$", "a" * 64 + "b")
+        return await handle(self, event, metadata)
+
+    Chat.handle = poisoned
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import pytest
 
 from lightning.client import Client
 from ops.chaos.installation import Installation, ModelServer, until
+from tests.stores import settings_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -20,9 +21,10 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def running(tmp_path, model):
+def running(tmp_path, model, queue):
     environment = {**model.environment(), "LIGHTNING_CLAIM_SECONDS": "600", "LIGHTNING_TESTING": "1"}
-    with Installation(tmp_path / "data", environment) as running:
+    environment |= settings_of(tmp_path / "data")
+    with Installation(tmp_path / "data", environment, queue=queue) as running:
         yield running
 
 

@@ -3,9 +3,9 @@
 Each scenario is also run with one promise broken by `saboteur`, and must fail then.
 """
 
-import json
+import asyncio
+import fcntl
 import signal
-import sqlite3
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,17 +15,23 @@ import httpx2
 import pytest
 
 from lightning.client import Client, ClientError
+from lightning.log import EventLog
+from lightning.storage import Where
 from ops.chaos.installation import Installation, ModelServer, until
+from tests.acceptance import queues
+from tests.stores import settings_of, storage_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("queue")]
 
 HASTE = {
     "LIGHTNING_TESTING": "1",
-    "LIGHTNING_CLAIM_SECONDS": "1",
+    "LIGHTNING_CLAIM_SECONDS": "2",
     "LIGHTNING_SWEEP_SECONDS": "1",
     "LIGHTNING_RETRY_SECONDS": "0.1",
     "LIGHTNING_THREADS": "4",
 }
+#: Where no repair waits for a claim to run out, none does so because the machine is slow.
+LONG_CLAIM = {"LIGHTNING_CLAIM_SECONDS": "8"}
 SABOTEUR = str(Path(__file__).with_name("saboteur.py"))
 
 #: The model may be asked a second time only where the crash comes before the answer is committed.
@@ -48,10 +54,10 @@ class Broken(AssertionError):
 
 
 def installation(tmp_path, model: ModelServer, *, sabotage=None, **options):
-    environment = {**HASTE, **model.environment()}
+    environment = {**settings_of(tmp_path / "data"), **HASTE, **model.environment()}
     environment |= options.pop("environment", {})
     program = (sys.executable, "-m") if sabotage is None else (sys.executable, SABOTEUR, sabotage)
-    return Installation(tmp_path / "data", environment, program=program, **options)
+    return Installation(tmp_path / "data", environment, program=program, queue=queues.current, **options)
 
 
 def post_once(client: Client, content: str) -> None:
@@ -103,21 +109,17 @@ def judge(client: Client, model: ModelServer, said: str, *, calls: int, within_s
 
 def crash(tmp_path, point: str, *, sabotage: str | None = None, clock: bool = True, within_seconds=30.0):
     """Let one process die at a point, once, and judge what becomes of the event."""
+    is_asked_again = point.partition("/")[2] in BEFORE_COMMIT
+    environment = {"LIGHTNING_CRASH_AT": point, "LIGHTNING_LEASE_SECONDS": "1"}
+    environment |= {} if is_asked_again else LONG_CLAIM
     with (
         ModelServer(tmp_path) as model,
-        installation(
-            tmp_path,
-            model,
-            sabotage=sabotage,
-            clock=clock,
-            environment={"LIGHTNING_CRASH_AT": point, "LIGHTNING_LEASE_SECONDS": "1"},
-        ) as running,
+        installation(tmp_path, model, sabotage=sabotage, clock=clock, environment=environment) as running,
         running.user() as client,
     ):
         post_once(client, "hello")
         until(running.crashed, f"a process dies at {point}")
-        calls = 2 if point.partition("/")[2] in BEFORE_COMMIT else 1
-        judge(client, model, "hello", calls=calls, within_seconds=within_seconds)
+        judge(client, model, "hello", calls=2 if is_asked_again else 1, within_seconds=within_seconds)
 
 
 @pytest.mark.parametrize("point", [f"web/{point}" for point in WEB_POINTS])
@@ -196,8 +198,9 @@ def stall(tmp_path, *, sabotage: str | None = None):
         post_once(client, "hello")
         until(lambda: model.held() == 1, "the model is asked")
         # When that worker stands still, so that its claim runs out and the other one answers
+        until(lambda: len(holders(running)) == 1, "the claim is seen")  # a replica may be behind
         [holder] = holders(running)
-        running.signal(holder, signal.SIGSTOP)
+        until(lambda: stands_still(running, holder), "it stands still")
         until(
             lambda: any(event["type"] == "llm.chat.response" for event in all_events(client)),
             "the other worker answers",
@@ -217,12 +220,46 @@ def stall(tmp_path, *, sabotage: str | None = None):
 
 def holders(running: Installation) -> list[str]:
     """Name the worker that has claimed an event: the owner begins with its process id."""
-    with sqlite3.connect(running.data / "log.db") as database:
-        rows = database.execute("SELECT body FROM events WHERE kind = 'event'").fetchall()
-    database.close()
-    owners = [json.loads(body)["claim"]["owner"] for (body,) in rows if json.loads(body)["claim"]]
+    events = asyncio.run(_events(running))
+    owners = [event["claim"]["owner"] for event in events if event["claim"]]
     pids = {owner.partition("-")[0] for owner in owners}
     return [name for name in running.names() if str(running.pid(name)) in pids]
+
+
+def stands_still(running: Installation, name: str) -> bool:
+    """Stop a process; one that holds a file lock, which keeps all others from working, goes on."""
+    running.signal(name, signal.SIGSTOP)
+    tasks = Path(f"/proc/{running.pid(name)}/task")
+
+    def stopped():
+        return all((task / "stat").read_text().rpartition(") ")[2][0] == "T" for task in tasks.iterdir())
+
+    until(stopped, f"{name} stops")
+    kept = running.data / "run-api.sock.lock"  # by the ingress, as long as it lives
+    if any(_is_locked(path) for path in running.data.glob("*.lock") if path != kept):
+        running.signal(name, signal.SIGCONT)
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+async def _events(running: Installation) -> list[dict]:
+    storage = storage_of(running.data)
+    try:
+        found = await storage.query(
+            "events", None, [Where("kind", "=", "event")], order_by="seq", limit=1_000
+        )
+        return [stored.body for stored in found.items]
+    finally:
+        await storage.close()
 
 
 def settle(running: Installation) -> None:
@@ -235,12 +272,15 @@ def settle(running: Installation) -> None:
 
 
 def head(running: Installation, client: Client) -> dict:
-    with sqlite3.connect(running.data / "log.db") as database:
-        [body] = database.execute(
-            "SELECT body FROM events WHERE id = 'head' AND userID = ?", (client.user_id,)
-        ).fetchone()
-    database.close()
-    return json.loads(body)["counts"]
+    return asyncio.run(_head(running, client.user_id))["counts"]
+
+
+async def _head(running: Installation, user_id: str) -> dict:
+    storage = storage_of(running.data)
+    try:
+        return await EventLog(storage).head(user_id)
+    finally:
+        await storage.close()
 
 
 def test_a_worker_that_stood_still_changes_nothing_any_more(tmp_path):
@@ -262,9 +302,11 @@ def chains(tmp_path, *, sabotage: str | None = None):
             model,
             sabotage=sabotage,
             clock=False,
+            workers=2,  # nobody has to start first, which may take longer than the wait
             environment={
                 "LIGHTNING_CRASH_AT": "worker/step:sent",
                 "LIGHTNING_LEASE_SECONDS": "1",
+                **LONG_CLAIM,
             },
         ) as running,
         running.user() as client,

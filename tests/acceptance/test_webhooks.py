@@ -9,16 +9,18 @@ import pytest
 from standardwebhooks import Webhook
 
 from ops.chaos.installation import Installation, until
+from tests.acceptance import queues
 from tests.receiver import receiving
+from tests.stores import settings_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("queue")]
 
 SETTINGS = {
     "LIGHTNING_TESTING": "1",
     "LIGHTNING_WEBHOOK_ALLOW": "127.0.0.1",
     "LIGHTNING_WEBHOOK_TIMEOUT": "1.5",
     "LIGHTNING_WEBHOOK_RETRIES": "0.3,0.3",
-    "LIGHTNING_CLAIM_SECONDS": "1",
+    "LIGHTNING_CLAIM_SECONDS": "2",
     "LIGHTNING_SWEEP_SECONDS": "1",
     "LIGHTNING_LEASE_SECONDS": "1",
     "LIGHTNING_THREADS": "2",
@@ -67,12 +69,19 @@ def receiver():
         yield receiver
 
 
+def install(data: Path, program=PYTHON, **environment: str) -> Installation:
+    environment = {**settings_of(data), **SETTINGS, **environment}
+    return Installation(data, environment, program=program, queue=queues.current)
+
+
 @pytest.fixture
-def running(tmp_path):
-    with Installation(tmp_path / "data", SETTINGS) as running:
+def running(tmp_path, queue):
+    del queue  # there before the installation is
+    with install(tmp_path / "data") as running:
         yield running
 
 
+@pytest.mark.alone
 def test_each_receiver_is_dealt_with_by_itself_and_leaves_a_full_log(running, receiver):
     behaviours = ["hang", "trickle", "trickle_body", "redirect", "gone", "endless", "broken", "ok"]
     with Owner(running, "owner") as owner:
@@ -130,10 +139,42 @@ def test_each_receiver_is_dealt_with_by_itself_and_leaves_a_full_log(running, re
         until(lambda: receiver.to("/redirect/log")[-1].id == again["id"], "it is delivered once more")
 
 
-def isolate(tmp_path, receiver, program=PYTHON):
+def test_what_a_receiver_repeats_is_forgotten_with_the_conversation(running, receiver):
+    with Owner(running, "owner") as owner:
+        # Given an endpoint whose answers repeat what they were sent, and a conversation that it was told of
+        webhook = owner.webhook(f"{receiver.url}/parrot/x", types=["llm.chat.response"])
+        owner.client.wait(owner.client.send("llm.chat", {"content": "my secret", "conversationID": "c"}))
+        owner.client.wait(
+            owner.client.send("llm.chat", {"content": "my other secret", "conversationID": "d"})
+        )
+
+        def answers():
+            return [attempt["answer"] for each in owner.deliveries(webhook) for attempt in each["attempts"]]
+
+        until(lambda: len(answers()) == 2, "both are delivered")
+        # and had delivered once more
+        first = owner.deliveries(webhook)[-1]["id"]
+        owner.call("POST", f"/api/webhooks/{webhook['id']}/deliveries/{first}/redeliver", 202)
+        until(lambda: len(answers()) == 3, "it is delivered once more")
+        assert [("my secret" in answer) for answer in answers()] == [True, False, True]
+        # When the conversation is deleted
+        deletion = owner.call("DELETE", "/api/conversations/c", 202)
+        until(
+            lambda: owner.call("GET", f"/api/events/{deletion['id']}?wait=20", 200)["state"] == "done",
+            "it is forgotten",
+        )
+        # Then the log of deliveries still says that it was delivered, and not what
+        assert [bool(answer) for answer in answers()] == [False, True, False]
+        assert "my other secret" in answers()[1]
+        assert {attempt["status"] for each in owner.deliveries(webhook) for attempt in each["attempts"]} == {
+            200
+        }
+
+
+def isolate(tmp_path, receiver, program=PYTHON, **environment):
     """Give somebody many messages to endpoints that hang, and see how others fare; returns their waits."""
     with (
-        Installation(tmp_path / "data", SETTINGS, program=program) as running,
+        install(tmp_path / "data", program, **environment) as running,
         Owner(running, "villain") as villain,
         Owner(running, "good") as good,
     ):
@@ -160,6 +201,7 @@ def isolate(tmp_path, receiver, program=PYTHON):
         return waits
 
 
+@pytest.mark.alone
 def test_endpoints_that_hang_hold_up_nobody_else(tmp_path, receiver):
     waits = isolate(tmp_path, receiver)
     assert max(chatted for chatted, _ in waits) < AT_ONCE_SECONDS, waits
@@ -169,14 +211,15 @@ def test_endpoints_that_hang_hold_up_nobody_else(tmp_path, receiver):
 
 
 def test_the_test_of_isolation_notices_when_there_is_none(tmp_path, receiver):
-    waits = isolate(tmp_path, receiver, (sys.executable, SABOTEUR, "no_isolation"))
+    # Given no lanes, and no queue of their own for the many messages of one user
+    saboteur = (sys.executable, SABOTEUR, "no_isolation")
+    waits = isolate(tmp_path, receiver, saboteur, LIGHTNING_BULK_ABOVE="1000")
     assert max(delivered for _, delivered in waits) > AT_ONCE_SECONDS, waits
 
 
 def test_a_worker_that_dies_behind_the_post_repeats_it_under_the_same_id(tmp_path, receiver):
-    environment = {**SETTINGS, "LIGHTNING_CRASH_AT": "worker/step:handled"}
     with (
-        Installation(tmp_path / "data", environment) as running,
+        install(tmp_path / "data", LIGHTNING_CRASH_AT="worker/step:handled") as running,
         Owner(running, "owner") as owner,
     ):
         # Given a worker that dies between the post and the end of its event

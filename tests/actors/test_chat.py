@@ -14,8 +14,8 @@ from lightning.ids import derived_id
 from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta, Usage
 from lightning.llm.echo import EchoModel
 from lightning.log import Dispatch, EventLog, wakeup
-from lightning.storage import SqliteStorage
 from tests.memory_queue import MemoryQueue
+from tests.stores import storage_of
 
 
 class ScriptedModel(LanguageModel):
@@ -45,7 +45,7 @@ class ScriptedModel(LanguageModel):
 
 @pytest.fixture
 async def storage(tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
+    store = storage_of(tmp_path)
     yield store
     await store.close()
 
@@ -117,6 +117,7 @@ class TestResponse:
             "model": "test-small-2026",
             "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
             "finishReason": "length",
+            "attempt": 1,
         }
         assert response["conversationID"] == "a"
 
@@ -151,6 +152,7 @@ class TestResponse:
             "model": "test-small",
             "finishReason": "error",
             "error": {"code": "model_quota_exhausted", "message": "there is no credit"},
+            "attempt": 0,
         }
 
 

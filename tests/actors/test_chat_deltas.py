@@ -16,9 +16,9 @@ from lightning.ids import derived_id
 from lightning.live import Notifier
 from lightning.llm import Completion, LanguageModel, TextDelta
 from lightning.log import Dispatch, EventLog, wakeup
-from lightning.storage import SqliteStorage
 from tests.lightning.live.test_notify import SECRET, receiving
 from tests.memory_queue import MemoryQueue
+from tests.stores import storage_of
 
 PIECES = ["Ü", "ber 🌊", " und", " unter"]
 
@@ -62,7 +62,7 @@ async def receiver():
 
 @pytest.fixture
 async def storage(tmp_path):
-    store = SqliteStorage(tmp_path / "log.db")
+    store = storage_of(tmp_path)
     yield store
     await store.close()
 
@@ -121,6 +121,28 @@ async def test_another_attempt_begins_anew(log, model, receiver, chat):
     assert {one["attempt"] for one in told} >= {2}
     assert text_of([one for one in told if one["attempt"] == 2]) == "".join(PIECES)
     assert "".join(PIECES).startswith("".join(one["text"] for one in told if one["attempt"] == 1))
+
+
+async def test_a_replay_goes_on_counting(log, model, receiver, chat):
+    # Given a chat that stopped in the middle until it was given up
+    model.failures, model.seconds = 2, 0.5
+    queue = MemoryQueue()
+    step = Step(log, Dispatch(log, queue), {"chat": chat}, owner="me", max_attempts=2)
+    event = await asked(log)
+    for _ in range(2):
+        await step.run(wakeup(await log.get("anna", "e")))
+    failure = await log.get("anna", derived_id("e", "failure"))
+    # When it is replayed
+    await Dispatch(log, queue).replay("anna", event["id"])
+    await step.run(wakeup(await log.get("anna", "e")))
+    # Then its attempts begin anew, and what clients compare does not
+    event = await log.get("anna", "e")
+    response = await log.get("anna", derived_id("e", "response"))
+    assert (event["state"], event["attempts"]) == ("done", 1)
+    assert (failure["metadata"]["attempt"], response["metadata"]["attempt"]) == (2, 3)
+    numbers = [one["attempt"] for one in deltas(receiver)]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 3
 
 
 async def test_the_response_waits_for_its_last_piece(log, model, receiver, chat):

@@ -14,8 +14,9 @@ from lightning.events import Draft
 from lightning.ids import derived_id
 from lightning.log import Claimed, Dispatch, EventLog, Later, wakeup
 from lightning.queue import Wakeup
-from lightning.storage import Create, Replace, SqliteStorage, Upsert
+from lightning.storage import Create, Replace, Upsert
 from tests.memory_queue import Clock, MemoryQueue
+from tests.stores import storage_of
 
 POINTS = ["step:claimed", "step:handled", "step:committed", "step:sent"]
 
@@ -32,12 +33,17 @@ class BlinkingStorage:
         self.refusals = 0
         self.refusal: Exception = Transient("the store blinks", code="store_unavailable")
         self.losing_answers = False
+        self.stalled: asyncio.Event | None = None  # batches that begin meanwhile wait for it
+        self.waiting = asyncio.Event()
         self.batches: list[set[str]] = []
 
     def __getattr__(self, name):
         return getattr(self._storage, name)
 
     async def batch(self, container, partition, operations):
+        if self.stalled is not None:
+            self.waiting.set()
+            await self.stalled.wait()
         return await self._write(self._storage.batch(container, partition, operations), operations)
 
     async def batch_on(self, container, partition, pivot, build):
@@ -71,6 +77,7 @@ class Fake:
         self.answers = list(answers)
         self.handled = []
         self.mourned = []
+        self.released = []
         self._on_dead = on_dead
 
     async def handle(self, event, metadata):
@@ -85,6 +92,9 @@ class Fake:
     def on_dead(self, event, error):
         self.mourned.append((event["id"], error.code))
         return self._on_dead
+
+    async def release(self, event):
+        self.released.append((event["id"], event["state"]))
 
 
 def output(name: str, content: str = "") -> Output:
@@ -112,7 +122,7 @@ def clock():
 
 @pytest.fixture
 async def storage(tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
+    store = storage_of(tmp_path)
     yield BlinkingStorage(store)
     await store.close()
 
@@ -418,7 +428,7 @@ class TestDelivery:
         before, actor = await read(log), Fake(Done())
         await step_of(actor).run(message)
         [again] = queue.sent
-        assert replace(again, delay_seconds=0.0) == message
+        assert replace(again, delay_seconds=0.0, session=None) == message
         assert again.delay_seconds == pytest.approx(20, abs=10)
         assert (actor.handled, await read(log)) == ([], before)
 
@@ -435,7 +445,7 @@ class TestDelivery:
         unknown = replace(message, event_id="nobody", sent_at=time.time() - 30)
         await step_of(Fake(Done())).run(unknown)
         [again] = queue.sent
-        assert replace(again, delay_seconds=0.0) == unknown
+        assert replace(again, delay_seconds=0.0, session=None) == unknown
         assert 0 < again.delay_seconds <= 5
 
     async def test_an_unknown_event_is_dropped_after_a_minute(self, queue, step_of, message):
@@ -526,6 +536,30 @@ class TestClaim:
         await running
         assert (await read(log))["state"] == "done"
 
+    async def test_nothing_holds_an_event_whose_step_was_interrupted_at_its_end(
+        self, storage, log, step_of, message
+    ):
+        # Given a handler that has ended while its claim is renewed at a store that stands still
+        finish = asyncio.Event()
+
+        async def wait(event):
+            storage.stalled = asyncio.Event()
+            await finish.wait()
+            return Done()
+
+        before = asyncio.all_tasks()
+        running = asyncio.create_task(step_of(Fake(wait), claim_seconds=0.3).run(message))
+        await storage.waiting.wait()
+        finish.set()
+        for _ in range(10):  # it comes to wait for the renewal
+            await asyncio.sleep(0)
+        # When the step is interrupted, as by the loss of the message's lock, and the store goes on
+        running.cancel()
+        await asyncio.wait({running})
+        storage.stalled.set()
+        # Then nobody is left who renews the claim for ever
+        assert asyncio.all_tasks() == before
+
     async def test_a_handler_whose_claim_is_lost_is_cancelled(self, log, clock, queue, step_of, message):
         # Given a handler at work
         started, cancelled = asyncio.Event(), asyncio.Event()
@@ -607,7 +641,7 @@ class TestOutages:
         await step.run(message)
         # Then the message comes again, and finds the event when the claim has run out
         [again] = queue.take()
-        assert replace(again, delay_seconds=0.0) == message
+        assert replace(again, delay_seconds=0.0, session=None) == message
         assert again.delay_seconds > 0
         storage.refusals = 0
         clock.now += 31
@@ -618,7 +652,7 @@ class TestOutages:
         storage.refusals, actor = 1, Fake(Done())
         await step_of(actor).run(message)
         assert actor.handled == []
-        assert [replace(again, delay_seconds=0.0) for again in queue.sent] == [message]
+        assert [replace(again, delay_seconds=0.0, session=None) for again in queue.sent] == [message]
 
 
 class TestFaults:

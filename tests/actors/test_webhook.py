@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ from lightning.ids import derived_id, new_id
 from lightning.live import Notifier
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.outbound import Courier, Guard, Lanes, Outbound
-from lightning.storage import SqliteStorage, Upsert
+from lightning.settings import Settings
+from lightning.storage import Upsert
 from tests.memory_queue import Clock, MemoryQueue
 from tests.receiver import receiving
+from tests.stores import storage_of
 
 GUARD = Guard.allowing("127.0.0.1")
 WAITS = (5.0, 30.0, 120.0)
@@ -32,13 +35,15 @@ WAITS = (5.0, 30.0, 120.0)
 class Installation:
     """Messenger, webhook actor, step and log of one process; its clock moves by hand."""
 
-    def __init__(self, storage):
+    def __init__(self, storage, waits=WAITS, chance=lambda: 0.0):
         self.storage = storage
         self.clock = Clock()
         self.log = EventLog(storage, clock=self.clock)
         self.queue = MemoryQueue()
         self.webhooks = Webhooks(storage, GUARD)
-        self.health = WebhookHealth(storage, first_pause_seconds=WAITS[0], clock=self.clock)
+        self.health = WebhookHealth(
+            storage, first_pause_seconds=waits[0], clock=self.clock, randomness=chance
+        )
         self.deliveries = Deliveries(storage, self.log)
         self.lanes = Lanes(8)
         actors = {
@@ -50,7 +55,8 @@ class Installation:
                 self.deliveries,
                 Courier(Outbound(GUARD, timeout_seconds=0.5)),
                 self.lanes,
-                Retries(len(WAITS) + 1, WAITS),
+                Retries(len(waits) + 1, waits),
+                randomness=chance,
             ),
         }
         self.step = Step(self.log, Dispatch(self.log, self.queue), actors, owner="me")
@@ -83,17 +89,22 @@ class Installation:
         return event, event["dueAt"] - self.clock.now
 
     async def noted(self, webhook, delivery):
-        for found in await self.deliveries.latest("anna", webhook.id):
+        for found in (await self.deliveries.latest("anna", webhook.id)).deliveries:
             if found.event["id"] == delivery:
                 return found.attempts
         raise AssertionError("there is no such delivery")
 
 
 @pytest.fixture
-async def platform(tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
-    yield Installation(store)
+async def storage(tmp_path: Path):
+    store = storage_of(tmp_path)
+    yield store
     await store.close()
+
+
+@pytest.fixture
+def platform(storage):
+    return Installation(storage)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +201,34 @@ class TestDelivery:
         assert (event["state"], event["error"]["code"]) == ("dead", "unexpected_status")
         assert [each.number for each in await platform.noted(webhook, delivery)] == [1, 2, 3, 4]
         assert len(receiver.to("/ok/never")) == 4
+
+    @pytest.mark.parametrize("status", [503, 422])
+    async def test_it_is_tried_for_a_day(self, storage, receiver, status):
+        # Given an endpoint that refuses, and waits as they are by default
+        waits = tuple(float(wait) for wait in Settings.model_fields["webhook_retries"].default.split(","))
+        platform = Installation(storage, waits)
+        path = f"/ok/day-{status}"
+        webhook = await platform.endpoint(f"{receiver.url}{path}")
+        receiver.will_answer(path, *[status] * 20)
+        delivery, waited = await platform.delivery(webhook), []
+        # When it is tried until it is given up
+        event = await platform.log.get("anna", delivery)
+        while event["state"] == "accepted":
+            event, wait = await platform.attempt(delivery)
+            waited.append(wait)
+        # Then that was so often, and so long
+        assert len(receiver.to(path)) == 11
+        assert waited[:-1] == pytest.approx(list(waits))
+        assert sum(waited[:-1]) > 23 * 3600
+
+    @pytest.mark.parametrize(("chance", "stretch"), [(0.0, 1.0), (0.5, 1.1), (1.0, 1.2)])
+    async def test_chance_spreads_the_attempts_and_none_is_early(self, storage, receiver, chance, stretch):
+        platform = Installation(storage, (5.0, 28800.0), lambda: chance)
+        webhook = await platform.endpoint(f"{receiver.url}/ok/spread")
+        receiver.will_answer("/ok/spread", 422, 422)
+        delivery = await platform.delivery(webhook)
+        waits = [(await platform.attempt(delivery))[1] for _ in range(2)]
+        assert waits == pytest.approx([5.0 * stretch, 28800.0 * stretch])
 
     async def test_410_disables_the_endpoint(self, platform, receiver):
         webhook = await platform.endpoint(f"{receiver.url}/gone/1")
@@ -320,7 +359,8 @@ class TestIsolation:
             waits.append(event["dueAt"] - platform.clock.now)
             # Then they are put off, which is no attempt
             assert (event["state"], event["attempts"]) == ("accepted", 0)
-        assert waits == pytest.approx([5, 5, 5])
+        # one behind the other, none before the pause is over
+        assert waits == pytest.approx([5.05, 5.10, 5.15])
         assert len(receiver.to("/hang/circuit")) == 1
 
     async def test_waiting_forgets_no_attempt(self, platform, receiver):
@@ -334,7 +374,29 @@ class TestIsolation:
         event, wait = await platform.attempt(mine)
         # Then its attempt still counts, with its reason
         assert (event["attempts"], event["error"]["code"]) == (1, "timeout")
-        assert wait == pytest.approx(10, abs=0.01)
+        assert 10 <= wait < 10.2
+
+    async def test_many_that_wait_cost_few_looks_and_come_back_in_a_pace(self, platform, receiver):
+        # Given an endpoint that was down, and many deliveries that found it so
+        webhook = await platform.endpoint(f"{receiver.url}/ok/many")
+        receiver.will_answer("/ok/many", *[503] * 2)
+        deliveries = [await platform.delivery(webhook, await platform.says()) for _ in range(40)]
+        for delivery in deliveries:
+            await platform.step.run(wakeup(await platform.log.get("anna", delivery)))
+        due = {delivery: (await platform.log.get("anna", delivery))["dueAt"] for delivery in deliveries}
+        # When each comes in its moment, and the first of them finds it down still
+        for delivery in sorted(due, key=due.__getitem__):
+            await platform.attempt(delivery)
+        # Then one has tried, and the others wait again, each for a moment of its own
+        assert len(receiver.to("/ok/many")) == 2
+        due = {delivery: (await platform.log.get("anna", delivery))["dueAt"] for delivery in deliveries}
+        moments = sorted(due.values())
+        assert moments[0] >= (await platform.health.get("anna", webhook.id)).not_before
+        assert min(later - sooner for sooner, later in pairwise(moments)) > 0.04
+        # And when it is back, all are delivered in their moments
+        for delivery in sorted(due, key=due.__getitem__):
+            assert (await platform.attempt(delivery))[0]["state"] == "done"
+        assert len({post.id for post in receiver.to("/ok/many")}) == 40
 
     async def test_all_go_on_when_the_endpoint_is_back(self, platform, receiver):
         webhook = await platform.endpoint(f"{receiver.url}/ok/back")

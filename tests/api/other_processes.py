@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from standardwebhooks import Webhook
 
-from lightning.events import Draft, now_text
+from lightning.events import Draft, State, now_text
 from lightning.ids import derived_id, new_id
 from lightning.log import Claimed, EventLog
-from lightning.storage import SqliteStorage
 from tests.api.conftest import Ingress
+from tests.stores import storage_of
 
 
 def tell(ingress: Ingress, *, users: dict[str, int] | None = None, deltas: object = None) -> None:
@@ -42,25 +44,49 @@ def piece(event: dict[str, Any], offset: int, text: str, *, attempt: int = 1) ->
 
 def answer(ingress: Ingress, event: dict[str, Any], content: str) -> None:
     """Record the response to a chat, and tell nobody."""
-    asyncio.run(_answer(ingress, event, content))
+    asyncio.run(_end(ingress, event, "response", "done", content=content))
 
 
-async def _answer(ingress: Ingress, event: dict[str, Any], content: str) -> None:
-    storage = SqliteStorage(ingress.data / "log.db")
-    try:
-        log = EventLog(storage)
-        claim = await log.claim(event["userID"], event["id"], 0, "tests", 30)
-        assert isinstance(claim, Claimed)
+def fail(ingress: Ingress, event: dict[str, Any]) -> None:
+    """Give a chat up, with a response that says so, and tell nobody."""
+    asyncio.run(_end(ingress, event, "failure", "dead", error={"code": "no_answer", "message": "no luck"}))
+
+
+async def _end(ingress: Ingress, event: dict[str, Any], output: str, state: State, **said: Any) -> None:
+    async with _claimed(ingress, event, wake=0) as (log, claim):
         metadata = {
-            "content": content,
+            "content": "",
             "conversationID": event["metadata"]["conversationID"],
             "model": "tests",
             "finishReason": "stop",
+            "attempt": claim.event["claims"],
+            **said,
         }
-        response = Draft(
-            derived_id(event["id"], "response"), "llm.chat.response", "tests", metadata, now_text(), {}
-        )
-        await log.end(claim, "done", outputs=[response])
+        response_id = derived_id(event["id"], output)
+        response = Draft(response_id, "llm.chat.response", "tests", metadata, now_text(), {})
+        await log.end(claim, state, outputs=[response])
+
+
+def take_up_again(ingress: Ingress, event: dict[str, Any]) -> int:
+    """Claim a chat that was replayed, and give the number of the attempt."""
+    return asyncio.run(_take_up_again(ingress, event))
+
+
+async def _take_up_again(ingress: Ingress, event: dict[str, Any]) -> int:
+    async with _claimed(ingress, event, wake=1) as (_, claim):
+        return claim.event["claims"]
+
+
+@asynccontextmanager
+async def _claimed(
+    ingress: Ingress, event: dict[str, Any], *, wake: int
+) -> AsyncIterator[tuple[EventLog, Claimed]]:
+    storage = storage_of(ingress.data)
+    try:
+        log = EventLog(storage)
+        claim = await log.claim(event["userID"], event["id"], wake, "tests", 30)
+        assert isinstance(claim, Claimed)
+        yield log, claim
     finally:
         await storage.close()
 
@@ -71,7 +97,7 @@ def record(ingress: Ingress, user_id: str, content: str) -> None:
 
 
 async def _record(ingress: Ingress, user_id: str, content: str) -> None:
-    storage = SqliteStorage(ingress.data / "log.db")
+    storage = storage_of(ingress.data)
     try:
         draft = Draft(new_id(), "user.message", "tests", {"content": content}, now_text(), {})
         await EventLog(storage).append(user_id, [draft])

@@ -237,6 +237,7 @@ class TestOnce:
 
 
 class TestFailure:
+    @pytest.mark.sqlite_file
     def test_a_store_that_does_not_answer(self, tmp_path):
         with serving(tmp_path / "data") as ingress:
             # Given a store that another program has locked for longer than we wait

@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from tests.api.conftest import PATIENCE_SECONDS, serving
-from tests.api.other_processes import answer, piece, record, tell
+from tests.api.other_processes import answer, fail, piece, record, take_up_again, tell
 
 
 @contextmanager
@@ -64,9 +64,27 @@ def test_none_comes_behind_the_response(ingress, person, opened):
         kind, response = next(frames)
         assert (kind, response["cause"]) == ("llm.chat.response", asked["id"])
         # And when a worker that was late tells more of it, nothing comes before the next event
-        tell(ingress, deltas={person.id: [piece(asked, 6, "late"), piece(asked, 0, "late", attempt=2)]})
+        tell(ingress, deltas={person.id: [piece(asked, 6, "late"), piece(asked, 9, "late")]})
         marker = person.says("marker")
         assert next(frames) == ("llm.chat", marker)
+
+
+def test_those_of_a_replay_come_on_streams_that_were_open_before(ingress, person, opened):
+    # Given a stream that has seen the answer begin, and fail
+    asked = person.says("question")
+    with opened(person, after=asked["seq"]) as frames:
+        wait_for_streams(ingress, 1, person)
+        tell(ingress, deltas={person.id: [piece(asked, 0, "first try")]})
+        assert next(frames) == ("delta", piece(asked, 0, "first try"))
+        fail(ingress, asked)
+        tell(ingress, users={person.id: 9})
+        assert next(frames)[0] == "llm.chat.response"
+        # When the chat is replayed, and a worker writes anew while another one was late
+        assert person.request("POST", f"/api/events/{asked['id']}/replay").status_code == 202
+        anew = piece(asked, 0, "anew", attempt=take_up_again(ingress, asked))
+        tell(ingress, deltas={person.id: [piece(asked, 9, "late"), anew]})
+        # Then what it writes is shown
+        assert next(frames) == ("delta", anew)
 
 
 def test_they_can_be_left_out(ingress, person, opened):

@@ -266,10 +266,14 @@ class TestInvalid:
         )
         assert "zone" in problem["detail"]
 
-    @pytest.mark.parametrize("moment", [from_now(minutes=10), from_now(days=3650), "9999-12-31T23:59:59Z"])
+    @pytest.mark.parametrize(
+        "moment",
+        [lambda: from_now(minutes=10), lambda: from_now(days=3650), lambda: "9999-12-31T23:59:59Z"],
+        ids=["soon", "in ten years", "at the end"],
+    )
     def test_the_future_belongs_to_the_schedule(self, writer, moment):
         before = writer.log()
-        answer = writer.post(writer.event(timestamp=moment))
+        answer = writer.post(writer.event(timestamp=moment()))
         problem = refused(writer, answer, 422, "timestamp_in_future", pointer="/timestamp", before=before)
         assert "/api/schedule" in problem["detail"]
 
@@ -452,6 +456,19 @@ class TestList:
     def test_a_new_log_is_empty(self, person):
         assert person.get("/api/events").json() == {"events": [], "next": None}
 
+    def test_a_page_of_large_events_is_bounded(self, person):
+        # Given more than is read at a time
+        for number in range(20):
+            person.says(f"{number} " + "x" * 250_000)
+        # When all of it is asked for at once, and what is left after that
+        first = person.get("/api/events", limit=200)
+        rest = person.get("/api/events", limit=200, after=first.json()["next"])
+        # Then it comes in pages of about 4 MiB, and nothing is left out
+        assert len(first.content) < 5 * 1024 * 1024
+        assert rest.json()["next"] is None
+        seqs = [event["seq"] for answer in (first, rest) for event in answer.json()["events"]]
+        assert seqs == list(range(1, 21))
+
     @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8, 200])
     def test_pages_hold_everything_once_in_order(self, reader, limit):
         # When the log is read page by page
@@ -574,6 +591,7 @@ class TestFailure:
         with serving(tmp_path / "data") as ingress:
             yield ingress
 
+    @pytest.mark.sqlite_file
     def test_a_store_that_does_not_answer(self, fragile):
         # Given a store that another program has locked for longer than we wait
         person = fragile.person()

@@ -177,6 +177,7 @@ class TestToken:
             assert_unauthorized(answer, "wrong_credentials")
         assert len({answer.content for answer in answers}) == 1
 
+    @pytest.mark.alone
     def test_an_unknown_name_takes_as_long(self, ingress, alice):
         def seconds(username):
             begin = time.perf_counter()

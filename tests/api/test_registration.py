@@ -82,3 +82,35 @@ def test_an_invitation_opens_nothing_where_registration_is_closed(tmp_path):
         with ingress.accounts() as beside:
             token = beside.run(Invitations(beside.storage, beside.accounts).invite(3600)).token
         assert_problem(register(ingress, "invited", invitation=token), 403, "registration_closed")
+
+
+class TestLimit:
+    def test_one_address_makes_so_many_accounts_at_all_processes(self, tmp_path):
+        limit = {"LIGHTNING_REGISTRATIONS": "3", "LIGHTNING_TRUSTED_PROXIES": "127.0.0.1"}
+        with serving(tmp_path / "data", **limit) as first, serving(tmp_path / "data", **limit) as second:
+            # Given what was refused for its form, which does not count
+            for name in ("x", "a name"):
+                assert register(first, name).status_code == 422
+            # When somebody makes accounts at both
+            with ThreadPoolExecutor(2) as crowd:
+                answers = list(crowd.map(lambda n: register((first, second)[n % 2], f"many-{n}"), range(5)))
+            # Then as many as one may are made
+            assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 2
+            refused = register(first, "one-more")
+            assert_problem(refused, 429, "too_many_registrations")
+            assert 0 < int(refused.headers["retry-after"]) <= 3600
+            # While they log in, and others register
+            form = {"username": next(a.json()["username"] for a in answers if a.status_code == 201)}
+            assert first.http.post("/api/token", json={**form, "password": PASSWORD}).status_code == 200
+            answer = first.http.post(
+                "/api/register",
+                json={"username": "elsewhere", "password": PASSWORD},
+                headers={"x-forwarded-for": "203.0.113.9"},
+            )
+            assert answer.status_code == 201
+
+    def test_asking_for_names_counts(self, tmp_path):
+        with serving(tmp_path / "data", LIGHTNING_REGISTRATIONS="2") as ingress:
+            assert register(ingress, "taken").status_code == 201
+            assert_problem(register(ingress, "taken"), 409, "username_taken", pointer="/username")
+            assert_problem(register(ingress, "taken"), 429, "too_many_registrations")

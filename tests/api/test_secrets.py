@@ -1,6 +1,11 @@
 """No password and no token is in what the ingress prints, keeps or answers."""
 
+import asyncio
+import json
+
+from lightning.storage import CONTAINERS
 from tests.api.conftest import process
+from tests.stores import storage_of
 
 PASSWORD, OTHER, WRONG = "canary-of-a-password-1", "canary-of-a-password-2", "canary-of-a-password-3"
 
@@ -16,13 +21,24 @@ def test_secrets_of_people_are_written_nowhere(tmp_path):
     written = {"printed": printed.read_bytes()} | {
         file.name: file.read_bytes() for file in data.iterdir() if file.is_file()
     }
-    assert "log.db" in written
+    written["the store"] = asyncio.run(everything(data))
+    assert b"passwordHash" in written["the store"]
     assert "spans.db" in written
     for name, content in written.items():
         assert not [secret for secret in secrets if secret.encode() in content], name
 
     # And no answer repeats what it was shown
     assert not [secret for secret in secrets for answer in answers if secret in answer]
+
+
+async def everything(data):
+    """Read every document that there is."""
+    storage = storage_of(data)
+    try:
+        found = [await storage.query(name, None, limit=1000) for name in CONTAINERS]
+    finally:
+        await storage.close()
+    return json.dumps([stored.body for page in found for stored in page.items]).encode()
 
 
 def use(http):

@@ -182,4 +182,38 @@ class TestEnd:
         made = make(person).json()
         with ingress.accounts() as beside:
             beside.run(beside.accounts.set_disabled(person.username, disabled=True))
+            # what comes from there, or later, is refused
+            ingress.catch_up(beside.storage)
         assert_problem(ingress.http.get("/api/events", headers=bearer(made["token"])), 401, "invalid_token")
+
+
+class TestReplay:
+    """A token brings nothing about by a replay that it could not bring about otherwise."""
+
+    def replay(self, person, event, *scopes):
+        token = make(person, scopes).json()["token"]
+        return person.request("POST", f"/api/events/{event['id']}/replay", headers=bearer(token))
+
+    def test_a_delivery_needs_the_scope_of_webhooks(self, person):
+        # Given a delivery that was cancelled
+        webhook = person.request("POST", "/api/webhooks", json={"url": "https://example.com/hook"}).json()
+        event = person.request("POST", f"/api/webhooks/{webhook['id']}/test").json()
+        person.request("POST", f"/api/events/{event['id']}/cancel")
+        # Then whoever may only post events delivers nothing
+        assert_problem(self.replay(person, event, "events:write"), 403, "scope_missing")
+        # And whoever may makes no event of the platform's, which redelivery does
+        answer = self.replay(person, event, "events:write", "webhooks:write")
+        assert_problem(answer, 403, "platform_event")
+        assert [each["id"] for each in person.log()] == [event["id"]]
+
+    def test_a_deletion_needs_the_scope_of_conversations(self, person):
+        person.request("POST", "/api/conversations", json={"conversationID": "c"})
+        event = person.request("DELETE", "/api/conversations/c").json()
+        assert_problem(self.replay(person, event, "events:write"), 403, "scope_missing")
+        assert_problem(self.replay(person, event, "events:write", "conversations:write"), 409, "not_over")
+
+    def test_a_message_needs_the_scope_of_events(self, person):
+        event = person.says("hello")
+        person.request("POST", f"/api/events/{event['id']}/cancel")
+        assert_problem(self.replay(person, event, "events:read"), 403, "scope_missing")
+        assert self.replay(person, event, "events:write").json()["replayOf"] == event["id"]

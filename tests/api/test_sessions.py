@@ -81,6 +81,10 @@ class TestRefresh:
             tokens = ingress.person().tokens()
         assert (tokens["expires_in"], tokens["refresh_expires_in"]) == (900, 7200)
 
+    def test_the_end_of_a_session_is_a_setting(self, tmp_path):
+        with serving(tmp_path / "data", LIGHTNING_SESSION_SECONDS="3600") as ingress:
+            assert ingress.person().tokens()["refresh_expires_in"] == 3600
+
     def test_each_refresh_gives_the_next(self, ingress, person):
         tokens = person.tokens()
         seen = {tokens["refresh_token"]}

@@ -11,7 +11,7 @@ import pytest
 
 from api.app import ROUTES, WEBSOCKETS
 from lightning.domain.sessions import Origin
-from tests.api.conftest import PATIENCE_SECONDS, Person
+from tests.api.conftest import PATIENCE_SECONDS, Person, written_run
 
 #: What only stands in the owner's log.
 CANARY = "canary-7c1f5b"
@@ -20,7 +20,9 @@ CANARY = "canary-7c1f5b"
 def a_session(owner):
     with owner.ingress.accounts() as made:
         account = made.run(made.accounts.named(owner.username))
-        return made.run(made.sessions.start(account, Origin(agent=CANARY))).session_id
+        grant = made.run(made.sessions.start(account, Origin(agent=CANARY)))
+        owner.ingress.catch_up(made.storage)
+        return grant.session_id
 
 
 def a_service_token(owner):
@@ -48,16 +50,39 @@ def delivery_of(owner):
     return owner.get(f"/api/webhooks/{webhook_of(owner)}/deliveries").json()["deliveries"][0]["id"]
 
 
+def run_of(owner):
+    """Give a run of the owner's, written down as the worker does it that this ingress has not."""
+    posted = owner.get("/api/events", type="worker.task").json()["events"]
+    if not posted:
+        task = owner.event(type="worker.task", source=CANARY, metadata={"agent": "echo", "input": CANARY})
+        posted = [owner.post(task).json()]
+    [event] = posted
+    return written_run(owner.ingress, event, f"it printed {CANARY}")
+
+
+def repository_of(owner):
+    """Give a repository of the owner's with a file; what a case before has deleted is made anew."""
+    found = owner.get("/api/repos").json()["repositories"]
+    if not found:
+        found = [owner.request("POST", "/api/repos", json={"name": CANARY}).json()]
+        text = f"it says {CANARY}".encode()
+        written = owner.request("PUT", f"/api/repos/{found[0]['id']}/file?path={CANARY}", content=text)
+        assert written.status_code == 200, written.text
+    return found[0]["id"]
+
+
 #: For each path with a parameter, by its beginning, how to find or make one of the owner's.
 PARAMETERS = {
     "/api/events/{id}": lambda owner: {"id": owner.log()[0]["id"]},
     "/api/conversations/{id}": lambda owner: {"id": a_conversation(owner)},
+    "/api/runs/{id}": lambda owner: {"id": run_of(owner)},
     "/api/sessions/{id}": lambda owner: {"id": a_session(owner)},
     "/api/service-tokens/{id}": lambda owner: {"id": a_service_token(owner)},
     "/api/webhooks/{webhook}/deliveries": lambda owner: {
         "webhook": webhook_of(owner),
         "delivery": delivery_of(owner),
     },
+    "/api/repos/{repo}": lambda owner: {"repo": repository_of(owner)},
     "/api/webhooks/{webhook}": lambda owner: {"webhook": webhook_of(owner)},
 }
 
@@ -78,13 +103,19 @@ WRITING = {
         "POST",
         "/api/conversations",
     ): "makes something new; test_a_conversation_of_the_same_name_is_another_one",
+    ("POST", "/api/repos"): "makes something new of the caller's own, its name beside others'; test_repos",
     ("POST", "/api/webhooks"): "makes something new of the caller's own; test_webhooks",
     ("POST", "/api/stream-token"): "makes a token for whom the access token stands for: test_stream_token",
     ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
 }
 
+#: Routes of runs name nothing but the run whose token they ask for: test_run_api.
 CASES = [
-    (method, route.path) for route in ROUTES for method in sorted(route.methods or ()) if method != "HEAD"
+    (method, route.path)
+    for route in ROUTES
+    if not route.for_runs
+    for method in sorted(route.methods or ())
+    if method != "HEAD"
 ]
 WITH_PARAMETERS = [case for case in CASES if "{" in case[1]]
 READING = [case for case in CASES if case[0] == "GET" and "{" not in case[1]]
@@ -101,7 +132,8 @@ class Tenants:
     def secrets(self):
         """Everything that stands for the owner's things."""
         events = self.owner.log()
-        return {CANARY, self.owner.id, webhook_of(self.owner), *(event["id"] for event in events)}
+        own = (webhook_of(self.owner), repository_of(self.owner))
+        return {CANARY, self.owner.id, *own, *(event["id"] for event in events)}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +146,8 @@ def tenants(ingress):
         )
         assert owner.post(event, idempotency_key=f"key-{number}").status_code == 202
     webhook_of(owner)
+    repository_of(owner)
+    run_of(owner)
     other.says("mine")
     return Tenants(owner, other)
 

@@ -10,8 +10,8 @@ from lightning.domain.deliveries import Attempt, Deliveries
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import DELIVERABLE, MAX_WEBHOOKS
 from lightning.log import EventLog
-from lightning.storage import SqliteStorage
 from tests.api.conftest import assert_problem, serving
+from tests.stores import storage_of
 
 URL = "https://hooks.example.com/lightning?key=of-the-receiver"
 SHOWN = {"id", "url", "name", "types", "disabled", "reason", "createdAt"}
@@ -162,9 +162,10 @@ def test_the_log_shows_attempts_and_the_webhook_its_health(tmp_path):
         attempt = Attempt(1, "2026-01-31T12:00:00Z", 12, 500, "unexpected_status", "it answered 500", "oops")
 
         async def fail():
-            storage = SqliteStorage(ingress.data / "log.db")
+            storage = storage_of(ingress.data)
             await Deliveries(storage, EventLog(storage)).note(event, attempt)
             await WebhookHealth(storage, first_pause_seconds=60).failed(person.id, path.rpartition("/")[2])
+            ingress.catch_up(storage)
             await storage.close()
 
         # Given an attempt that a worker noted

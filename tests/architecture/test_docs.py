@@ -22,7 +22,7 @@ def test_the_table_of_settings_is_current():
 def test_settings_that_the_readme_names_exist():
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
     # what a run finds in its container is no setting of the platform
-    inside = {"LIGHTNING_TASK", "LIGHTNING_API_URL"}
+    inside = {"LIGHTNING_TASK", "LIGHTNING_RUN_ID", "LIGHTNING_API_URL", "LIGHTNING_RUN_TOKEN"}
     assert set(re.findall(r"\bLIGHTNING_[A-Z_]+\b", README)) <= known | inside
 
 

@@ -414,7 +414,7 @@ def test_a_lease_is_renewed_from_receipt_for_as_long_as_the_message_is_held(kit:
     assert ran == [0, 1]
 
 
-def test_renewal_ends_with_the_last_consumer(kit: SqliteKit):
+def test_renewal_ends_with_the_broker(kit: SqliteKit):
     def keepers():
         return {thread for thread in threading.enumerate() if thread.name == "lease-keeper"}
 
@@ -427,11 +427,43 @@ def test_renewal_ends_with_the_last_consumer(kit: SqliteKit):
     assert keepers() - foreign
 
     consumer.close()
+    broker.close()
 
     assert not keepers() - foreign
     successor = kit.open()
     successor.declare_queue("default")
     assert receive(consume(successor)).message_id == held.message_id
+
+
+def test_what_runs_is_kept_while_its_worker_pauses(kit: SqliteKit):
+    # Given a worker that pauses, which closes its consumers, while an actor runs
+    broker = kit.open(lease_seconds=0.8)
+    may_finish = threading.Event()
+    ran: list[int] = []
+
+    @dramatiq.actor(broker=broker)
+    def work():
+        ran.append(1)
+        assert may_finish.wait(20)
+
+    work.send()
+    other = kit.open(lease_seconds=0.8)
+    other.declare_queue("default")
+    with working(broker, threads=1) as worker:
+        eventually(lambda: ran)
+        pausing = threading.Thread(target=worker.pause)  # it waits for what runs
+        pausing.start()
+        eventually(lambda: all(consumer.paused for consumer in worker.consumers.values()))
+        # When more than two leases' time has passed, then nobody else gets it
+        intruder = other.consume(queue_name="default", prefetch=1, timeout=2000)
+        assert next(intruder) is None
+        # And it can be finished
+        may_finish.set()
+        pausing.join(5)
+        worker.resume()
+        broker.join("default", timeout=5000)
+        intruder.close()
+    assert ran == [1]
 
 
 def test_a_lost_lease_is_noticed_before_the_message_is_settled(kit: SqliteKit, caplog):
@@ -691,13 +723,14 @@ def test_the_age_of_the_oldest_message(kit: SqliteKit, broker: Any):
     assert 5 <= broker.oldest_message_age_seconds("default") < 10
     assert broker.oldest_message_age_seconds("other") is None
 
-    # And so has one that is held
+    # One that is held does not wait
     consumer = consume(broker)
     held = receive(consumer)
-    assert 5 <= broker.oldest_message_age_seconds() < 10
-    consumer.ack(held)
     assert broker.oldest_message_age_seconds() is None
+    # But it does when it is given back, since when it was due
+    consumer.requeue([held])
     consumer.close()
+    assert 5 <= broker.oldest_message_age_seconds() < 10
 
 
 def test_dead_letters_are_listed_replayed_and_discarded(broker: Any):

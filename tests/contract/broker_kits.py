@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dramatiq
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from dramatiq import Broker, Worker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.servicebus import ServiceBusBroker
 from brokers.sqlite import SqliteBroker
+from ops.emulators.servicebus import EntityProperties, NamespaceServer, Options, ServiceBusEmulator
 from tests.contract.broker_programs.actors import declare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +43,8 @@ class Kit:
 
     kind = ""
     capabilities: frozenset[str] = frozenset()
+    #: Options of a broker that gives up soon.
+    impatient: Mapping[str, Any] = {}
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -102,8 +107,16 @@ class Kit:
         """Put bytes on a queue that no sender of ours would."""
         raise NotImplementedError
 
+    def stop_renewing(self, broker: Any, consumer: Any) -> None:
+        """Close a consumer, and let the leases of what it has delivered run out."""
+        raise NotImplementedError
+
     def wipe(self) -> None:
         """Lose the broker's state while processes use it."""
+        raise NotImplementedError
+
+    def unreachable(self) -> AbstractContextManager[None]:
+        """Keep the broker from its state meanwhile."""
         raise NotImplementedError
 
 
@@ -124,7 +137,9 @@ class SqliteKit(Kit):
     """Our broker on an SQLite file."""
 
     kind = "sqlite"
-    capabilities = frozenset({"durable", "native delay", "leases", "requeue", "crashpoints", "wipe"})
+    capabilities = frozenset(
+        {"durable", "native delay", "leases", "requeue", "crashpoints", "wipe", "age", "outages"}
+    )
 
     @property
     def path(self) -> Path:
@@ -146,15 +161,127 @@ class SqliteKit(Kit):
         connection.commit()
         connection.close()
 
+    def stop_renewing(self, broker: Any, consumer: Any) -> None:
+        consumer.close()
+        broker._keeper.close()
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        self.path.mkdir()
+        yield
+        self.path.rmdir()
+
     def wipe(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
-KITS: dict[str, type[Kit]] = {kit.kind: kit for kit in (StubKit, SqliteKit)}
+class ServiceBusKit(Kit):
+    """Our broker on Service Bus, which is emulated on loopback: the SDK cannot tell."""
+
+    kind = "servicebus"
+    capabilities = frozenset(
+        {"durable", "native delay", "leases", "requeue", "crashpoints", "wipe", "outages"}
+    )
+    impatient: Mapping[str, Any] = {"send_timeout_seconds": 3.0}
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.properties = EntityProperties(lock_duration=30)
+        self.emulator = ServiceBusEmulator()
+        self.emulator.start()
+        self.port = self.emulator.call(lambda server: server.port)
+
+    def close(self) -> None:
+        super().close()
+        self.emulator.stop()
+
+    def create(self, middleware: list[Middleware], **options: Any) -> Broker:
+        return ServiceBusBroker(
+            self.emulator.connection_string, middleware=middleware, **self.arrange(options)
+        )
+
+    def program_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        return {"connection_string": self.emulator.connection_string, **self.arrange(options)}
+
+    def arrange(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Set what is a property of the queue with Service Bus, and give the other options."""
+        given = {"max_backoff_seconds": 0.5, **options}  # or it would be left alone for ten when busy
+        self.properties = EntityProperties(
+            lock_duration=given.pop("lease_seconds", self.properties.lock_duration),
+            max_delivery_count=given.pop("max_deliveries", self.properties.max_delivery_count),
+        )
+
+        def declare(server: NamespaceServer) -> None:
+            queue = server.container.namespace.source("default")
+            queue.properties = self.properties
+
+        self.emulator.call(declare)
+        return {"shortest_lock_seconds": min(2.0, self.properties.lock_duration), **given}
+
+    def dead(self, broker: Any) -> list[Dead]:
+        return [Dead(d.body, d.reason, d.error, d.deliveries) for d in broker.dead_letters()]
+
+    def inject(self, queue_name: str, body: bytes) -> None:
+        inject(self.emulator.connection_string, queue_name, body)
+
+    def stop_renewing(self, broker: Any, consumer: Any) -> None:
+        consumer.close()
+
+        async def stop() -> None:
+            await broker._engine.queue("default").locks.close()
+
+        broker._engine.loop.run(stop())
+
+    def wipe(self) -> None:
+        self.emulator.stop()
+        self.emulator = ServiceBusEmulator(Options(port=self.port))
+        self.emulator.start()
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        self.emulator.accept_connections(accepting=False)
+        self.emulator.call(lambda server: server.container.close_all())
+        yield
+        self.emulator.accept_connections(accepting=True)
 
 
-def eventually(condition: Callable[[], object], within: float = 15.0) -> None:
+class AzureKit(Kit):
+    """The same broker on a real namespace, which needs a queue named ``default``."""
+
+    kind = "azure"
+    capabilities = frozenset({"durable", "native delay", "requeue", "crashpoints"})
+    connection_string = os.environ.get("LIGHTNING_TEST_SERVICEBUS", "")
+
+    def create(self, middleware: list[Middleware], **options: Any) -> Broker:
+        broker = ServiceBusBroker(self.connection_string, middleware=middleware, **options)
+        if not self._opened:
+            broker.declare_queue("default")
+            broker.flush_all()
+        return broker
+
+    def dead(self, broker: Any) -> list[Dead]:
+        return [Dead(d.body, d.reason, d.error, d.deliveries) for d in broker.dead_letters()]
+
+    def inject(self, queue_name: str, body: bytes) -> None:
+        inject(self.connection_string, queue_name, body)
+
+
+def inject(connection_string: str, queue_name: str, body: bytes) -> None:
+    """Send as a program of another kind would."""
+    with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue_name) as sender,
+    ):
+        sender.send_messages(ServiceBusMessage(body))
+
+
+KITS: dict[str, type[Kit]] = {kit.kind: kit for kit in (StubKit, SqliteKit, ServiceBusKit)}
+if AzureKit.connection_string:
+    KITS[AzureKit.kind] = AzureKit
+
+
+def eventually(condition: Callable[[], object], within: float = 30.0) -> None:
     """Wait for a condition, with a bound."""
     deadline = time.monotonic() + within
     while not condition():

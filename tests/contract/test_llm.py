@@ -12,6 +12,7 @@ from lightning.llm import (
     ChatMessage,
     Completion,
     LanguageModel,
+    Options,
     TextDelta,
     ToolCall,
     ToolSpec,
@@ -164,3 +165,9 @@ async def test_many_streams_at_once_do_not_mix(model):
     # Then each gets its own answer
     for n, pieces in enumerate(answers):
         assert pieces[-1].content.endswith(f"question {n}")
+
+
+async def test_an_echo_ends_where_it_is_told_to():
+    echo = open_model(provider="echo")
+    *_, last = await answer(echo, said("one two three"), options=Options(max_tokens=2))
+    assert (len(last.content.split()), last.finish_reason) == (2, "length")

@@ -2,14 +2,13 @@
 
 import asyncio
 import threading
-from pathlib import Path
 
 import pytest
 
 from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft
-from lightning.log import Claimed, Ended, EventLog, Later, Void
-from lightning.storage import SqliteStorage
+from lightning.log import Claimed, Ended, EventLog, Later, Void, wakeup
+from lightning.storage import Replace
 
 
 class Clock:
@@ -27,9 +26,9 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
-async def storage(request, tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
+@pytest.fixture
+async def storage(open_store):
+    store = open_store()
     yield store
     await store.close()
 
@@ -49,9 +48,9 @@ async def claimed(log, id="a", wake=0, owner="me", user="anna") -> Claimed:
     return verdict
 
 
-async def test_places_are_consecutive_whoever_writes(log, storage, tmp_path, clock):
+async def test_places_are_consecutive_whoever_writes(log, storage, open_store, clock):
     # Given two writers, as two processes are
-    other_storage = SqliteStorage(tmp_path / "log.db")
+    other_storage = open_store()
     other = EventLog(other_storage, clock=clock)
     # When both append at once
     await asyncio.gather(
@@ -62,12 +61,51 @@ async def test_places_are_consecutive_whoever_writes(log, storage, tmp_path, clo
         )
     )
     # Then the places are 1 to 100, each given once, and the head counts them
+    log.resume(other.session())
     events = await log.events("anna", limit=200)
     assert [event["seq"] for event in events] == list(range(1, 101))
     head = await log.head("anna")
     assert head["seq"] == 100
     assert head["counts"] == {"accepted": 100}
     await other_storage.close()
+
+
+async def is_bulk(log, *ids: str) -> list[bool]:
+    return [wakeup(await log.get("anna", each)).bulk for each in ids]
+
+
+async def test_what_a_user_has_under_way_beyond_the_bound_is_bulk(storage, clock):
+    # Given a bound of three, and a user who has two events under way
+    log = EventLog(storage, clock=clock, bulk_above=3)
+    await log.append("anna", [draft("a"), draft("b")])
+    # When three more come at once, the first of them goes with everybody's, and others' do anyhow
+    await log.append("anna", [draft("c"), draft("d"), draft("e")])
+    await log.append("bert", [draft("f")])
+    assert await is_bulk(log, "a", "b", "c", "d", "e") == [False, False, False, True, True]
+    assert not wakeup(await log.get("bert", "f")).bulk
+    # Then what follows from one of them counts as well, in place of it
+    await log.end(await claimed(log, "a"), "done", outputs=[draft("a1"), draft("a2")])
+    assert await is_bulk(log, "a1", "a2") == [True, True]
+    # And what comes when few are left goes with everybody's, while the others stay what they are
+    for each in ("b", "c", "a1", "a2"):
+        await log.end(await claimed(log, each), "done")
+    later = await log.postpone(await claimed(log, "d"), 5, attempts=1)
+    await log.append("anna", [draft("g"), draft("h")])
+    assert wakeup(later).bulk
+    assert await is_bulk(log, "d", "e", "g", "h") == [True, True, False, True]
+
+
+async def test_what_is_accepted_again_is_bulk_or_not_by_what_is_under_way_then(storage, clock):
+    # Given two dead events, of which one was bulk
+    log = EventLog(storage, clock=clock, bulk_above=2)
+    await log.append("anna", [draft("a"), draft("b"), draft("c")])
+    for each in ("a", "c"):
+        await log.end(await claimed(log, each), "dead")
+    # When they are accepted again, one after the other
+    await log.interventions.revive("anna", "c")
+    await log.interventions.revive("anna", "a")
+    # Then it is the one that is too many now
+    assert await is_bulk(log, "a", "b", "c") == [True, False, False]
 
 
 async def test_a_root_is_its_own_root(log):
@@ -191,16 +229,49 @@ async def test_two_clocks_sweep_an_event_once(log, clock):
     assert await log.sweep(found) is None
 
 
-async def test_a_claimed_event_is_overlooked_when_its_claim_runs_out(log, clock):
+async def test_a_claimed_event_is_found_when_its_claim_runs_out(log, clock):
     await log.append("anna", [draft("a")])
     await claimed(log)
     clock.now += 9
-    assert (await log.overlooked(10)).items == []
+    assert (await log.lapsed(10)).items == []
     clock.now += 1
-    assert len((await log.overlooked(10)).items) == 1
-    await log.end(await claimed(log), "done")
-    clock.now += 10_000
+    [lapsed] = (await log.lapsed(10)).items
+    # Then it is in no other list, and is looked at ever more rarely
     assert (await log.overlooked(10)).items == []
+    await log.sweep(lapsed)
+    assert (await log.lapsed(10)).items == []
+    clock.now += 60
+    assert len((await log.lapsed(10)).items) == 1
+    # And in none when it was given back, or has ended
+    await log.postpone(await claimed(log), 5, attempts=0)
+    assert await log.put_aside("anna", "a", 1, 5) is None
+    clock.now += 5
+    await log.claim("anna", "a", 1, "me", 1)
+    clock.now += 1
+    assert await log.put_aside("anna", "a", 1, 5) is not None
+    assert (await log.lapsed(10)).items == []
+    await log.end(await claimed(log, wake=2), "done")
+    clock.now += 10_000
+    assert (await log.lapsed(10)).items == []
+    assert (await log.overlooked(10)).items == []
+
+
+async def test_a_claim_that_an_older_version_wrote_is_found(log, storage, clock):
+    # Given a claim whose end stands where that version looked for it
+    await log.append("anna", [draft("a")])
+    await claimed(log)
+    stored = await storage.get("events", "anna", "a")
+    body = stored.body | {"sweepAt": stored.body["claim"]["until"]}
+    del body["reclaimAt"]
+    await storage.batch("events", "anna", [Replace(body, stored.etag)])
+    clock.now += 10
+    # When the clock looks
+    [found] = (await log.overlooked(10)).items
+    await log.sweep(found)
+    # Then it stands where this one does
+    clock.now += 60
+    assert (await log.overlooked(10)).items == []
+    assert [each.body["id"] for each in (await log.lapsed(10)).items] == ["a"]
 
 
 async def test_events_are_listed_within_bounds(log):
@@ -210,10 +281,10 @@ async def test_events_are_listed_within_bounds(log):
     assert await log.events("bert") == []
 
 
-async def test_a_commit_that_is_delayed_past_another_is_not_jumped_over(log, storage, tmp_path):
+async def test_a_commit_that_is_delayed_past_another_is_not_jumped_over(log, storage, open_store):
     # Given a writer that stands still in the middle of its commit
     entered, go_on = threading.Event(), threading.Event()
-    slow_storage = SqliteStorage(tmp_path / "log.db")
+    slow_storage = open_store()
     slow = EventLog(slow_storage)
     batch_on = slow_storage.batch_on
 
@@ -226,14 +297,21 @@ async def test_a_commit_that_is_delayed_past_another_is_not_jumped_over(log, sto
         return await batch_on(container, partition, pivot, build_slowly)
 
     slow_storage.batch_on = batch_slowly
-    first = asyncio.create_task(slow.append("anna", [draft("slow")]))
+
+    async def append_slowly() -> str | None:
+        await slow.append("anna", [draft("slow")])
+        await slow_storage.close()
+        return slow.session()
+
+    first = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(append_slowly())))
     await asyncio.to_thread(entered.wait, 10)
     # When another writer commits, and a reader follows the log meanwhile
     second = asyncio.create_task(log.append("anna", [draft("fast")]))
     seen = [(event["seq"], event["id"]) for event in await log.events("anna")]
     go_on.set()
-    await asyncio.gather(first, second)
+    session, _ = await asyncio.gather(first, second)
+    log.resume(session)
     seen += [(event["seq"], event["id"]) for event in await log.events("anna", after=len(seen))]
     # Then it saw both, in order, once
-    assert seen == [(1, "slow"), (2, "fast")]
-    await slow_storage.close()
+    assert [seq for seq, _ in seen] == [1, 2]
+    assert {name for _, name in seen} == {"slow", "fast"}

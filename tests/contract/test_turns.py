@@ -1,17 +1,18 @@
 """Turns, cancelling and replaying keep their promises on every store."""
 
 import asyncio
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from lightning.domain.conversations import Conversations
+from lightning.domain.deliveries import Attempt, Deliveries
 from lightning.errors import Conflict, NotFound
-from lightning.events import Draft
+from lightning.events import Draft, now_text
 from lightning.ids import derived_id
 from lightning.log import Claimed, Dispatch, Ended, EventLog, Void, wakeups
 from lightning.log.turns import MAX_TURNS
-from lightning.storage import SqliteStorage
+from tests.lightning.domain.conftest import Died, Mortal
 from tests.memory_queue import Clock, MemoryQueue
 
 
@@ -20,9 +21,9 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
-async def storage(request, tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
+@pytest.fixture
+async def storage(open_store):
+    store = open_store()
     yield store
     await store.close()
 
@@ -68,7 +69,12 @@ async def current(log, id: str):
 
 
 async def states(log) -> dict[str, str]:
-    return {event["id"]: event["state"] for event in await log.events("anna", limit=1000)}
+    found, page = {}, await log.events("anna", limit=1000)
+    while True:
+        found |= {event["id"]: event["state"] for event in page}
+        if not page.more:
+            return found
+        page = await log.events("anna", after=page[-1]["seq"], limit=1000)
 
 
 async def counted(log) -> bool:
@@ -76,6 +82,10 @@ async def counted(log) -> bool:
     found = list((await states(log)).values())
     counts = (await log.head("anna"))["counts"]
     return {state: found.count(state) for state in set(found)} == {k: v for k, v in counts.items() if v}
+
+
+def attempt(number):
+    return Attempt(number, now_text(), 1, 500, "unexpected_status", "the endpoint answered 500", "secret")
 
 
 async def erase(log, conversations, event):
@@ -130,9 +140,9 @@ class TestQueue:
         assert (await conversations.find("anna", "c"))["turns"] == ["a", "b", "e"]
         assert [event["id"] for event in await log.events("anna") if event["dueAt"] is None] == ["b", "e"]
 
-    async def test_writers_that_meet_keep_the_order_of_places(self, log, clock, tmp_path, conversations):
+    async def test_writers_that_meet_keep_the_order_of_places(self, log, clock, open_store, conversations):
         # Given two processes that accept messages of one conversation, and a third that answers them
-        other_storage = SqliteStorage(tmp_path / "log.db")
+        other_storage = open_store()
         other = EventLog(other_storage, clock=clock)
         answered = []
 
@@ -235,6 +245,92 @@ class TestWhenBusy:
         assert (await conversations.find("anna", "c"))["turns"] == ["c"]
         assert [each.event_id for each in queue.sent] == ["a", "c"]
         assert not await log.holds(claim)
+        assert await counted(log)
+
+    async def test_more_is_interrupted_than_a_batch_takes(self, log, dispatch, conversations):
+        # Given messages that wait, of four times the bytes of a batch, and one that is being answered
+        await log.append("anna", [said("first")])
+        for number in range(32):
+            await log.append("anna", [said(f"n{number}", content="x" * 250_000)])
+        # When one comes that interrupts them
+        event, new = await dispatch.accept("anna", said("now", whenBusy="interrupt"))
+        # Then it is the only one left
+        assert (event["id"], new) == ("now", True)
+        assert (await conversations.find("anna", "c"))["turns"] == ["now"]
+        found = await states(log)
+        assert found.pop("now") == "accepted"
+        assert set(found.values()) == {"cancelled"}
+        assert (await current(log, "n7"))["error"]["code"] == "interrupted"
+        assert await counted(log)
+
+    async def test_one_that_is_repeated_interrupts_nothing_that_came_after_it(
+        self, log, dispatch, conversations
+    ):
+        # Given a message that interrupted, its answer, and much that waits behind it
+        draft = replace(said("now", whenBusy="interrupt"), fingerprint="f")
+        await dispatch.accept("anna", draft)
+        await log.end(await claimed(log, "now"), "done")
+        for number in range(8):
+            await log.append("anna", [said(f"n{number}", content="x" * 250_000)])
+        # When its sender sends it once more
+        event, new = await dispatch.accept("anna", draft)
+        # Then it is known
+        assert (event["state"], new) == ("done", False)
+        assert (await conversations.find("anna", "c"))["turns"] == [f"n{n}" for n in range(8)]
+
+    async def test_a_process_that_dies_while_it_interrupts_many(self, log, storage, conversations):
+        # Given much that waits
+        await log.append("anna", [said("first")])
+        for number in range(16):
+            await log.append("anna", [said(f"n{number}", content="x" * 250_000)])
+        # When a process dies while it interrupts them, and others after it
+        for survived in range(3):
+            with pytest.raises(Died):
+                await EventLog(Mortal(storage, survived + 1)).append(
+                    "anna", [said("now", whenBusy="interrupt")]
+                )
+            # Then the queue and the counters agree with the events, and the first one goes on
+            accepted = [name for name, state in (await states(log)).items() if state == "accepted"]
+            assert (await conversations.find("anna", "c"))["turns"] == accepted
+            assert accepted[0] == "first"
+            assert await counted(log)
+        # And the repetition does the rest
+        await log.append("anna", [said("now", whenBusy="interrupt")])
+        assert (await conversations.find("anna", "c"))["turns"] == ["now"]
+        assert await counted(log)
+
+    async def test_a_process_that_dies_while_it_interrupts_in_two_conversations(self, log, storage):
+        # Given two conversations in which much waits
+        for conversation in ("c", "d"):
+            await log.append("anna", [said(f"first-{conversation}", conversation)])
+            for number in range(4):
+                large = said(f"{conversation}{number}", conversation, content="x" * 250_000)
+                await log.append("anna", [large])
+        now = [said(f"now-{name}", name, whenBusy="interrupt") for name in ("c", "d")]
+        # When a process dies before it has recorded two messages that interrupt, accepted together
+        for survived in range(2):
+            with pytest.raises(Died):
+                await EventLog(Mortal(storage, survived + 1)).append("anna", now)
+            # Then what is being answered goes on, in both
+            found = await states(log)
+            assert (found["first-c"], found["first-d"]) == ("accepted", "accepted")
+        # And the repetition does the rest
+        await log.append("anna", now)
+        found = await states(log)
+        assert [name for name, state in found.items() if state == "accepted"] == ["now-c", "now-d"]
+        assert await counted(log)
+
+    async def test_no_batch_interrupts_what_many_conversations_answer(self, log, dispatch):
+        # Given more that is being answered, in a conversation each, than a batch ends
+        for number in range(12):
+            await log.append("anna", [said(f"first{number}", f"c{number}", content="x" * 250_000)])
+        # When all are interrupted in one moment
+        now = [said(f"now{number}", f"c{number}", whenBusy="interrupt") for number in range(12)]
+        await asyncio.gather(*(dispatch.accept("anna", each) for each in now))
+        # Then each is, by the one of its conversation
+        found = await states(log)
+        assert {state for name, state in found.items() if name.startswith("first")} == {"cancelled"}
+        assert {state for name, state in found.items() if name.startswith("now")} == {"accepted"}
         assert await counted(log)
 
     async def test_interrupting_what_comes_in_the_same_moment(self, log, dispatch):
@@ -458,6 +554,21 @@ class TestConversations:
         with pytest.raises(Conflict) as refused:
             await dispatch.replay("anna", "a")
         assert refused.value.code == "erased"
+
+    async def test_what_a_receiver_answers_later_is_not_kept(self, storage, log, conversations):
+        # Given a message whose delivery is on its way, and has been tried before
+        deliveries = Deliveries(storage, log)
+        await log.append("anna", [said("a")])
+        metadata = {"webhookID": "w", "eventID": "a"}
+        [delivery] = await log.append("anna", [Draft("d", "webhook.delivery", "t", metadata, now_text(), {})])
+        await deliveries.note(delivery, attempt(1))
+        # When the conversation is forgotten meanwhile
+        await log.end(await claimed(log, "a"), "done")
+        assert await erase(log, conversations, await conversations.delete("anna", "c"))
+        await deliveries.note(delivery, attempt(2))
+        # Then that there were answers is all that is left of them
+        [found] = (await deliveries.latest("anna", "w")).deliveries
+        assert [(each.status, each.answer) for each in found.attempts] == [(500, ""), (500, "")]
 
     async def test_another_conversation_of_that_name_is_left_alone(self, log, conversations, dispatch):
         # Given a conversation that was forgotten, and a new one of its name

@@ -2,10 +2,13 @@
 
 An audit hook (PEP 578) sees every socket of the interpreter, those of C code and of asyncio too. uvloop
 opens its connections outside the interpreter, so its two ways out are wrapped. Processes that a test
-starts are on their own.
+starts are on their own. A namespace of Service Bus that ``LIGHTNING_TEST_SERVICEBUS`` names may be reached.
 """
 
 import ipaddress
+import os
+import re
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +30,7 @@ class RemoteAddressError(OSError):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the guard before anything of ours is imported; an audit hook stays for the process's life."""
-    guard = _Guard()
+    guard = _Guard(_named_servers())
     config.stash[_GUARD] = guard
     sys.addaudithook(guard.audit)
     _wrap_uvloop(guard)
@@ -42,6 +45,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run for what no test was blamed for: imports, threads left behind."""
     if refused:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["refused"] = refused
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker of pytest-xdist what was refused there."""
+    refused.extend(getattr(node, "workeroutput", {}).get("refused", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -60,8 +71,18 @@ def only_loopback() -> Iterator[None]:
         pytest.fail(f"reached for {', '.join(refused[before:])}: tests stay on loopback")
 
 
+def _named_servers() -> frozenset[str]:
+    """Names and addresses of what the caller of the tests wants them to use."""
+    connection_string = os.environ.get("LIGHTNING_TEST_SERVICEBUS", "")
+    hosts = re.findall(r"Endpoint=sb://([^:/;]+)", connection_string)
+    return frozenset(hosts) | {str(found[4][0]) for host in hosts for found in socket.getaddrinfo(host, None)}
+
+
 class _Guard:
     armed = True
+
+    def __init__(self, named: frozenset[str]) -> None:
+        self._named = named
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.armed:
@@ -72,7 +93,7 @@ class _Guard:
             self.check(arguments[1][0])
 
     def check(self, host: object) -> None:
-        if not is_local(host):
+        if not is_local(host) and str(host) not in self._named:
             refused.append(str(host))
             raise RemoteAddressError(f"{host!r} is not an address of this machine")
 

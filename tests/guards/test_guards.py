@@ -1,19 +1,15 @@
 """The guards themselves: each is proved by a run that it must turn red."""
 
 import asyncio
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import uvloop
 
 from tests.guards import sockets
+from tests.guards.inner import run_inner
 from tests.guards.skips import read_allowed
 
-ROOT = Path(__file__).parents[2]
 REMOTE = ("192.0.2.1", 9)  # RFC 5737: an address for documentation, that nobody has
 
 
@@ -94,24 +90,13 @@ def test_remote_hosts(host):
     assert not sockets.is_local(host)
 
 
-def run_inner(tmp_path: Path, source: str, allowed: str = "") -> subprocess.CompletedProcess[str]:
-    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "allowed_skips.txt").write_text(allowed)
-    (tmp_path / "tests" / "test_inner.py").write_text(source)
-    plugins = ["-p", "tests.guards.sockets", "-p", "tests.guards.skips", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "--import-mode=importlib", *plugins, "tests"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture(params=["-n0", "-n1"])
+def cores(request) -> str:
+    """Whether pytest-xdist runs the tests, in processes of their own."""
+    return request.param
 
 
-def test_a_swallowed_attempt_still_fails_the_test(tmp_path):
+def test_a_swallowed_attempt_still_fails_the_test(tmp_path, cores):
     source = f"""
 import socket
 
@@ -121,9 +106,25 @@ def test_it():
     except OSError:
         pass
 """
-    run = run_inner(tmp_path, source)
+    run = run_inner(tmp_path, cores, {"test_inner.py": source})
     assert run.returncode == 1
     assert "reached for 192.0.2.1" in run.stdout
+
+
+def test_an_attempt_of_no_test_fails_the_run(tmp_path, cores):
+    source = f"""
+import socket
+
+try:
+    socket.create_connection({REMOTE}, timeout=0.1)
+except OSError:
+    pass
+
+def test_it(): ...
+"""
+    run = run_inner(tmp_path, cores, {"test_inner.py": source})
+    assert run.returncode == 1, run.stdout
+    assert "192.0.2.1" in run.stdout.rpartition("addresses beyond this machine")[2]
 
 
 SKIPPED = """
@@ -139,19 +140,21 @@ def test_good(): ...
 """
 
 
-def test_an_unlisted_skip_fails_the_run(tmp_path):
-    run = run_inner(tmp_path, SKIPPED)
+def test_an_unlisted_skip_fails_the_run(tmp_path, cores):
+    run = run_inner(tmp_path, cores, {"test_inner.py": SKIPPED})
     assert run.returncode == 1
     assert "tests/test_inner.py::test_it" in run.stdout.rpartition("does not allow")[2]
 
 
-def test_a_listed_skip_does_not(tmp_path):
-    run = run_inner(tmp_path, SKIPPED, "# servers\ntests/test_inner.py::*it | there is no server\n")
+def test_a_listed_skip_does_not(tmp_path, cores):
+    allowed = "# servers\ntests/test_inner.py::*it | there is no server\n"
+    run = run_inner(tmp_path, cores, {"test_inner.py": SKIPPED}, allowed)
     assert run.returncode == 0, run.stdout
 
 
-def test_a_skipped_module_fails_the_run(tmp_path):
-    run = run_inner(tmp_path, "import pytest\npytest.importorskip('no_such_module')\n")
+def test_a_skipped_module_fails_the_run(tmp_path, cores):
+    source = "import pytest\npytest.importorskip('no_such_module')\n"
+    run = run_inner(tmp_path, cores, {"test_inner.py": source})
     assert run.returncode == 1, run.stdout
 
 

@@ -28,6 +28,14 @@ def test_a_good_event_is_read():
     assert envelope.metadata == {"content": "Hello"}
 
 
+def test_a_task_may_hold_any_input_and_has_the_usual_limits():
+    metadata = {"agent": "echo", "input": {"a": None, "b": [1.5, None]}, "resources": {"memoryMiB": 64.0}}
+    read = read_envelope({**GOOD, "type": "worker.task", "metadata": metadata}, now=NOW).metadata
+    assert read["input"] == metadata["input"]
+    assert read["resources"] == {"cpu": 1.0, "memoryMiB": 64, "diskMiB": 512, "pids": 128}
+    assert (read["network"], read["timeoutSeconds"]) == ("full", 1800.0)
+
+
 def test_an_id_is_optional():
     assert read_envelope(GOOD, now=NOW).id is None
 
@@ -66,6 +74,37 @@ def test_a_field_without_a_value_is_left_out():
         ({**GOOD, "metadata": {"content": "a", "conversationID": ""}}, "/metadata/conversationID"),
         ({**GOOD, "metadata": {"content": "a", "conversationID": 5}}, "/metadata/conversationID"),
         ({**GOOD, "type": "user.message", "metadata": {"text": "a"}}, "/metadata/content"),
+        *(
+            ({**GOOD, "type": "worker.task", "metadata": metadata}, f"/metadata{pointer}")
+            for metadata, pointer in (
+                ({}, ""),
+                ({"agent": "echo", "image": "i", "command": ["c"]}, ""),
+                ({"image": "i"}, ""),
+                ({"command": ["c"]}, ""),
+                ({"agent": "../echo"}, "/agent"),
+                ({"agent": "echo\n"}, "/agent"),
+                ({"image": "i", "command": []}, "/command"),
+                ({"image": "i", "command": ["a\0b"]}, "/command"),
+                ({"image": "i", "command": ["x" * 20000, "y" * 20000]}, "/command"),
+                ({"agent": "echo", "input": "x" * 65536}, "/input"),
+                ({"agent": "echo", "environment": {"LIGHTNING_TASK": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"lightning_task": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"TRACEPARENT": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"OPENAI_API_KEY": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"A=B": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"A\n": "x"}}, "/environment"),
+                ({"agent": "echo", "environment": {"A": "\0"}}, "/environment"),
+                ({"agent": "echo", "environment": {"A": 1}}, "/environment/A"),
+                ({"agent": "echo", "environment": {"A": "x" * 32768}}, "/environment"),
+                ({"agent": "echo", "environment": {f"A{n}": "" for n in range(65)}}, "/environment"),
+                ({"agent": "echo", "resources": {"cpu": 0}}, "/resources/cpu"),
+                ({"agent": "echo", "resources": {"memoryMiB": 64.5}}, "/resources/memoryMiB"),
+                ({"agent": "echo", "resources": {"gpu": 1}}, "/resources/gpu"),
+                ({"agent": "echo", "network": "host"}, "/network"),
+                ({"agent": "echo", "timeoutSeconds": 0}, "/timeoutSeconds"),
+                ({"agent": "echo", "timeoutSeconds": "9"}, "/timeoutSeconds"),
+            )
+        ),
     ],
 )
 def test_a_wrong_field_is_pointed_to(raw, pointer):
@@ -180,3 +219,51 @@ def test_a_timestamp_beyond_the_calendar_is_refused(text):
     with pytest.raises(InvalidEvent) as refused:
         read_envelope({**GOOD, "timestamp": text}, now=NOW)
     assert refused.value.pointer == "/timestamp"
+
+
+TASK = {"agent": "echo"}
+MESSAGE = {"type": "user.message", "metadata": {"content": "done"}}
+
+
+def test_what_follows_from_a_task_is_brought_into_normal_form():
+    # Given a task that others follow from, to some depth
+    inner = {"type": "worker.task", "metadata": {**TASK, "onFailure": [MESSAGE]}}
+    metadata = {**TASK, "onSuccess": [inner], "rollback": {**TASK, "onSuccess": [MESSAGE]}}
+    # When it is read, then all of them are as if they had been posted
+    read = read_envelope({**GOOD, "type": "worker.task", "metadata": metadata}, now=NOW).metadata
+    assert read["onSuccess"][0]["metadata"]["timeoutSeconds"] == 1800.0
+    assert read["onSuccess"][0]["metadata"]["onFailure"] == [MESSAGE]
+    assert read["rollback"]["network"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"onSuccess": [{"type": "nothing", "metadata": {}}]}, "/onSuccess/0/type"),
+        ({"onSuccess": [MESSAGE, {"type": "worker.task.result", "metadata": {}}]}, "/onSuccess/1/type"),
+        ({"onFailure": [{"type": "user.message", "metadata": {}}]}, "/onFailure/0/metadata/content"),
+        ({"onFailure": [{"type": "user.message"}]}, "/onFailure/0/metadata"),
+        ({"onFailure": [MESSAGE] * 9}, "/onFailure"),
+        (
+            {"onFailure": [{"type": "llm.chat", "metadata": {"content": "x", "whenBusy": "interrupt"}}]},
+            "/onFailure/0/metadata/whenBusy",
+        ),
+        (
+            {"onSuccess": [{"type": "worker.task", "metadata": {**TASK, "rollback": {"agent": 1}}}]},
+            "/onSuccess/0/metadata/rollback/agent",
+        ),
+        ({"rollback": {}}, "/rollback"),
+        ({"rollback": {**TASK, "rollback": TASK}}, "/rollback/rollback"),
+        ({"rollback": {**TASK, "onSuccess": [{**MESSAGE, "type": "x"}]}}, "/rollback/onSuccess/0/type"),
+        ({"files": {"/etc/passwd": "x"}}, "/files"),
+        ({"files": {"a/../../b": "x"}}, "/files"),
+        ({"files": {"./a": "x"}}, "/files"),
+        ({"files": {"a": "x", "a/b": "y"}}, "/files"),
+        ({"files": {"a": "x" * (64 * 1024 + 1)}}, "/files"),
+        ({"files": {f"f{n}": "" for n in range(65)}}, "/files"),
+    ],
+)
+def test_what_follows_from_a_task_is_checked_when_it_is_posted(changes, pointer):
+    with pytest.raises((InvalidEvent, Forbidden)) as caught:
+        read_envelope({**GOOD, "type": "worker.task", "metadata": {**TASK, **changes}}, now=NOW)
+    assert caught.value.pointer == f"/metadata{pointer}"

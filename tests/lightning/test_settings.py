@@ -18,6 +18,16 @@ AZURE = {
     "JWT_SIGNING_KEY": KEY,
     "SERVICEBUS_CONNECTION": "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=Y2FuYXJ5LWJ1cw==",
     "COSMOS_CONNECTION": "AccountEndpoint=https://x/;AccountKey=Y2FuYXJ5LWRi==;",
+    "WORKER_IMAGE": "registry.example/agents:1",
+    "ACI_RESOURCE_GROUP": "runs",
+    "ACI_SUBSCRIPTION": "00000000-0000-0000-0000-000000000001",
+    "LIGHTNING_PUBLIC_URL": "https://lightning.example",
+}
+EMULATOR = "Endpoint=http://127.0.0.1:9;SubscriptionId=s;AccessToken=canary-token;"
+REGISTRY = {
+    "ACI_REGISTRY_SERVER": "x.azurecr.io",
+    "ACI_REGISTRY_USERNAME": "pull",
+    "ACI_REGISTRY_PASSWORD": "canary-password",
 }
 
 
@@ -82,13 +92,11 @@ class TestDefaults:
 
 
 class TestRules:
-    @pytest.mark.parametrize(
-        "name", ["OPENAI_API_KEY", "JWT_SIGNING_KEY", "SERVICEBUS_CONNECTION", "COSMOS_CONNECTION"]
-    )
+    @pytest.mark.parametrize("name", sorted(set(AZURE) - {"LIGHTNING_MODE"}))
     def test_azure_needs_each(self, name):
         assert problems_of(without(AZURE, name)) == {name: "it is required by LIGHTNING_MODE=azure"}
 
-    @pytest.mark.parametrize("name", ["SERVICEBUS_CONNECTION", "COSMOS_CONNECTION"])
+    @pytest.mark.parametrize("name", ["SERVICEBUS_CONNECTION", "COSMOS_CONNECTION", "ACI_SUBSCRIPTION"])
     def test_connections_need_azure(self, name):
         assert list(problems_of({name: AZURE[name]})) == [name]
         assert list(problems_of({name: AZURE[name], "LIGHTNING_MODE": "embedded"})) == [name]
@@ -106,6 +114,94 @@ class TestRules:
         assert choice in {settings.broker, settings.storage}
 
         assert problems_of({part: choice}) == {connection: f"it is required by {part}={choice}"}
+
+    def test_an_emulator_on_this_machine_stands_for_the_subscription(self):
+        settings = Settings.load({**without(AZURE, "ACI_SUBSCRIPTION"), "ACI_EMULATOR": EMULATOR})
+        assert settings.aci_emulator.get_secret_value() == EMULATOR
+        assert {EMULATOR, "canary-token"} <= set(settings.secret_values())
+
+        # And its token goes nowhere else
+        elsewhere = EMULATOR.replace("127.0.0.1", "192.0.2.1")
+        assert problems_of({**AZURE, "ACI_EMULATOR": elsewhere}) == {
+            "ACI_EMULATOR": "its Endpoint is not on this machine"
+        }
+        assert list(problems_of({**AZURE, "ACI_EMULATOR": "Endpoint=http://127.0.0.1:9;"})) == [
+            "ACI_EMULATOR"
+        ]
+
+    def test_a_registry_is_named_with_its_token(self):
+        assert Settings.load({**AZURE, **REGISTRY}).aci_registry_server == "x.azurecr.io"
+        for name in REGISTRY:
+            message = "it is required by the others of ACI_REGISTRY_*"
+            assert problems_of({**AZURE, **without(REGISTRY, name)}) == {name: message}
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("ACI_SUBSCRIPTION", "Pay-As-You-Go"),
+            ("ACI_SUBNET", "runs"),
+            ("ACI_ISOLATED_SUBNET", "/subscriptions/s/resourceGroups/g/providers/x/subnets/n"),
+            ("ACI_DEPLOYMENT", "Two words"),
+        ],
+    )
+    def test_what_azure_would_refuse_later_is_refused_at_the_start(self, name, text):
+        assert list(problems_of({**AZURE, name: text})) == [name]
+
+    def test_a_namespace_stands_for_the_connection_string_of_the_queue(self):
+        named = {"SERVICEBUS_NAMESPACE": "name.servicebus.windows.net"}
+        settings = Settings.load({**without(AZURE, "SERVICEBUS_CONNECTION"), **named})
+        assert settings.servicebus_namespace == "name.servicebus.windows.net"
+
+        assert list(problems_of(named)) == ["SERVICEBUS_NAMESPACE"]
+        assert list(problems_of({"SERVICEBUS_NAMESPACE": "sb://x/"})) == ["SERVICEBUS_NAMESPACE"]
+
+    def test_cosmos_db_is_named_by_its_connection_or_its_address(self):
+        environ = {**without(AZURE, "COSMOS_CONNECTION"), "COSMOS_ENDPOINT": "https://x.documents.azure.com"}
+        assert Settings.load(environ).cosmos_connection is None
+        assert list(problems_of({"COSMOS_ENDPOINT": "https://x"})) == ["COSMOS_ENDPOINT"]
+
+    @pytest.mark.parametrize(
+        ("text", "advice"),
+        [
+            ("SharedAccessKey=canary", "it has no Endpoint=sb://..."),
+            (
+                AZURE["SERVICEBUS_CONNECTION"] + ";EntityPath=canary",
+                "it is that of one queue (EntityPath=...): give the one of the namespace",
+            ),
+        ],
+    )
+    def test_a_connection_string_of_service_bus_is_that_of_a_namespace(self, text, advice):
+        message = problems_of({**AZURE, "SERVICEBUS_CONNECTION": text})["SERVICEBUS_CONNECTION"]
+        assert message == advice
+
+    @pytest.mark.parametrize(
+        "text", ["x", "AccountEndpoint=https://x/", "AccountEndpoint=x;AccountKey=canary"]
+    )
+    def test_a_connection_string_of_cosmos_db_is_read_at_the_start(self, text):
+        message = problems_of({**AZURE, "COSMOS_CONNECTION": text})["COSMOS_CONNECTION"]
+        assert "AccountEndpoint=" in message
+        assert "canary" not in message
+
+    @pytest.mark.parametrize(
+        "url", ["lightning.example", "ftp://x", "https://x?a=1", "https://x/#a", "https://"]
+    )
+    def test_a_public_address_is_one(self, url):
+        assert "http" in problems_of({**AZURE, "LIGHTNING_PUBLIC_URL": url})["LIGHTNING_PUBLIC_URL"]
+
+    def test_a_public_address_may_have_a_path(self):
+        url = {"LIGHTNING_PUBLIC_URL": "https://x.example/lightning/"}
+        assert Settings.load({**AZURE, **url}).public_url == "https://x.example/lightning"
+
+    def test_the_run_api_has_a_socket_where_runs_are_on_this_machine(self):
+        here = Settings.load({"LIGHTNING_DATA": "/data"})
+        assert str(here.run_api_socket) == "/data/run-api.sock"
+        emulated = {**without(AZURE, "ACI_SUBSCRIPTION", "LIGHTNING_PUBLIC_URL"), "ACI_EMULATOR": EMULATOR}
+        assert Settings.load(emulated).run_api_socket is not None
+        assert Settings.load(AZURE).run_api_socket is None
+
+    def test_sqlite_lets_nothing_expire(self):
+        assert list(problems_of({"LIGHTNING_EXPIRE_DAYS": "1"})) == ["LIGHTNING_EXPIRE_DAYS"]
+        assert Settings.load({**AZURE, "LIGHTNING_EXPIRE_DAYS": "1"}).expire_days == 1
 
     @pytest.mark.parametrize(
         ("part", "choice", "spared"),
@@ -215,9 +311,8 @@ class TestSecrets:
     def test_the_redactor_is_told_the_keys_within(self):
         values = Settings.load({**AZURE, "NOTIFY_SECRET": SECRET}).secret_values()
 
-        assert {KEY, SECRET, SECRET.removeprefix("whsec_"), "sk-canary", *AZURE.values()} - {"azure"} <= set(
-            values
-        )
+        secrets = {AZURE[name] for name in AZURE if name.endswith(("_KEY", "_CONNECTION"))}
+        assert {SECRET, SECRET.removeprefix("whsec_"), *secrets} <= set(values)
         assert {"Y2FuYXJ5LWJ1cw==", "Y2FuYXJ5LWRi=="} <= set(values)
 
 
@@ -284,5 +379,5 @@ def test_every_example_would_do():
         example = str((field.examples or [""])[0]).replace("$(openssl rand -hex 32)", "0" * 64)
         example = example.replace("$(openssl rand -base64 32)", "A" * 43 + "=")
         name = str(field.validation_alias)
-        base = {} if name == "LIGHTNING_MODE" else AZURE
+        base = {} if name == "LIGHTNING_MODE" else {**AZURE, **REGISTRY}
         assert Settings.load({**base, "LIGHTNING_TESTING": "1", name: example})

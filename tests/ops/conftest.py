@@ -83,8 +83,7 @@ def installed(tmp_path_factory):
             ModelServer(tmp_path_factory.mktemp("model"), script) as model,
             Installation(data, {**model.environment(), **settings}) as installation,
         ):
-            with Client(installation.url) as client:
-                client.register(*first_user(data))
+            installation.register(*first_user(data))
             yield Installed(installation.url, data, installation, model)
 
     return running

@@ -7,6 +7,7 @@ import typer
 
 from ops.bench import scenarios
 from ops.bench.plan import spread
+from ops.bench.request_units import request_units
 from ops.bench.stream import Stream
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -57,6 +58,7 @@ def test_it_says_when_there_may_not_be_enough_open_files():
         scenarios.allow_descriptors(hard + 1)
 
 
+@pytest.mark.alone
 def test_the_first_token_comes_later_through_the_platform_than_directly():
     # When a few questions are asked of a platform and of its model
     results = scenarios.first_token(1, 4, users=2, questions=6)
@@ -75,3 +77,16 @@ def test_idle_streams_are_held_and_reached():
     # Then every event reached all streams of its user, and the memory is that of a Python process
     assert (result.events, result.figures["streams"]) == (100, 40)
     assert 20 < result.figures["PSS before in MB"] <= result.figures["RSS in MB"] < 300
+
+
+def test_what_an_accept_costs_in_request_units():
+    # When events of different users, and of one user, are accepted on the emulator of Cosmos DB
+    apart, together = request_units(whole=False).values()
+
+    # Then each is one read and one write of head and event, and those of one user share the write of head
+    assert apart.figures["batch requests"] == 2
+    assert 12 < apart.figures["request units"] < 20
+    assert together.figures["batch requests"] < 1
+    assert together.figures["request units"] < 0.6 * apart.figures["request units"]
+    # And nothing is asked besides
+    assert {name for name in apart.figures if name.endswith("requests")} == {"batch requests"}

@@ -5,8 +5,11 @@ import signal
 import subprocess
 
 import pytest
+from typer.testing import CliRunner
 
-from ops.chaos.installation import free_port
+from lightning.client import ClientError
+from ops.cli import app
+from ops.ports import free_port
 from tests.ops.conftest import CommandLine, clean_environment
 from tests.ops.terminal import CTRL_C, CTRL_D
 
@@ -111,7 +114,7 @@ def test_an_answer_cannot_act_on_the_terminal(real):
     assert chatted.stdout == PLAIN + "\n"
     sent = real.run("send", "be hostile")
     assert PLAIN in sent.stdout
-    followed = real.shell("timeout 5", "| head -20", "tail")
+    followed = real.shell("", "| sed '/back fine/q'", "tail")  # sed leaves with the line, and tail with it
     assert "[31mred31moverback fine" in followed.stdout
     refused = real.run("chat", stdin="refused\n")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
@@ -197,3 +200,90 @@ def test_wrong_use_is_a_status_of_its_own(real, command):
     ran = real.run(*command)
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
+
+
+def test_runs_are_started_listed_shown_read_and_cancelled(real):
+    # When somebody has the echo run
+    started = real.run("runs", "start", "echo", "--input", '{"text": "a\\u001b[31mb"}', "--network", "none")
+    # Then they see what it printed, without what a terminal would act on
+    assert (started.returncode, started.stderr) == (0, "")
+    assert '{"text": "a\\u001b[31mb"}' in started.stdout
+    assert not has_control_characters(started.stdout)
+    # And the run is listed and shown, with its log
+    [run] = json.loads(real.run("runs", "list", "--json").stdout)["runs"]
+    assert run["id"] in real.run("runs", "list").stdout
+    shown = real.run("runs", "show", run["id"]).stdout
+    assert "succeeded" in shown
+    assert run["taskID"] in shown
+    # and with what it said came of it
+    assert json.loads(real.run("runs", "show", run["id"], "--json").stdout)["result"]["output"] == {
+        "text": "a\x1b[31mb"
+    }
+    assert "\\u001b" in shown
+    for arguments in ([], ["--follow"]):
+        log = real.run("runs", "logs", run["id"], *arguments)
+        assert log.stdout.startswith("I am echo")
+    assert json.loads(real.run("runs", "logs", run["id"], "--json").stdout)["run"] == run["id"]
+    # And one that is over is neither told anything nor cancelled, which is one line
+    for arguments in (["tell", run["id"], "x"], ["cancel", run["id"]]):
+        refused = real.run("runs", *arguments)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+    # And one that failed says so
+    failed = real.run("runs", "start", "nobody", "--network", "none")
+    assert failed.returncode == 1
+    assert "exit code 64" in failed.stdout
+
+
+def ran(real, *arguments, stdin=""):
+    """Run a command in this process, which is quicker; what it raises is printed by `lightning` itself."""
+    return CliRunner().invoke(app, [*arguments, "--url", real.url, "--data", str(real.data)], input=stdin)
+
+
+def test_a_repository_is_worked_with(real, tmp_path):
+    # Given somebody who makes a repository
+    assert ran(real, "repos", "create", "notes").stdout.startswith("made notes ")
+
+    # When they put files there, from a pipe and from a file
+    put = ran(real, "repos", "put", "notes", "deep/today.md", "-m", "Say hello", stdin=HOSTILE)
+    assert put.stdout.startswith("committed ")
+    (tmp_path / "x.bin").write_bytes(b"\x00\xff")
+    assert ran(real, "repos", "put", "notes", "x.bin", str(tmp_path / "x.bin")).exit_code == 0
+    assert ran(real, "repos", "put", "notes", "x.bin", str(tmp_path / "x.bin")).stdout.startswith(
+        "unchanged "
+    )
+
+    # Then they find them again in every way
+    assert [line.split() for line in ran(real, "repos", "files", "notes").stdout.splitlines()] == [
+        [str(len(HOSTILE.encode())), "deep/today.md"],
+        ["2", "x.bin"],
+    ]
+    assert ran(real, "repos", "cat", "notes", "deep/today.md").stdout_bytes.decode() == HOSTILE
+    log = ran(real, "repos", "log", "notes")
+    assert [line.rpartition(": ")[2] for line in log.stdout.splitlines()] == ["Write x.bin", "Say hello"]
+    found = ran(real, "repos", "search", "notes", "FINE", "-i")
+    assert found.stdout == "deep/today.md:2: \tfine\n"
+    assert ran(real, "repos", "search", "notes", "nowhere").exit_code == 1
+    first = json.loads(ran(real, "repos", "log", "notes", "--json").stdout)["commits"][-1]["id"]
+    diff = ran(real, "repos", "diff", "notes", first)
+    assert "+++ b/deep/today.md" in diff.stdout
+    shown = json.loads(ran(real, "repos", "show", "notes", "--json").stdout)
+    assert shown["name"] == "notes"
+
+    # And nothing that they print acts on a terminal
+    assert not has_control_characters(found.stdout + diff.stdout + log.stdout)
+
+    # And the history leaves as a bundle that git takes
+    bundle = tmp_path / "notes.bundle"
+    assert ran(real, "repos", "bundle", "notes", str(bundle)).exit_code == 0
+    subprocess.run(["git", "clone", "-q", str(bundle), str(tmp_path / "clone")], check=True, timeout=100)
+    assert (tmp_path / "clone/x.bin").read_bytes() == b"\x00\xff"
+    assert ran(real, "repos", "bundle", "notes", str(bundle), "--load").stdout.startswith("unchanged ")
+
+    # And a file goes, and so does the repository
+    assert ran(real, "repos", "rm", "notes", "x.bin").stdout.startswith("committed ")
+    refused = ran(real, "repos", "rm", "notes", "x.bin")
+    assert isinstance(refused.exception, ClientError)
+    assert refused.exception.code == "no_such_file"
+    assert ran(real, "repos", "revert", "notes", "run-1").exception.code == "nothing_to_revert"
+    assert ran(real, "repos", "delete", "notes").exit_code == 0
+    assert json.loads(ran(real, "repos", "list", "--json").stdout) == []

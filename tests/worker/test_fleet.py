@@ -1,5 +1,9 @@
 """The parts of a worker as the settings name them, working together."""
 
+import os
+import subprocess
+import sys
+
 import httpx2
 import pytest
 
@@ -7,7 +11,7 @@ from lightning.events import Draft
 from lightning.ids import derived_id
 from lightning.keys import with_keys
 from lightning.log import wakeup
-from lightning.settings import Settings, refuse_unbuilt
+from lightning.settings import Settings
 from ops.emulators.openai import ScriptedModel, serve
 from worker.fleet import open_fleet
 
@@ -58,7 +62,6 @@ async def test_a_chat_is_answered_by_azure_openai(tmp_path, endpoint, more, path
             }
         )
     )
-    refuse_unbuilt(settings)
     fleet = open_fleet(settings, [], "worker")
     try:
         # When a conversation goes on beyond the cap
@@ -80,3 +83,42 @@ async def test_a_chat_is_answered_by_azure_openai(tmp_path, endpoint, more, path
     # And was shown no more than the cap allows
     shown = [message["content"][:3] for message in requests[-1]["body"]["messages"]]
     assert shown == ["new", "You", "las"]
+
+
+LOADS = """
+import asyncio, os, sys
+from lightning.errors import Transient
+from lightning.keys import with_keys
+from lightning.settings import Settings
+from worker.fleet import open_fleet
+
+async def main():
+    fleet = open_fleet(with_keys(Settings.load(dict(os.environ))), [], sys.argv[1])
+    try:
+        async for _ in fleet.model.stream([]):
+            pass
+    except Transient as error:
+        print(error.code, end=" ")
+    finally:
+        await fleet.close()
+        fleet.broker.close()
+    print("openai" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_the_clock_loads_no_model_and_asks_none(tmp_path):
+    # Given settings that name a model, whose SDK takes long to load
+    environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    # When the parts of the clock are opened
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADS, "clock"],
+        env={**os.environ, **environment, "LIGHTNING_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    # Then it is not loaded, and to ask it is refused
+    assert ran.stdout == "model_unavailable False\n", ran.stderr

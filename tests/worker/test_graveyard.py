@@ -9,7 +9,8 @@ from dramatiq import Message
 from actors.chat import Chat
 from actors.messenger import Messenger
 from actors.step import Step
-from brokers import BrokerQueue, SqliteBroker
+from brokers import AnyBroker, BrokerQueue, SqliteBroker
+from brokers.servicebus import ServiceBusBroker
 from lightning.domain.conversations import Conversations
 from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft
@@ -17,14 +18,15 @@ from lightning.live import Notifier
 from lightning.llm import open_model
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.outbound import Guard
-from lightning.storage import SqliteStorage
+from ops.emulators.servicebus import ServiceBusEmulator
+from tests.stores import storage_of
 from worker import graveyard as graveyard_module
 from worker.graveyard import Graveyard
 
 
 @pytest.fixture
 async def storage(tmp_path: Path):
-    storage = SqliteStorage(tmp_path / "log.db")
+    storage = storage_of(tmp_path)
     yield storage
     await storage.close()
 
@@ -34,11 +36,17 @@ def log(storage):
     return EventLog(storage)
 
 
-@pytest.fixture
-def broker(tmp_path: Path):
-    broker = SqliteBroker(tmp_path / "queue.db", middleware=[])
-    yield broker
-    broker.close()
+@pytest.fixture(params=["sqlite", "servicebus"])
+def broker(request, tmp_path: Path):
+    if request.param == "sqlite":
+        broker = SqliteBroker(tmp_path / "queue.db", middleware=[])
+        yield broker
+        broker.close()
+        return
+    with ServiceBusEmulator() as emulator:
+        broker = ServiceBusBroker(emulator.connection_string, middleware=[])
+        yield broker
+        broker.close()
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ async def chat(log: EventLog, id: str):
     return event
 
 
-def reject(broker: SqliteBroker, queue_name: str, count: int = 1) -> None:
+def reject(broker: AnyBroker, queue_name: str, count: int = 1) -> None:
     """Take messages as a worker does and reject them."""
     before = len(broker.dead_letters(limit=1000))
     consumer = broker.consume(queue_name, prefetch=count, timeout=100)
@@ -90,6 +98,20 @@ async def test_a_message_that_was_given_up_ends_its_event_and_somebody_is_told(l
     assert "rejected" in event["error"]["message"]
     [answer] = event["outputs"]
     assert (await log.get("anna", answer))["metadata"]["error"]["code"] == "dead_letter"
+    assert broker.dead_letters() == []
+
+
+async def test_a_message_of_bulk_that_was_given_up_ends_its_event(log, broker, queue, graveyard):
+    # Given a user with as many events under way as go with everybody's, and the message of one more
+    for number in range(20):
+        await chat(log, f"a{number}")
+    await queue.send([wakeup(await chat(log, "b"))])
+    # When the broker gives it up, and the clock looks
+    reject(broker, "lightning-bulk")
+    await graveyard.round()
+    # Then its event is dead, and no other
+    assert (await log.get("anna", "b"))["error"]["code"] == "dead_letter"
+    assert (await log.head("anna"))["counts"]["dead"] == 1
     assert broker.dead_letters() == []
 
 

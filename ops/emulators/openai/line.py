@@ -1,14 +1,13 @@
 """One connection's answer, as the script wants it: in pieces, late, held or cut."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import cast
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-#: The ASGI extension by which the server lets an answer drop its connection.
-HANG_UP = "lightning.hang_up"
+from ops.emulators.http_exchange import hang_up
 
 
 class Disconnected(Exception):  # no error: a client may leave
@@ -25,7 +24,7 @@ class Line:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._hang_up = cast("Callable[[], None]", scope["extensions"][HANG_UP]["close"])
+        self._hang_up = partial(hang_up, scope)
         self._started = False
         self._pending = bytearray()
 

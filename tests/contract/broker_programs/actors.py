@@ -15,12 +15,14 @@ from pathlib import Path
 import dramatiq
 from dramatiq import Broker, Worker
 
+from brokers.servicebus import ServiceBusBroker
 from brokers.sqlite import SqliteBroker
+from worker.stopping import stop_signals
 
 
 def open_broker(kind: str, options: dict[str, object]) -> Broker:
     """Open a broker of the kind under test."""
-    return {"sqlite": SqliteBroker}[kind](**options)
+    return {"servicebus": ServiceBusBroker, "sqlite": SqliteBroker}[kind](**options)
 
 
 def declare(broker: Broker, log: Path) -> dict[str, dramatiq.Actor]:
@@ -50,15 +52,14 @@ def declare(broker: Broker, log: Path) -> dict[str, dramatiq.Actor]:
 
 def work(broker: Broker, threads: int) -> None:
     """Work until SIGTERM."""
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    worker = Worker(broker, worker_threads=threads, worker_timeout=1000)
-    worker.start()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    stopped.wait()
-    worker.stop()
-    broker.close()
+    with stop_signals() as wait_for_stop:
+        worker = Worker(broker, worker_threads=threads, worker_timeout=1000)
+        worker.start()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        wait_for_stop()
+        worker.stop()
+        broker.close()
 
 
 def main() -> None:

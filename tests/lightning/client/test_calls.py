@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 
 from lightning.client import ClientError
-from ops.chaos.installation import free_port
+from ops.ports import free_port
 from tests.fake_platform import FakePlatform, Fault, delta_frame, frame, serving
 
 

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from lightning.client import AsyncClient, ClientError, Restarted
-from ops.chaos.installation import Installation, ModelServer, free_port
+from ops.chaos.installation import Installation, ModelServer
+from ops.ports import free_port
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lightning.storage.sqlite import SqliteStorage
+from lightning.storage import Storage
+from tests.stores import storage_of
 
 
 class Died(BaseException):
@@ -19,7 +20,7 @@ class Mortal:
       at: Which write it dies at, from 1 on.
     """
 
-    def __init__(self, storage: SqliteStorage, at: int) -> None:
+    def __init__(self, storage: Storage, at: int) -> None:
         self._storage = storage
         self._left = at
 
@@ -56,16 +57,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def storage(tmp_path) -> Iterator[SqliteStorage]:
-    storage = SqliteStorage(tmp_path / "log.db")
+async def storage(tmp_path) -> Iterator[Storage]:
+    storage = storage_of(tmp_path)
     yield storage
     await storage.close()
 
 
 @pytest.fixture
-async def beside(tmp_path, storage) -> Iterator[SqliteStorage]:
+async def beside(tmp_path, storage) -> Iterator[Storage]:
     """The same file, as another process has it open."""
     del storage
-    beside = SqliteStorage(tmp_path / "log.db")
+    beside = storage_of(tmp_path)
     yield beside
     await beside.close()

@@ -156,13 +156,14 @@ class TestAuthenticate:
             ("alice", ""),
         ]
 
+        # what a hash costs is what it computes; how long that takes depends on what else the machine does
         times: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
         for _ in range(7):
             for case in cases:
-                started = time.perf_counter()
+                started = time.process_time()
                 with pytest.raises(Unauthorized):
                     await accounts.authenticate(*case)
-                times[case].append(time.perf_counter() - started)
+                times[case].append(time.process_time() - started)
 
         quickest = [min(values) for values in times.values()]
         assert max(quickest) < 2 * min(quickest)  # a case without a hash would take a fiftieth
@@ -219,7 +220,7 @@ class TestLoad:
         await asyncio.gather(*crowd, return_exceptions=True)
 
     async def test_a_crowd_is_sent_away(self, storage):
-        accounts = Accounts(storage, rounds=4, concurrency=1, max_waiting=2)
+        accounts = Accounts(storage, rounds=9, concurrency=1, max_waiting=2)
         results = await asyncio.gather(
             *(accounts.register(f"user{i}", PASSWORD) for i in range(5)), return_exceptions=True
         )

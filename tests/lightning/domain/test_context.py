@@ -6,12 +6,12 @@ from lightning.domain.context import context
 from lightning.events import Draft
 from lightning.llm.window import TOKENS_PER_MESSAGE
 from lightning.log import EventLog
-from lightning.storage.sqlite import SqliteStorage
+from tests.stores import storage_of
 
 
 @pytest.fixture
 async def log(tmp_path):
-    storage = SqliteStorage(tmp_path / "log.db")
+    storage = storage_of(tmp_path)
     yield EventLog(storage)
     await storage.close()
 

@@ -162,7 +162,7 @@ class TestRemains:
             await attempt(limits, outcome=None)
 
         # Then they are gone, and those of the attempts that go on are not
-        left = await storage.query("users", None, [Where("kind", "in", ("loginLimit",))], limit=1000)
+        left = await storage.query("users", None, [Where("kind", "in", ("login-limit",))], limit=1000)
         assert len(left.items) == 3
 
     async def test_names_and_addresses_are_not_written_down(self, storage, limits, tmp_path):

@@ -6,6 +6,7 @@ from lightning.domain.accounts import Accounts
 from lightning.domain.sessions import GRACE_SECONDS, MAX_SESSIONS, Origin, Sessions
 from lightning.errors import Unauthorized
 from tests.lightning.domain.conftest import Died, Mortal
+from tests.stores import catch_up
 
 PASSWORD = "correct horse"
 MONTH = 30 * 24 * 3600
@@ -34,10 +35,37 @@ async def grant(sessions, account):
 class TestRotation:
     async def test_it_lives_as_long_as_it_is_used(self, sessions, account, grant, clock):
         token = grant.refresh_token
-        for _ in range(4):
+        for _ in range(2):
             clock.now += MONTH - 1
             token = (await sessions.rotate(token)).refresh_token
         assert await sessions.holds(account, grant.session_id)
+
+    async def test_it_ends_after_three_months_however_it_is_used(self, sessions, account, grant, clock):
+        # Given a session that is used all the time
+        token = grant.refresh_token
+        for _ in range(3):
+            clock.now += MONTH - 1
+            last = await sessions.rotate(token)
+            token = last.refresh_token
+        # Then its client is told that the end is near
+        assert (grant.seconds, last.seconds) == (MONTH, 3)
+        assert await sessions.holds(account, grant.session_id)
+        # When it comes
+        clock.now += 3
+        # Then it is one
+        assert not await sessions.holds(account, grant.session_id)
+        assert await sessions.all(account) == []
+        with pytest.raises(Unauthorized):
+            await sessions.rotate(token)
+
+    async def test_a_shorter_end_holds_for_sessions_that_there_are(
+        self, storage, accounts, account, grant, clock
+    ):
+        clock.now += 3600
+        stricter = Sessions(storage, accounts, longest_seconds=3600, now=clock)
+        assert not await stricter.holds(account, grant.session_id)
+        with pytest.raises(Unauthorized):
+            await stricter.rotate(grant.refresh_token)
 
     async def test_it_ends_when_it_is_not(self, sessions, account, grant, clock):
         clock.now += MONTH
@@ -72,6 +100,7 @@ class TestRotation:
 
         # When the client asks another process some seconds later
         clock.now += 10
+        catch_up(beside, storage)
         other = Sessions(beside, Accounts(beside, rounds=4), now=clock)
         following = await other.rotate(grant.refresh_token)
 

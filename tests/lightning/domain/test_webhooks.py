@@ -1,17 +1,20 @@
 """Endpoints of users, and who gets a message."""
 
 import asyncio
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from lightning.domain.webhook import recipients
-from lightning.domain.webhook_health import WebhookHealth
+from lightning.domain.webhook_health import LOOK_APART_SECONDS, MAX_LINES, MAX_LOOK_SECONDS, WebhookHealth
 from lightning.domain.webhooks import DELIVERABLE, MAX_WEBHOOKS, OVERLAP_SECONDS, Webhooks
 from lightning.errors import Conflict, InvalidEvent, NotFound, Permanent
 from lightning.outbound import Guard
-from lightning.storage import SqliteStorage
+from lightning.pacing import LEAST_DISTANCE
 from tests.memory_queue import Clock
+from tests.stores import storage_of
 
 URL = "https://hooks.example.com/lightning"
 
@@ -23,7 +26,7 @@ def clock():
 
 @pytest.fixture
 async def storage(tmp_path: Path):
-    store = SqliteStorage(tmp_path / "log.db")
+    store = storage_of(tmp_path)
     yield store
     await store.close()
 
@@ -149,7 +152,11 @@ class TestRecipients:
 class TestHealth:
     @pytest.fixture
     def health(self, storage, clock):
-        return WebhookHealth(storage, first_pause_seconds=5, clock=clock)
+        return WebhookHealth(storage, first_pause_seconds=5, clock=clock, randomness=lambda: 0.5)
+
+    async def pause(self, health, clock):
+        """Give the seconds until the endpoint is tried again."""
+        return (await health.get("anna", "w")).not_before - clock.now
 
     async def wait(self, health, delivery="d", **options):
         return (await health.admit("anna", "w", delivery, 20, **options)).wait_seconds
@@ -157,7 +164,7 @@ class TestHealth:
     async def test_an_endpoint_is_good_until_it_fails(self, health):
         assert await self.wait(health) == 0
         await health.failed("anna", "w")
-        assert await self.wait(health) == 5
+        assert await self.wait(health) == pytest.approx(5 + LOOK_APART_SECONDS)
         # and others are not meant
         assert (await health.admit("anna", "other", "d", 20)).wait_seconds == 0
         assert (await health.admit("bert", "w", "d", 20)).wait_seconds == 0
@@ -167,8 +174,9 @@ class TestHealth:
         clock.now += 5
         # When many come as soon as it may be tried
         admissions = await asyncio.gather(*(health.admit("anna", "w", str(n), 20) for n in range(10)))
-        # Then one tries
-        assert sorted(each.wait_seconds for each in admissions) == [0, *[5] * 9]
+        # Then one tries, and the others come later, one behind the other
+        places = [5 + LOOK_APART_SECONDS * n for n in range(1, 10)]
+        assert sorted(each.wait_seconds for each in admissions) == pytest.approx([0, *places])
         [trial] = [n for n, each in enumerate(admissions) if each.is_trial]
         # And is let through again after a crash, and another one when it does not come back
         assert await self.wait(health, str(trial)) == 0
@@ -180,7 +188,7 @@ class TestHealth:
         for _ in range(10):
             assert await self.wait(health) == 0
             await health.failed("anna", "w")
-            pauses.append(await self.wait(health))
+            pauses.append(await self.pause(health, clock))
             clock.now += pauses[-1]
         assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
 
@@ -189,9 +197,36 @@ class TestHealth:
             await health.failed("anna", "w")
         assert (await health.get("anna", "w")).failures == 1
 
-    async def test_the_endpoint_may_ask_for_more(self, health):
+    async def test_the_endpoint_may_ask_for_more(self, health, clock):
         await health.failed("anna", "w", 120)
-        assert await self.wait(health) == 120
+        assert await self.pause(health, clock) == 120
+        assert await self.wait(health) > 120
+
+    async def test_however_many_wait_few_look_in_a_second(self, storage, clock):
+        # Given an endpoint that fails, and very many deliveries that come together
+        chance = random.Random(1)
+        health = WebhookHealth(storage, first_pause_seconds=5, clock=clock, randomness=chance.random)
+        await health.failed("anna", "w")
+        waits = [await self.wait(health, str(n)) for n in range(1000)]
+        # Then none looks before it is tried again, and no second has more than a few
+        assert min(waits) > 5
+        seconds = Counter(int(wait) for wait in waits)
+        assert max(seconds.values()) <= 1 / (LOOK_APART_SECONDS * LEAST_DISTANCE)
+        assert max(waits) == pytest.approx(5 + 1000 * LOOK_APART_SECONDS, rel=0.1)
+        # And other endpoints know nothing of it
+        await health.failed("anna", "other")
+        assert (await health.admit("anna", "other", "d", 20)).wait_seconds < 6
+
+    async def test_nobody_is_put_off_for_a_day(self, health, clock):
+        await health.failed("anna", "w")
+        health._lines.wait("w", clock.now, 100 * MAX_LOOK_SECONDS)
+        assert await self.wait(health) == MAX_LOOK_SECONDS
+
+    async def test_the_lines_that_are_remembered_are_bounded(self, health, clock):
+        for n in range(MAX_LINES + 100):
+            health._lines.wait(f"w{n}", clock.now, float(n + 1))
+        assert len(health._lines) == MAX_LINES
+        assert f"w{MAX_LINES + 99}" in health._lines
 
     async def test_a_good_trial_frees_all(self, health, clock):
         await health.failed("anna", "w")
@@ -205,7 +240,11 @@ class TestHealth:
         admission = await health.admit("anna", "w", "d", 20, at_once=True)
         assert (admission.wait_seconds, admission.is_trial) == (0, True)
         # but not beside another trial: asking often holds no more room than waiting
-        assert await self.wait(health, "another", at_once=True) > 0
+        assert await self.wait(health, "another", at_once=True) == 5
+        # and never at the end of the line
+        for n in range(100):
+            await self.wait(health, str(n))
+        assert await self.wait(health, "another", at_once=True) == 5
 
     async def test_a_new_address_is_tried_at_once(self, webhooks, health):
         one = await made(webhooks)

@@ -99,16 +99,32 @@ class TestDeltas:
         if moment == "waiting":
             hub.deliver("anna", [delta(0, "late"), delta(0, "other", event="f")])
         # When the response goes to the reader
-        mailbox.answered("e")
+        mailbox.answered("e", 1)
         if moment == "coming":
             hub.deliver("anna", [delta(0, "late"), delta(0, "other", event="f")])
         # Then no delta of its event does any more
         assert texts(mailbox) == ["other"]
 
     async def test_nor_does_it_wake_the_reader(self, hub, mailbox):
-        mailbox.answered("e")
+        mailbox.answered("e", 1)
         hub.deliver("anna", [delta(0, "late")])
         assert not await mailbox.wait(0.01)
+
+    def test_a_replay_goes_on_behind_the_response_that_told_of_a_failure(self, hub, mailbox):
+        # Given an answer that failed at its third attempt
+        mailbox.answered("e", 3)
+        # When a replay writes anew, and somebody was late
+        hub.deliver("anna", [delta(0, "late", attempt=3), delta(0, "anew", attempt=4)])
+        # Then the new one is shown, until its own response comes
+        assert texts(mailbox) == ["anew"]
+        mailbox.answered("e", 4)
+        hub.deliver("anna", [delta(4, "late", attempt=4)])
+        assert texts(mailbox) == []
+
+    def test_none_comes_behind_a_response_that_does_not_name_its_attempt(self, hub, mailbox):
+        mailbox.answered("e", None)
+        hub.deliver("anna", [delta(0, "x", attempt=1000)])
+        assert texts(mailbox) == []
 
 
 class TestBounds:
@@ -132,7 +148,7 @@ class TestBounds:
 
     def test_answered_events_are_forgotten_in_time(self, mailbox):
         for n in range(3 * MAX_ANSWERED):
-            mailbox.answered(f"e{n}")
+            mailbox.answered(f"e{n}", 1)
         assert len(mailbox._answered) == MAX_ANSWERED
         assert f"e{3 * MAX_ANSWERED - 1}" in mailbox._answered
 

@@ -119,6 +119,17 @@ class TestNotifier:
         with pytest.raises(Unauthorized):
             read_notification(OTHER, headers, body)
 
+    async def test_it_tells_how_far_the_store_had_come(self, receiver):
+        # Given a store that has session tokens
+        notifier = Notifier(f"{receiver.url}/notify", SECRET, lambda: "0:-1#7")
+        # When it tells something
+        notifier.notify("anna", 3)
+        await receiver.received(1)
+        await notifier.close()
+        # Then the newest token goes with it
+        [(headers, body)] = receiver.requests
+        assert read_notification(SECRET, headers, body).session == "0:-1#7"
+
     async def test_what_comes_up_during_a_post_is_in_the_next(self, receiver, notifier):
         # Given a receiver that is slow to answer
         receiver.open.clear()

@@ -3,13 +3,18 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
 from lightning.errors import Transient
 from lightning.storage import Create, SqliteStorage, Where
+from lightning.storage.file_lock import FairFileLock
+from lightning.storage.sqlite_query import select
+from lightning.storage.sqlite_schema import create_tables
 from lightning.storage.writer import LOCK_SECONDS
 
 
@@ -53,6 +58,40 @@ async def test_a_file_that_was_removed_takes_no_more_writes(storage, tmp_path):
     await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
 
 
+@pytest.mark.parametrize("other", [None, b"", b"SQLite format 3\0 of another"])
+async def test_a_file_that_was_removed_is_not_looked_for_elsewhere(storage, tmp_path, other):
+    # Given a log whose file was removed under the process before it was asked for a list, or replaced
+    (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
+    if other is not None:
+        (tmp_path / "log.db").write_bytes(other)
+    log_before = (tmp_path / "log.db-wal").read_bytes()
+    # When it is asked
+    with pytest.raises(Transient) as raised:
+        await storage.query("users", "anna")
+    assert raised.value.code == "store_unavailable"
+    # Then it has made no file there, and taken nothing from the one that was
+    found = (tmp_path / "log.db").read_bytes() if (tmp_path / "log.db").exists() else None
+    assert (found, (tmp_path / "log.db-wal").read_bytes()) == (other, log_before)
+    # And putting it back is enough
+    (tmp_path / "elsewhere.db").rename(tmp_path / "log.db")
+    assert [item.body["id"] for item in (await storage.query("users", "anna")).items] == ["first"]
+
+
+async def test_a_list_is_read_from_no_other_file(storage, tmp_path):
+    # Given a log that was asked for a list, and another one that took its place
+    assert len((await storage.query("users", "anna")).items) == 1
+    (tmp_path / "log.db").rename(tmp_path / "elsewhere.db")
+    shutil.copy(tmp_path / "elsewhere.db", tmp_path / "log.db")
+    # When it is asked again, it says so
+    with pytest.raises(Transient, match="was replaced"):
+        await storage.query("users", "anna")
+
+
+async def test_queries_take_little_memory_each(storage):
+    [(pages,)] = await storage._readers.read(None, lambda it: it.execute("PRAGMA cache_size").fetchall())
+    assert pages == -4096
+
+
 async def test_only_the_owner_reads_the_file(storage, tmp_path):
     assert (tmp_path / "log.db").stat().st_mode & 0o777 == 0o600
 
@@ -64,7 +103,7 @@ async def test_a_file_of_an_older_version_gets_the_fields_that_were_declared_sin
     await store.batch("events", "anna", [Create(old), Create({"id": "b", "userID": "anna", "seq": 2})])
     await store.close()
     with sqlite3.connect(tmp_path / "log.db") as database:
-        database.execute("DROP INDEX events_userID_seq_webhookID")
+        database.execute("DROP INDEX events_userID_webhookID_seq")
         database.execute("ALTER TABLE events DROP COLUMN webhookID")
     database.close()
     # When several processes open it
@@ -74,3 +113,154 @@ async def test_a_file_of_an_older_version_gets_the_fields_that_were_declared_sin
         page = await store.query("events", "anna", [Where("webhookID", "=", "w")], order_by="seq")
         assert [item.body for item in page.items] == [old]
         await store.close()
+
+
+@pytest.fixture
+def outdated(tmp_path):
+    """A file that lacks an index."""
+    path = tmp_path / "log.db"
+    with sqlite3.connect(path) as database:
+        create_tables(database)
+        database.execute("DROP INDEX events_userID_webhookID_seq")
+    database.close()
+    return path
+
+
+def _indexes(path):
+    with closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+
+
+async def test_processes_that_start_together_wait_for_the_one_that_fills_an_index(outdated):
+    # Given one that holds the file
+    with closing(FairFileLock(outdated, LOCK_SECONDS)) as holder:
+        with holder:
+            # When another starts
+            starting = asyncio.create_task(asyncio.to_thread(SqliteStorage, outdated))
+            await _until_taken(f"{outdated}-queue.lock", starting)
+            # Then it waits
+            assert "events_userID_webhookID_seq" not in _indexes(outdated)
+        store = await starting
+    # And does what is still to do
+    assert "events_userID_webhookID_seq" in _indexes(outdated)
+    await store.close()
+
+
+async def _until_taken(path: str, by: asyncio.Task) -> None:
+    """Wait until somebody waits for the lock, which is no time when they did without it."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        while not by.done():
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            await asyncio.sleep(0.001)
+    finally:
+        os.close(handle)
+
+
+async def test_a_process_with_nothing_to_make_waits_for_nobody(storage, tmp_path):
+    # Given somebody who took the turn to write and does not go on
+    with closing(FairFileLock(tmp_path / "log.db", LOCK_SECONDS)) as holder, holder:
+        # When another process starts, it can read
+        store = await asyncio.to_thread(SqliteStorage, tmp_path / "log.db")
+        assert await store.get("users", "anna", "first") is not None
+        await store.close()
+
+
+async def test_tables_are_made_whole_or_not_at_all(outdated):
+    # Given a file in which a later step fails
+    with closing(sqlite3.connect(outdated)) as database:
+        database.execute("DROP INDEX events_userID_root_seq")
+        database.execute("CREATE TABLE events_userID_root_seq (taken)")
+    # When it is opened
+    with pytest.raises(sqlite3.OperationalError):
+        SqliteStorage(outdated)
+    # Then nothing of it was made
+    assert "events_userID_webhookID_seq" not in _indexes(outdated)
+
+
+@pytest.mark.parametrize(
+    ("given", "fewest"),
+    [
+        ((), "kind"),
+        (("type",), "type"),
+        (("state",), "state"),
+        (("state", "type"), "state"),
+        (("webhookID",), "webhookID"),
+        (("conversationID", "type"), "conversationID"),
+        (("root", "state"), "root"),
+    ],
+)
+@pytest.mark.parametrize("descending", [True, False])
+def test_every_list_of_events_is_read_in_the_order_of_an_index(tmp_path, given, fewest, descending):
+    # Given what the log asks for when it lists a user's events
+    where = [Where("kind", "=", "event"), Where("seq", ">", 0), *(Where(field, "=", "x") for field in given)]
+    sql, values = select("events", "anna", where, "seq", descending=descending, page=None)
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        create_tables(database)
+        # whatever SQLite itself would prefer, such as the index that was made last
+        database.execute("DROP INDEX events_userID_kind_seq")
+        create_tables(database)
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    database.close()
+    # Then it is looked up by the field that finds the fewest, and not sorted: a page costs what it has
+    assert (
+        plan[0] == f"SEARCH events USING INDEX events_userID_{fewest}_seq (userID=? AND {fewest}=? AND seq>?)"
+    )
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+async def test_a_query_that_takes_too_long_says_what_to_do(tmp_path):
+    # Given a large log in which nothing is of two kinds that there are many of
+    store = SqliteStorage(tmp_path / "log.db", query_seconds=0.0)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as database, database:
+        database.execute(
+            "INSERT INTO events (userID, id, etag, body, kind, seq, type, state)"
+            " WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50000)"
+            " SELECT 'anna', x, '', json_object('userID', 'anna', 'id', x, 'seq', x), 'event', x,"
+            " iif(x % 2, 'a', 'b'), iif(x % 2, 'done', 'dead') FROM n"
+        )
+    # When it is looked for
+    where = [Where("kind", "=", "event"), Where("type", "=", "a"), Where("state", "=", "dead")]
+    with pytest.raises(Transient, match="ask for less at once") as raised:
+        await store.query("events", "anna", where, order_by="seq")
+    assert raised.value.code == "query_too_long"
+    # Then what is found at once is still found
+    page = await store.query("events", "anna", [Where("kind", "=", "event")], order_by="seq", limit=1)
+    assert len(page.items) == 1
+    await store.close()
+
+
+@pytest.mark.alone
+async def test_a_long_look_does_not_hold_the_loop(storage):
+    # Given a log in which nothing is of two kinds that there are many of
+    for start in range(0, 10_000, 100):
+        operations = [
+            Create({"id": f"n{n}", "userID": "anna", "kind": "event", "seq": n + 1} | _kinds(n))
+            for n in range(start, start + 100)
+        ]
+        await storage.batch("events", "anna", operations)
+    # When it is looked for
+    where = [Where("kind", "=", "event"), Where("type", "=", "a"), Where("state", "=", "dead")]
+    looking = asyncio.create_task(storage.query("events", "anna", where, order_by="seq"))
+    turns = 0
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    # Then others had their turns meanwhile
+    assert (await looking).items == []
+    assert turns > 10
+
+
+def _kinds(number: int) -> dict[str, str]:
+    return {"type": "a", "state": "done"} if number % 2 else {"type": "b", "state": "dead"}
+
+
+async def test_a_store_that_was_closed_says_so(tmp_path):
+    store = SqliteStorage(tmp_path / "log.db")
+    await store.close()
+    with pytest.raises(Transient):
+        await store.query("users", "anna")

@@ -104,6 +104,16 @@ def test_the_level_counts_for_all(log):
     assert [record["event"] for record in log.lines()] == ["loud"]
 
 
+@pytest.mark.parametrize(
+    "library", ["azure.cosmos._cosmos_http_logging_policy", "azure.servicebus._pyamqp.link"]
+)
+def test_libraries_tell_their_troubles_and_not_each_request(log, library):
+    log(log_level="debug")
+    logging.getLogger(library).info("a request")
+    logging.getLogger(library).warning("trouble")
+    assert [record["event"] for record in log.lines()] == ["trouble"]
+
+
 def test_an_unknown_level_is_refused(log):
     with pytest.raises(ValueError, match="LOUD"):
         log(log_level="loud")

@@ -1,0 +1,261 @@
+"""Runs tasks in containers: start, look again and again, collect the log, clean up, tell how it ended.
+
+Nothing is held while a run goes on: every look is one delivery, and says when the next one comes. Each step
+is written down before the next, so that whoever goes on after a crash starts no container twice and loses
+no outcome.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+from opentelemetry import trace
+
+from actors.actor import Actor
+from actors.allowance import Allowance, Allowed
+from actors.outcome import Again, Done, Outcome, Output
+from actors.task_follow import SOURCE, follow_ups, rollback_of
+from actors.task_result import CANCELLED, GONE, failure, outcome_of, refusal, result_of
+from actors.task_spec import AgentCommand, RunApi, spec_of
+from lightning.containers import Runner, RunStatus
+from lightning.crash import CrashPoint, no_crash
+from lightning.domain.budgets import Budgets
+from lightning.domain.run_reports import RunReports
+from lightning.domain.runs import Run, Runs
+from lightning.errors import LightningError, NotFound, Permanent, Transient
+from lightning.events import Draft, EventDocument
+from lightning.ids import derived_id
+from lightning.tasks import ROLLBACK, TaskMetadata
+from lightning.telemetry import names
+
+#: Bytes of a log that one look takes over at most, portion by portion; the next look goes on.
+LOOK_BYTES: Final = 512 * 1024
+
+#: A task waits so long for a runner that has no room.
+ROOM_SECONDS: Final = 3600.0
+
+#: Answers of a runner after which the same start may work later, by itself.
+_FULL: Final = frozenset({"runner_quota", "runner_throttled"})
+
+#: Refusals that are about what the task asks for, not about the platform.
+_ASKED_WRONGLY: Final = frozenset({"run_refused", "image_missing", "network_unsupported", "budget_exhausted"})
+
+_log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How often a run is looked at.
+
+    Parameters:
+      first_seconds: The wait after its start.
+      most_seconds: The longest wait.
+      share: Between them, the wait as a share of the time that it has taken.
+    """
+
+    first_seconds: float = 0.05
+    most_seconds: float = 1.0
+    share: float = 0.1
+
+    def wait(self, seconds: float) -> float:
+        """Give the wait before the next look at what has taken so long."""
+        return min(max(self.first_seconds, seconds * self.share), self.most_seconds)
+
+
+class TaskRunner(Actor):
+    """The task runner.
+
+    Parameters:
+      runs: Where runs are written down.
+      reports: What runs say of themselves.
+      runner: Where containers run.
+      agents: How an agent is started in them.
+      follow: Records what follows from a task that is over already, once (`Dispatch.follow_ended`).
+      api: How runs reach the run API; without it they reach none.
+      looks: How often a run is looked at.
+      room: Runs at a time on this runner; None leaves it to the runner. A user has three quarters of it.
+      budgets: What tasks may spend.
+      crash: Told of every point between start, record, collect and removal.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        reports: RunReports,
+        runner: Runner,
+        agents: AgentCommand,
+        follow: Callable[[EventDocument, Sequence[Draft]], Awaitable[None]],
+        *,
+        api: RunApi | None = None,
+        looks: Looks | None = None,
+        room: int | None = None,
+        budgets: Budgets,
+        crash: CrashPoint = no_crash,
+    ) -> None:
+        self._runs = runs
+        self._reports = reports
+        self._runner = runner
+        self._agents = agents
+        self._follow = follow
+        self._api = api
+        self._looks = looks or Looks()
+        self._room = room
+        self._allowance = Allowance(budgets)
+        self._crash = crash
+
+    async def handle(self, event: EventDocument, metadata: TaskMetadata) -> Outcome:
+        """Take a task one step further; see `Actor.handle`."""
+        run = await self._runs.open(event)
+        if run.document["outcome"] is None:
+            try:
+                allowed = await self._allowance.of(event, metadata)
+                if not run.document["begun"]:
+                    allowed.check()
+                    if not await self._has_room(event, run):
+                        return self._wait_for_room(event)
+                    run = await self._start(event, metadata, run)
+                run, status, allowed = await self._look_within(event, run, allowed)
+            except Permanent as error:
+                if error.code not in _ASKED_WRONGLY:
+                    raise
+                run = await self._runs.conclude(run, refusal(error))
+            except Transient as error:
+                if error.code not in _FULL:
+                    raise
+                return self._wait_for_room(event, error)
+            else:
+                if not status.ended:
+                    wait = self._looks.wait(time.time() - await self._latest_news(run, status))
+                    return Again(allowed.at_most(wait))
+                run = await self._runs.conclude(run, outcome_of(status))
+            self._crash("run:collected")
+        await self._remove(run)
+        self._crash("run:removed")
+        return await self._over(event, metadata, run)
+
+    async def _over(self, event: EventDocument, metadata: TaskMetadata, run: Run) -> Done:
+        result = await result_of(self._runs, event, run, await self._reports.read(run.document))
+        undoing = rollback_of(event, run)
+        if undoing:
+            result.rollbackID = derived_id(event["id"], ROLLBACK)
+        told = Output("result", "worker.task.result", result, SOURCE)
+        return Done([told, *follow_ups(metadata, result.status), *undoing])
+
+    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+        """Tell that the platform could not run it, and why."""
+        result = Output("failure", "worker.task.result", failure(event, error), SOURCE)
+        return [result, *follow_ups(TaskMetadata.model_validate(event["metadata"]), "failed")]
+
+    async def release(self, event: EventDocument) -> None:
+        """Stop and remove the container of a task that was cancelled or given up; see `Actor.release`."""
+        run = await self._runs.of_task(event["userID"], event["id"])
+        if run is None:
+            return
+        if run.document["outcome"] is None:
+            await self._runner.stop(run.name)
+            try:
+                run, _ = await self._look(run)
+            except LightningError as error:
+                _log.info("log_not_collected", run=run.name, error=error.message)
+        await self._runner.remove(run.name)
+        cancelled = event["state"] == "cancelled"
+        if cancelled:
+            run = await self._runs.conclude(run, CANCELLED)
+        if undoing := rollback_of(event, run, cancelled=cancelled):
+            await self._follow(event, [each.draft(event, despite_cancel=cancelled) for each in undoing])
+        if cancelled:
+            return
+        if run.document["outcome"] is None:
+            await self._runs.reset(run)
+
+    async def _has_room(self, event: EventDocument, run: Run) -> bool:
+        if self._room is None:
+            return True
+        others = [each async for each in self._runner.list() if each.name != run.name]
+        own = sum(each.tags.get("user") == event["userID"] for each in others)
+        return len(others) < self._room and own < max(1, self._room * 3 // 4)
+
+    def _wait_for_room(self, event: EventDocument, error: Transient | None = None) -> Again:
+        """Wait without an attempt: that others run is nobody's failure."""
+        waited = time.time() - datetime.fromisoformat(event["recordedAt"].replace("Z", "+00:00")).timestamp()
+        if waited > ROOM_SECONDS:
+            why = error.message if error else "Other runs take all the room that there is."
+            message = (
+                f"There was no room for the run in {ROOM_SECONDS / 3600:.0f} h, so it was given up: {why}"
+            )
+            raise Permanent(message, code="runner_quota")
+        least = 0.0 if error is None else min(error.retry_after or 5.0, 60.0)
+        return Again(max(least, min(max(0.1, waited * 0.2), 10.0)), keep_attempts=True)
+
+    async def _start(self, event: EventDocument, metadata: TaskMetadata, run: Run) -> Run:
+        called = metadata.agent or metadata.image or ""
+        attributes = {names.RUN_ID: run.document["id"], names.AGENT: called}
+        with _tracer.start_as_current_span(
+            f"{names.RUN} {called}", kind=trace.SpanKind.CLIENT, attributes=attributes
+        ):
+            await self._runner.start(spec_of(event, metadata, run, self._agents, self._api))
+        self._crash("run:started")
+        run = await self._runs.advance(run, stage="starting", begun=True)
+        self._crash("run:recorded")
+        return run
+
+    async def _look_within(
+        self, event: EventDocument, run: Run, allowed: Allowed
+    ) -> tuple[Run, RunStatus, Allowed]:
+        """Look, and stop a run whose budget is spent.
+
+        Raises:
+          BudgetExhausted: It is stopped.
+        """
+        run, status = await self._look(run)
+        allowed = await self._allowance.ran(event, allowed, run, status)
+        if not status.ended and allowed.spent:
+            await self._runner.stop(run.name)
+            run, status = await self._look(run)
+        if status.reason == "stopped":
+            allowed.check()
+        return run, status, allowed
+
+    async def _look(self, run: Run) -> tuple[Run, RunStatus]:
+        """Note where a run stands, and take over what it has printed since."""
+        try:
+            status = await self._runner.status(run.name)
+        except NotFound:
+            return run, RunStatus("failed", "launcher_lost", message=GONE)
+        run = await self._collect(run, ended=status.ended)
+        stage = "starting" if status.state == "pending" else "running"
+        run = await self._runs.advance(
+            run, stage=stage, begun=True, started_at=status.started_at, ended_at=status.ended_at
+        )
+        return run, status
+
+    async def _latest_news(self, run: Run, status: RunStatus) -> float:
+        """Tell since when nothing was heard; who has said what came of it is about to end."""
+        result = (await self._reports.read(run.document))["result"]
+        if result is not None:
+            return datetime.fromisoformat(result["at"].replace("Z", "+00:00")).timestamp()
+        return status.started_at or time.time()
+
+    async def _collect(self, run: Run, *, ended: bool) -> Run:
+        taken = 0
+        while ended or taken < LOOK_BYTES:
+            begun = run.document["log"]["bytes"]
+            portion = await self._runner.logs(run.name, begun)
+            if not portion.data:
+                break
+            taken += len(portion.data)
+            run = await self._runs.append(run, portion.data, portion.next)
+            if run.document["log"]["bytes"] == begun:  # nothing but a character that is cut off
+                return await self._runs.append(run, portion.data, portion.next, last=True) if ended else run
+        return run
+
+    async def _remove(self, run: Run) -> None:
+        """Remove a container whose outcome is noted; the clock's sweep removes what stays."""
+        try:
+            await self._runner.remove(run.name)
+        except LightningError as error:
+            _log.warning("container_not_removed", run=run.name, error=error.message)

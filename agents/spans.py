@@ -1,0 +1,130 @@
+"""The span of an agent in the trace of its run (OTLP in JSON), with the standard library alone.
+
+It is sent to ``OTEL_EXPORTER_OTLP_ENDPOINT`` as the agent ends. Whether it arrives makes no difference to the
+agent: nothing is printed, and nobody is waited for long.
+"""
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPSConnection
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+#: An agent that is done waits so long for its span to be taken.
+PATIENCE_SECONDS = 5.0
+
+#: W3C Trace Context, of which the platform writes this version.
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+_OK, _ERROR = 1, 2
+
+
+def invoke(
+    agent: str,
+    work: Callable[[], int],
+    environment: MutableMapping[str, str],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> int:
+    """Run an agent within a span ``invoke_agent NAME``, if the run belongs to a trace.
+
+    While it runs, ``TRACEPARENT`` names this span, so that what it starts or measures hangs below.
+
+    Parameters:
+      agent: Its name.
+      work: What it does.
+      environment: The variables of the run.
+      patience_seconds: So long an agent that is done waits for its span to be taken.
+
+    Returns:
+      The exit code that the work gives; what it raises is raised.
+    """
+    traced = _TRACEPARENT.fullmatch(environment.get("TRACEPARENT", ""))
+    endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    headers = environment.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+    if traced is None or not endpoint:
+        return work()
+    trace_id, parent_id, flags = traced.groups()
+    span_id = os.urandom(8).hex()
+    environment["TRACEPARENT"] = f"00-{trace_id}-{span_id}-{flags}"
+    span = {
+        "traceId": trace_id,
+        "spanId": span_id,
+        "parentSpanId": parent_id,
+        "name": f"invoke_agent {agent}",
+        "kind": 1,  # internal
+        "startTimeUnixNano": str(time.time_ns()),
+    }
+    failure = ""
+    try:
+        code = work()
+        failure = f"exit code {code}" if code else ""
+    except SystemExit as ended:
+        failure = f"exit code {ended.code if isinstance(ended.code, int) else 1}" if ended.code else ""
+        raise
+    except BaseException as error:
+        failure = type(error).__name__  # not what it says: that is for the log alone
+        raise
+    finally:
+        _send(endpoint, headers, _request(span, agent, failure), patience_seconds)
+    return code
+
+
+def _request(span: Mapping[str, Any], agent: str, failure: str) -> dict[str, Any]:
+    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
+    # a clock that was set back while the agent ran makes no span end before it began
+    ends = max(time.time_ns(), int(span["startTimeUnixNano"]))
+    ended = {
+        **span,
+        "endTimeUnixNano": str(ends),
+        "attributes": _attributes({**said, **({"error.type": failure} if failure else {})}),
+        "status": {"code": _ERROR, "message": failure} if failure else {"code": _OK},
+    }
+    scope = {"scope": {"name": "agents"}, "spans": [ended]}
+    return {
+        "resourceSpans": [
+            {"resource": {"attributes": _attributes({"service.name": agent})}, "scopeSpans": [scope]}
+        ]
+    }
+
+
+def _attributes(texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": {"stringValue": text}} for name, text in texts.items()]
+
+
+def _send(endpoint: str, headers: str, request: Mapping[str, Any], patience_seconds: float) -> None:
+    """Send it, in a thread that is left alone when it takes too long, whatever it waits for."""
+    with suppress(Exception):  # the log is whole before anybody is waited for
+        sys.stdout.flush()
+    try:
+        arguments = (endpoint, headers, request, patience_seconds)
+        sending = threading.Thread(target=_post, args=arguments, daemon=True)
+        sending.start()
+        sending.join(patience_seconds)
+    except RuntimeError:  # the run may have no more processes
+        return
+
+
+def _post(endpoint: str, headers: str, request: Mapping[str, Any], timeout_seconds: float) -> None:
+    try:
+        url = urlsplit(endpoint)
+        kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+        connection = kind(url.netloc, timeout=timeout_seconds)
+        said = {**_read(headers), "content-type": "application/json"}
+        with closing(connection):
+            connection.request("POST", url.path.rstrip("/") + "/v1/traces", json.dumps(request), said)
+            connection.getresponse().read()
+    except Exception:  # noqa: BLE001, S110 -- whatever it is, it is not the agent's
+        pass
+
+
+def _read(headers: str) -> dict[str, str]:
+    """Read headers as OpenTelemetry writes them: ``name=value,...``, encoded as in URLs."""
+    pairs = (each.partition("=") for each in headers.split(","))
+    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs if name.strip()}

@@ -1,0 +1,103 @@
+"""Keeps the spans that runs send, beside those of the platform."""
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+
+from lightning.domain.run_tokens import RunAccess
+from lightning.errors import Transient
+from lightning.settings import Settings
+from lightning.telemetry import carrier, names
+from lightning.telemetry.otlp import Origin, SpansSent, spans_of
+from lightning.telemetry.redaction import Redactor
+from lightning.telemetry.spans import Span, SpanStore
+
+#: What one ingress keeps of one run: a hundredth of what the store holds, and bytes as they were sent.
+#: Further spans are rejected.
+SPANS_PER_RUN: Final = 2_000
+BYTES_PER_RUN: Final = 8 * 1024 * 1024
+
+_MAX_REMEMBERED: Final = 1_000
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What was kept of one run."""
+
+    spans: int = 0
+    bytes: int = 0
+
+
+class RunSpans:
+    """Keeps the spans of runs.
+
+    Parameters:
+      settings: Where the span store is, and what must not get there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = SpanStore(settings.data / "spans.db")
+        self._redactor = Redactor(settings.secret_values())
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    async def keep(self, access: RunAccess, sent: SpansSent, size: int) -> int:
+        """Keep what a run sent, up to its bounds.
+
+        Parameters:
+          access: Which run.
+          sent: Its spans.
+          size: Bytes of the request.
+
+        Returns:
+          How many spans were not kept.
+
+        Raises:
+          InvalidRequest: A span is not one that the run may send, and none is kept.
+          Transient: The span store cannot be written (``store_unavailable``).
+        """
+        # the attributes may be a megabyte, through which secrets are looked for
+        spans = await asyncio.to_thread(spans_of, sent, _origin(access), self._redactor)
+        kept = self._of(access.run["id"])
+        room = 0 if kept.bytes + size > BYTES_PER_RUN else max(0, SPANS_PER_RUN - kept.spans)
+        taken = spans[:room]
+        if taken:
+            kept.spans += len(taken)
+            kept.bytes += size
+            try:
+                await asyncio.to_thread(self._add, taken)
+            except Transient:  # they come again
+                kept.spans -= len(taken)
+                kept.bytes -= size
+                raise
+        return len(spans) - len(taken)
+
+    def _of(self, run_id: str) -> _Kept:
+        kept = self._kept.setdefault(run_id, _Kept())
+        self._kept.move_to_end(run_id)
+        if len(self._kept) > _MAX_REMEMBERED:
+            self._kept.popitem(last=False)
+        return kept
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _add(self, spans: list[Span]) -> None:
+        try:
+            self._store.add(spans)
+        except (sqlite3.Error, OSError) as error:
+            raise Transient(f"the span store cannot be written: {error}", code="store_unavailable") from None
+
+
+def _origin(access: RunAccess) -> Origin:
+    started = get_current_span(carrier.parent(access.trace)).get_span_context()
+    return Origin(
+        trace_id=format_trace_id(started.trace_id),
+        parent_id=format_span_id(started.span_id),
+        attributes={names.RUN_ID: access.run["id"], names.EVENT: access.task["id"]},
+        process="run",
+    )

@@ -1,0 +1,124 @@
+"""The Service Bus namespace: where it is, how we authenticate, and links into it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from azure.core.credentials import AccessToken
+from azure.servicebus import ServiceBusReceiveMode, ServiceBusSubQueue
+from azure.servicebus.aio import ServiceBusClient
+
+from brokers.servicebus_wire import Received, ReceiverLink
+from brokers.servicebus_wire_management import ManagementLink
+from brokers.servicebus_wire_sender import SenderLink
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+#: The port of AMQP over TLS.
+AMQPS_PORT = 5671
+
+
+class Namespace:
+    """Opens links; use it on one event loop alone.
+
+    Parameters:
+      connection_string: As the portal shows it; None to use an identity.
+      namespace: Instead of it, the host name, such as ``name.servicebus.windows.net``.
+      client_id: Which user-assigned identity; None is the system-assigned one.
+      credential: Another identity than that of the process: a ``TokenCredential`` of azure-core.
+
+    Raises:
+      ValueError: Neither or both of connection string and namespace are given, or it cannot be read.
+    """
+
+    def __init__(
+        self,
+        connection_string: str | None,
+        namespace: str | None = None,
+        *,
+        client_id: str | None = None,
+        credential: "TokenCredential | None" = None,
+    ) -> None:
+        if (connection_string is None) == (namespace is None):
+            raise ValueError("give either connection_string or namespace")
+        self._connection_string = connection_string
+        self._namespace = namespace
+        self._client_id = client_id
+        self._credential = credential
+        self._client: ServiceBusClient | None = None
+        self.host, self.port = address_of(connection_string, namespace)
+
+    def sender(self, queue_name: str) -> SenderLink:
+        """Make a link that sends to a queue; open it before use."""
+        return SenderLink(self._sdk().get_queue_sender(queue_name, keep_alive=0))
+
+    def receiver(
+        self, queue_name: str, on_received: Callable[[Received], None], *, dead_letters: bool = False
+    ) -> ReceiverLink:
+        """Make a link that receives from a queue, or from its dead letters; open it before use."""
+        return ReceiverLink(self._receiver(queue_name, dead_letters=dead_letters), on_received)
+
+    def management(self, queue_name: str, *, dead_letters: bool = False) -> ManagementLink:
+        """Make a link for requests about a queue's messages; open it before use."""
+        return ManagementLink(self._receiver(queue_name, dead_letters=dead_letters))
+
+    def _receiver(self, queue_name: str, *, dead_letters: bool) -> Any:
+        return self._sdk().get_queue_receiver(
+            queue_name,
+            sub_queue=ServiceBusSubQueue.DEAD_LETTER if dead_letters else None,
+            receive_mode=ServiceBusReceiveMode.PEEK_LOCK,
+            prefetch_count=1,  # none at all would make the SDK give back what it did not ask for itself
+            keep_alive=0,
+        )
+
+    def _sdk(self) -> ServiceBusClient:
+        if self._client is None:
+            if self._connection_string is not None:
+                self._client = ServiceBusClient.from_connection_string(self._connection_string, retry_total=0)
+            else:
+                identity: Any = _Identity(self._credential, self._client_id)
+                self._client = ServiceBusClient(str(self._namespace), identity, retry_total=0)
+        return self._client
+
+
+class _Identity:
+    """Gives tokens of an identity from a thread: its asynchronous twin needs another HTTP library."""
+
+    def __init__(self, credential: "TokenCredential | None", client_id: str | None) -> None:
+        self._credential = credential
+        self._client_id = client_id
+
+    async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
+        """Give a token; azure-identity keeps it until it is about to run out."""
+        return await asyncio.to_thread(self._own().get_token, *scopes)
+
+    def _own(self) -> "TokenCredential":
+        if self._credential is None:
+            from azure.identity import DefaultAzureCredential  # noqa: PLC0415 -- only where there is no key
+
+            self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
+        return self._credential
+
+
+def address_of(connection_string: str | None, namespace: str | None) -> tuple[str, int]:
+    """Give host and port of a namespace.
+
+    Raises:
+      ValueError: There is no endpoint in the connection string, or it is that of one queue.
+    """
+    if connection_string is None:
+        return str(namespace), AMQPS_PORT
+    parts = dict(part.split("=", 1) for part in connection_string.split(";") if "=" in part)
+    fields = {name.strip().lower(): value for name, value in parts.items()}
+    endpoint = fields.get("endpoint")
+    if "entitypath" in fields:
+        raise ValueError(
+            "the Service Bus connection string is that of one queue (EntityPath=...), and more are used: "
+            "give the one of the namespace, under Shared access policies"
+        )
+    if endpoint is None:
+        raise ValueError("the Service Bus connection string has no Endpoint=sb://...")
+    address = endpoint.strip().partition("//")[2].strip("/")
+    host, _, port = address.partition(":")
+    return host, int(port) if port.isdecimal() else AMQPS_PORT

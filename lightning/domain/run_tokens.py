@@ -1,0 +1,122 @@
+"""Run tokens: what a run shows to the run API, good for this one run while it goes on."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lightning.domain.accounts import Accounts
+from lightning.domain.runs import RunDocument, Runs
+from lightning.domain.tokens import Claims, TokenIssuer
+from lightning.errors import Unauthorized
+from lightning.events import EventDocument
+from lightning.log import EventLog
+
+#: A token outlives its run's own time by so long: before its command begins, its image may have to be
+#: fetched. That it ends with its run is checked at every call.
+GRACE_SECONDS: Final = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccess:
+    """What a run token stands for, as it was when it was checked.
+
+    Parameters:
+      user_id: Whose run it is.
+      run: The run.
+      task: Its `worker.task`.
+      claims: What the token says.
+    """
+
+    user_id: str
+    run: RunDocument
+    task: EventDocument
+    claims: Claims
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """The trace context that the run was started with."""
+        given = self.claims.extra.get("traceparent")
+        return self.task["trace"] if given is None else {"traceparent": str(given)}
+
+
+def mint(
+    issuer: TokenIssuer, run: RunDocument, timeout_seconds: float, traceparent: str | None = None
+) -> str:
+    """Make a token for a run; every attempt at its start may make another, and each is as good.
+
+    Parameters:
+      issuer: Whose signature the ingress accepts.
+      run: The run.
+      timeout_seconds: How long its command may take.
+      traceparent: The trace context that it is started with (W3C Trace Context).
+    """
+    claims: dict[str, Any] = {"run": run["id"], "start": run.get("resets", 0)}
+    if traceparent is not None:
+        claims["traceparent"] = traceparent
+    lifetime_seconds = math.ceil(timeout_seconds) + GRACE_SECONDS
+    return issuer.issue("run", run["userID"], lifetime_seconds=lifetime_seconds, claims=claims)
+
+
+class RunTokens:
+    """Checks run tokens.
+
+    Parameters:
+      issuer: Knows their signatures.
+      runs: The runs.
+      log: Their tasks.
+      accounts: Whose they are.
+    """
+
+    def __init__(self, issuer: TokenIssuer, runs: Runs, log: EventLog, accounts: Accounts) -> None:
+        self._issuer = issuer
+        self._runs = runs
+        self._log = log
+        self._accounts = accounts
+
+    async def check(self, token: str) -> RunAccess:
+        """Tell which run shows a token.
+
+        Raises:
+          Unauthorized: It is no run token of ours (``invalid_token``), or its run is over or was begun anew,
+            its task is over or cancelled, or its user is disabled.
+          Transient: The store does not answer.
+        """
+        return await self._read(self._issuer.verify(token, "run"))
+
+    async def still_good(self, access: RunAccess) -> bool:
+        """Tell whether a token that was accepted would be accepted now; for what stays open.
+
+        Raises:
+          Transient: The store does not answer.
+        """
+        if self._issuer.is_over(access.claims):
+            return False
+        try:
+            await self._read(access.claims)
+        except Unauthorized:
+            return False
+        return True
+
+    async def _read(self, claims: Claims) -> RunAccess:
+        user_id, extra = claims.subject, claims.extra
+        run = await self._runs.find(user_id, str(extra.get("run")))
+        if not _is_of(claims, run):  # the worker may have written it a moment ago
+            run = await self._runs.current(user_id, str(extra.get("run")))
+        if run is None or not _is_of(claims, run) or run["outcome"] is not None:
+            raise _refusal()
+        task = await self._log.get(user_id, run["eventID"])
+        if task is None or task["state"] != "accepted" or await self._log.is_cancelled(task):
+            raise _refusal()
+        account = await self._accounts.read(user_id)
+        if account is None or account.disabled:
+            raise _refusal()
+        return RunAccess(user_id, run, task, claims)
+
+
+def _is_of(claims: Claims, run: RunDocument | None) -> bool:
+    return run is not None and claims.extra.get("start") == run.get("resets", 0)
+
+
+def _refusal() -> Unauthorized:
+    return Unauthorized("the token is not accepted: its run is over, or never was", code="invalid_token")

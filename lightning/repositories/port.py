@@ -1,0 +1,376 @@
+"""The repository port: one git repository of a user's, read and changed without a working tree.
+
+A repository has one branch, ``main``. What is read is named by a commit; whoever changes it says which commit
+they saw, and what others changed since is merged or reported, never overwritten.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from lightning.errors import Conflict, LightningError
+
+#: The commit that an empty repository has, as git names none.
+NO_COMMIT: Final = "0" * 40
+
+#: Bytes of a file that is read or written.
+MAX_FILE_BYTES: Final = 8 * 1024 * 1024
+
+#: Files of a repository.
+MAX_FILES: Final = 20_000
+
+#: Bytes of a repository with its history, as git packs it.
+MAX_REPOSITORY_BYTES: Final = 64 * 1024 * 1024
+
+#: Characters of the message of a commit.
+MAX_MESSAGE_CHARS: Final = 16 * 1024
+
+Kind = Literal["file", "executable", "symlink", "submodule"]
+
+
+class GitMissing(LightningError):
+    """Git is not installed here."""
+
+    code = "git_missing"
+    status = 503
+
+
+class GitFailed(LightningError):
+    """Git did not do what it was asked to; ``said`` is what it said, which may tell of this machine."""
+
+    code = "git_failed"
+    status = 500
+    said = ""
+
+
+class MergeConflict(Conflict):
+    """Somebody else changed the same lines since.
+
+    Parameters:
+      paths: The files that both changed.
+    """
+
+    code = "merge_conflict"
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        named = ", ".join(paths[:10]) + (" and others" if len(paths) > 10 else "")
+        super().__init__(f"others changed {named} meanwhile; read them anew and make the change again")
+        self.paths = list(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How repositories are kept.
+
+    Parameters:
+      repository_bytes: Bytes of a repository with its history, as git packs it.
+      part_bytes: Bytes in one document: so few that a throttled account takes one after another.
+      bundles: So many are put together to one, which keeps the first fetch short.
+    """
+
+    repository_bytes: int = MAX_REPOSITORY_BYTES
+    part_bytes: int = 192 * 1024
+    bundles: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a commit.
+
+    Parameters:
+      path: Its path, with slashes.
+      kind: What it is. Links and submodules are told, and never followed.
+      size: Its bytes; None for a submodule.
+      id: The object that holds it: the same content has the same.
+    """
+
+    path: str
+    kind: Kind
+    size: int | None
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page of the files of a commit; ``next`` is the path to go on behind, None on the last page."""
+
+    commit: str
+    entries: list[Entry]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file with its content; of a symbolic link, where it leads."""
+
+    commit: str
+    entry: Entry
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One line that was looked for; ``line`` counts from 1."""
+
+    path: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found; ``truncated`` says that there is more than it gives."""
+
+    commit: str
+    matches: list[Match]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as the history tells it.
+
+    Parameters:
+      id: Its id.
+      parents: The ids of what it follows.
+      author: Who made it, a name.
+      time: When, RFC 3339.
+      message: All of its message.
+      run: The run that made it, by its trailer.
+      event: The event behind it, by its trailer.
+      reverts: The run that it undoes, by its trailer.
+    """
+
+    id: str
+    parents: list[str]
+    author: str
+    time: str
+    message: str
+    run: str | None
+    event: str | None
+    reverts: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of the history, newest first; ``next`` is the ``skip`` of the page behind it."""
+
+    commits: list[Commit]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A file that two commits differ in; ``before`` is its path before where it was renamed."""
+
+    path: str
+    status: Literal["added", "changed", "deleted", "renamed", "retyped"]
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What two commits differ in, also as a patch in git's format; ``truncated`` says that it goes on."""
+
+    base: str
+    commit: str
+    files: list[Changed]
+    patch: str
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file to be written or removed.
+
+    Parameters:
+      path: Its path.
+      data: Its content; None removes it.
+      executable: Whether it may be run; None leaves that as it is.
+    """
+
+    path: str
+    data: bytes | None
+    executable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of a change.
+
+    Parameters:
+      commit: The commit that holds it; where nothing was to change, the one that was there.
+      created: Whether it was made now; not where an attempt before had made it.
+    """
+
+    commit: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a change is made, as it stands in the trailers of its commit.
+
+    Parameters:
+      run: The run that makes it: at most one commit has it.
+      event: The event behind it; where no run is named, at most one commit has it.
+    """
+
+    run: str | None = None
+    event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The files of a commit as a tar (POSIX.1-2001).
+
+    Parameters:
+      commit: The commit.
+      data: The tar.
+      left_out: Links, submodules and files over the limit, which are not in it.
+    """
+
+    commit: str
+    data: bytes
+    left_out: list[str]
+
+
+class Repository(Protocol):
+    """One repository. Whatever it raises besides is `Transient` where the store does not answer.
+
+    ``at`` is a commit of its history, in 40 hexadecimal digits; None is the newest. Every method raises
+    `NotFound` where the repository or ``at`` is not there, and `GitMissing` where git is not installed.
+    """
+
+    async def tip(self) -> str:
+        """Give the newest commit; `NO_COMMIT` in an empty repository."""
+        ...
+
+    async def refresh(self) -> str:
+        """Take over what is new where the repository lives, if that is not here; give the newest commit.
+
+        Raises:
+          RemoteRefused: The server there does not let us.
+          Transient: It does not answer (``remote_unreachable``).
+          InvalidRequest: It holds what may not be in a repository, or too much.
+        """
+        ...
+
+    async def files(
+        self, *, at: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> Listing:
+        """List files in the order of their paths, by their bytes.
+
+        Parameters:
+          at: The commit.
+          prefix: Only paths that begin so.
+          after: Only paths behind this one.
+          limit: At most so many.
+        """
+        ...
+
+    async def read(self, path: str, *, at: str | None = None) -> File:
+        """Read a file.
+
+        Raises:
+          NotFound: There is none (``no_such_file``).
+          InvalidRequest: The path is none (``invalid_path``), or the file is too large (``file_too_large``).
+        """
+        ...
+
+    async def search(
+        self, pattern: str, *, at: str | None = None, regex: bool = False, ignore_case: bool = False
+    ) -> Found:
+        """Look for lines of text files.
+
+        Parameters:
+          pattern: What to look for.
+          at: The commit.
+          regex: The pattern is a POSIX extended regular expression, else plain text.
+          ignore_case: Small and capital letters are the same.
+
+        Raises:
+          InvalidRequest: The pattern cannot be read (``invalid_pattern``), or takes too long
+            (``search_too_long``).
+        """
+        ...
+
+    async def log(
+        self, *, at: str | None = None, path: str | None = None, skip: int = 0, limit: int = 50
+    ) -> History:
+        """Tell the history, newest first.
+
+        Parameters:
+          at: The commit to begin with.
+          path: Only what changed this file, or files in this folder.
+          skip: Leave out so many.
+          limit: At most so many.
+        """
+        ...
+
+    async def diff(self, *, at: str | None = None, base: str | None = None) -> Diff:
+        """Tell what two commits differ in.
+
+        Parameters:
+          at: The commit.
+          base: The one before; the first parent by default.
+        """
+        ...
+
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        message: str,
+        author: str,
+        base: str | None = None,
+        cause: Cause | None = None,
+    ) -> Committed:
+        """Write and remove files, as one commit. A repeat for the same cause makes none.
+
+        Parameters:
+          changes: At most one for each path.
+          message: What is said about it; no line of it begins as a trailer of ours.
+          author: The name of who makes it.
+          base: The commit that the changes are made to; what others changed since is kept. None is the
+            newest, whatever it holds.
+          cause: Why it is made.
+
+        Raises:
+          MergeConflict: Others changed the same since ``base``.
+          Conflict: ``base`` is not in the history (``unknown_base``), or a file is removed that is not in it
+            (``no_such_file``).
+          InvalidRequest: A path is none (``invalid_path``), or a limit is passed (``file_too_large``,
+            ``too_many_files``, ``repository_too_large``).
+        """
+        ...
+
+    async def revert(self, run: str, *, author: str) -> Committed:
+        """Undo what a run committed, as one commit. A repeat makes none.
+
+        Raises:
+          NotFound: The run has committed nothing (``nothing_to_revert``).
+          MergeConflict: Others changed the same since.
+        """
+        ...
+
+    async def archive(self, *, at: str | None = None) -> Archive:
+        """Give the files of a commit as a tar."""
+        ...
+
+    async def bundle(self) -> bytes:
+        """Give the whole history as a git bundle, which `git clone` takes.
+
+        Raises:
+          Conflict: The repository is empty (``empty_repository``).
+        """
+        ...
+
+    async def load(self, bundle: bytes) -> Committed:
+        """Take over the history of a git bundle: its ``HEAD``, or its only branch.
+
+        Raises:
+          InvalidRequest: It is no bundle that can be taken (``invalid_bundle``), or too large.
+          Conflict: It does not go on from what is here (``not_a_continuation``): fetch, merge, and try again.
+        """
+        ...

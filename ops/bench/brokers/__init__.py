@@ -1,0 +1,1 @@
+"""Brokers compared: ours beside those that people would pick instead, on one machine in one run."""

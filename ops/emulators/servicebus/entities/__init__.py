@@ -1,0 +1,1 @@
+"""What Service Bus means: messages, queues, topics, time. It knows no frame, link or socket."""

@@ -1,0 +1,98 @@
+"""The clock of the machine is put forward and back under a running platform: nothing lost, nothing twice."""
+
+import struct
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lightning.client import Client
+from ops.chaos.installation import PASSWORD, Installation, ModelServer, until
+from tests.stores import settings_of
+from worker.supervisor import launch
+
+pytestmark = pytest.mark.timeout(180)
+
+SCRIPT = [
+    {"last_contains": ["held"], "hold": True, "hold_after": 0},
+    {"last_contains": ["busy"], "status": 429, "headers": {"Retry-After": "3"}, "error": "slow", "times": 1},
+]
+
+HASTE = {
+    "LIGHTNING_TESTING": "1",
+    "LIGHTNING_CLAIM_SECONDS": "3",
+    "LIGHTNING_SWEEP_SECONDS": "1",
+    "LIGHTNING_LEASE_SECONDS": "3",
+}
+
+HOUR, DAY = 3600, 86_400
+
+
+class Skew:
+    """What the clocks of an installation are wrong by."""
+
+    def __init__(self, path: Path):
+        path.write_bytes(struct.pack("d", 0.0))
+        self._file = path.open("r+b", buffering=0)
+
+    def set(self, seconds: float) -> None:
+        self._file.seek(0)
+        self._file.write(struct.pack("d", seconds))
+
+
+@pytest.fixture
+def skew(tmp_path, monkeypatch):
+    skew = Skew(tmp_path / "skew")
+    yield skew
+    skew._file.close()
+
+
+def logged_in(running: Installation) -> Client:
+    """Log in by the clock as it is now."""
+    client = Client(running.url)
+    client.log_in("storm", PASSWORD)
+    return client
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [DAY, -DAY, pytest.param(HOUR, marks=pytest.mark.chaos), pytest.param(-HOUR, marks=pytest.mark.chaos)],
+    ids=["a day forward", "a day back", "an hour forward", "an hour back"],
+)
+def test_a_jump_of_the_clock_loses_nothing_and_repeats_nothing(tmp_path, monkeypatch, skew, jump):
+    with ModelServer(tmp_path, SCRIPT) as model:
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("skew")))
+        monkeypatch.setenv("SKEW_FILE", str(tmp_path / "skew"))
+        environment = {**settings_of(tmp_path / "data"), **HASTE, **model.environment()}
+        with (
+            # the clock is put into each interpreter as it starts
+            Installation(tmp_path / "data", environment, workers=2, start=launch) as running,
+            running.user() as client,
+        ):
+            # Given chats that a worker waits for, one that is to be tried again, one whose turn has not come
+            said = [
+                *(("held 1", "a"), ("held 2", "b"), ("busy", "c")),
+                ("next", "a"),
+            ]
+            posted = [
+                client.send("llm.chat", {"content": content, "conversationID": conversation})
+                for content, conversation in said
+            ]
+            until(lambda: model.calls() == 3, "the model is asked")
+            # When the clock jumps, and more is said just before and after
+            posted.append(client.send("llm.chat", {"content": "before"}))
+            skew.set(jump)
+            with logged_in(running) as again:
+                now = datetime.now(UTC) + timedelta(seconds=jump)
+                posted.append(again.send("llm.chat", {"content": "after"}, timestamp=now))
+                assert again.wait(posted[-1], timeout_seconds=60)["state"] == "done"
+                # and claims and leases of before would have run out
+                time.sleep(4)
+                model.release()
+                # Then all are answered, and the model was asked once for each, and once more when it was busy
+                done = [again.wait(event, timeout_seconds=60) for event in posted]
+                assert model.calls() == len(posted) + 1
+    assert [event["outputs"][0]["metadata"]["content"] for event in done] == [
+        f"You said: {content}" for content, _ in [*said, ("before", ""), ("after", "")]
+    ]

@@ -1,0 +1,225 @@
+"""Spans that a run sends join its trace, and cannot be taken for the platform's."""
+
+import asyncio
+import time
+
+import pytest
+
+from api.run_spans import BYTES_PER_RUN, SPANS_PER_RUN, RunSpans
+from lightning.domain.run_tokens import RunAccess, mint
+from lightning.errors import Transient
+from lightning.telemetry.otlp import MAX_CHARS, MAX_SPANS, SpansSent
+from lightning.telemetry.spans import SpanStore
+from tests.api.conftest import assert_problem
+from tests.api.runs import GoingRun
+
+TRACE, RUN_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def traced(ingress, trace=TRACE):
+    """Give a run that was started within a trace."""
+    run = GoingRun(ingress.person())
+    run.token = mint(ingress.issuer, run.document, 1800, f"00-{trace}-{RUN_SPAN}-01")
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(ingress):
+    return traced(ingress)
+
+
+def span(**changes):
+    now = time.time_ns()
+    return {
+        "traceId": TRACE,
+        "spanId": "a" * 16,
+        "name": "invoke_agent echo",
+        "kind": 1,
+        "startTimeUnixNano": str(now - 1_000_000),
+        "endTimeUnixNano": str(now),
+        **changes,
+    }
+
+
+def attribute(key, **value):
+    return {"key": key, "value": value}
+
+
+def send(run, *spans, service="lightning-worker"):
+    resource = {"attributes": [attribute("service.name", stringValue=service)]}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {}, "spans": [*spans]}]}]}
+    return run.post("/otlp/v1/traces", body)
+
+
+def stored(run, trace=TRACE):
+    """Read what the span store has of a trace, by the ids of spans."""
+    store = SpanStore(run.ingress.data / "spans.db")
+    return {each.span_id: each for each in store.trace(trace)}
+
+
+def test_a_span_joins_the_trace_of_the_run(run):
+    # Given a span without a parent that says it is the platform's, with a secret in it
+    secret = run.ingress.settings.jwt_signing_key.get_secret_value()
+    said = [
+        attribute("gen_ai.agent.name", stringValue="echo"),
+        attribute("count", intValue="7"),
+        attribute("lightning.event", stringValue="another"),
+        attribute("key", stringValue=f"it is {secret}"),
+        attribute("long", stringValue="x" * 100_000),
+        attribute("list", arrayValue={"values": [{"boolValue": True}, {"stringValue": f"{secret} it is"}]}),
+        attribute("map", kvlistValue={"values": [{"key": "a", "value": {"doubleValue": 0.5}}]}),
+        attribute("longer", arrayValue={"values": [{"intValue": 1}] * 10_000}),
+    ]
+    # When it is sent
+    assert send(run, span(attributes=said)).json() == {}
+    # Then it hangs below the run, under its own names, without the secret
+    kept = stored(run)["a" * 16]
+    assert (kept.parent_id, kept.name, kept.kind) == (RUN_SPAN, "invoke_agent echo", "internal")
+    assert kept.process == "run:lightning-worker"
+    assert kept.attributes["gen_ai.agent.name"] == "echo"
+    assert kept.attributes["count"] == 7
+    assert kept.attributes["lightning.event"] == run.task["id"]
+    assert kept.attributes["lightning.run_id"] == run.id
+    assert kept.attributes["key"] == "it is [redacted]"
+    assert len(kept.attributes["long"]) == len(kept.attributes["longer"]) == MAX_CHARS
+    assert kept.attributes["list"] == [True, "[redacted] it is"]
+    assert kept.attributes["map"] == {"a": 0.5}
+    assert secret.encode() not in b"".join(file.read_bytes() for file in run.ingress.data.glob("spans.db*"))
+
+
+def test_ids_in_capitals_and_times_as_numbers_are_the_same(run):
+    now = time.time_ns()
+    said = span(
+        traceId=TRACE.upper(),
+        spanId="D" * 16,
+        parentSpanId="A" * 16,
+        startTimeUnixNano=now - 1000,
+        endTimeUnixNano=now,
+        events=[{"name": "retry", "timeUnixNano": str(now)}, {"name": "undated"}],
+        status={"code": 2, "message": "no"},
+    )
+    assert send(run, said).json() == {}
+    kept = stored(run)["d" * 16]
+    assert (kept.parent_id, kept.start_ns, kept.end_ns) == ("a" * 16, now - 1000, now)
+    assert (kept.status, kept.status_message) == ("error", "no")
+    assert [event["time_ns"] for event in kept.events] == [now, now - 1000]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"traceId": "b" * 32}, "foreign_trace"),
+        ({"spanId": RUN_SPAN}, "foreign_span"),
+        ({"startTimeUnixNano": "1000"}, "invalid_time"),
+        ({"endTimeUnixNano": "1000"}, "invalid_time"),
+        ({"endTimeUnixNano": "9" * 19}, "invalid_time"),
+        ({"events": [{"name": "x", "timeUnixNano": "9" * 19}]}, "invalid_time"),
+        ({"spanId": "0" * 16}, "foreign_span"),
+        ({"spanId": "short"}, "invalid_parameter"),
+        ({"kind": "1"}, "invalid_parameter"),
+    ],
+)
+def test_a_span_that_is_not_the_run_s_own_is_refused(run, changes, code):
+    # When a span that cannot be is sent behind one that can
+    answer = send(run, span(spanId="c" * 16), span(**changes))
+    # Then neither is kept
+    assert answer.json()["code"] == code
+    assert answer.status_code == 400
+    assert "c" * 16 not in stored(run)
+
+
+def test_the_span_of_another_run_stays_as_it_is(ingress, run):
+    # Given a span of a run
+    said = span(spanId="e" * 16, name="mine")
+    assert send(run, said).status_code == 200
+    # When another run sends one of the same ids, with its own token and in its own trace
+    other = traced(ingress, "c" * 32)
+    assert_problem(send(other, span(spanId="e" * 16, name="theirs")), 400, "foreign_trace")
+    assert send(other, span(traceId="c" * 32, spanId="e" * 16, name="theirs")).json() == {}
+    # And the run itself sends it again
+    assert send(run, {**said, "name": "changed"}).json() == {}
+    # Then each trace has its own, as it was sent first
+    assert stored(run)["e" * 16].name == "mine"
+    assert stored(run, "c" * 32)["e" * 16].name == "theirs"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"stringValue": 1, "arrayValue": "x", "kvlistValue": {"values": []}},
+        {"arrayValue": {"values": {"a": 1}}},
+        {"kvlistValue": {"values": ["x", {"key": {}, "value": []}]}},
+        {"intValue": "9" * 5000},
+        {"doubleValue": "NaN"},
+        {"stringValue": "<\u202e\u001b[31m>"},
+    ],
+)
+def test_no_value_of_an_attribute_breaks_anything(ingress, value):
+    run = traced(ingress, "d" * 32)
+    sent = span(traceId="d" * 32, attributes=[attribute("odd", **value)])
+    assert send(run, sent, service="\u001b[31m" * 100).json() == {}
+    assert stored(run, "d" * 32)["a" * 16].process.startswith("run:")
+
+
+def test_what_is_no_json_of_one_kind_is_refused(run):
+    for headers in ({"content-type": "application/x-protobuf"}, {"content-encoding": "gzip"}):
+        answer = run.request("POST", "/otlp/v1/traces", content=b"{}", headers=headers)
+        assert_problem(answer, 415, "unsupported_media_type")
+
+
+def test_more_spans_than_one_request_may_have_are_refused(run):
+    answer = send(run, *(span(spanId=f"{number:016x}") for number in range(1, MAX_SPANS + 2)))
+    assert_problem(answer, 400, "too_many_spans")
+
+
+def test_what_one_run_may_send_is_bounded(ingress):
+    # Given a run
+    run = traced(ingress, "e" * 32)
+    # When it sends more than there is room for, again and again
+    rejected, number, requests = 0, 1, SPANS_PER_RUN // MAX_SPANS + 2
+    for _ in range(requests):
+        spans = [span(traceId="e" * 32, spanId=f"{number + each:016x}") for each in range(MAX_SPANS)]
+        rejected += send(run, *spans).json().get("partialSuccess", {}).get("rejectedSpans", 0)
+        number += MAX_SPANS
+    # Then the rest is rejected, and it is told so
+    assert rejected == requests * MAX_SPANS - SPANS_PER_RUN
+    assert len(stored(run, "e" * 32)) == SPANS_PER_RUN
+    # And another run has its own room
+    assert send(traced(ingress), span(spanId="f" * 16)).json() == {}
+
+
+def test_the_bytes_of_one_run_are_bounded(ingress):
+    # Given a run that sends one span with a huge attribute after another
+    run = traced(ingress, "f" * 32)
+    huge = attribute("huge", stringValue="x" * 900_000)
+    requests = BYTES_PER_RUN // 900_000 + 1
+    answers = [
+        send(run, span(traceId="f" * 32, spanId=f"{number:016x}", attributes=[huge])).json()
+        for number in range(1, requests + 1)
+    ]
+    # Then the last finds no room
+    assert answers[:-1] == [{}] * (requests - 1)
+    assert answers[-1]["partialSuccess"]["rejectedSpans"] == 1
+    # And one that is larger than any may be is not read
+    huge = attribute("huge", stringValue="x" * 1024**2)
+    assert_problem(send(run, span(traceId="f" * 32, attributes=[huge])), 413, "too_large")
+
+
+def test_what_could_not_be_written_may_come_again(run, tmp_path):
+    # Given a store that cannot be written
+    spans = RunSpans(run.ingress.settings.model_copy(update={"data": tmp_path}))
+    (tmp_path / "spans.db").mkdir()
+    access = RunAccess(run.person.id, run.document, run.event(), run.ingress.issuer.verify(run.token, "run"))
+    scope = {"spans": [span(spanId=f"{number:016x}") for number in range(1, MAX_SPANS + 1)]}
+    sent = SpansSent.model_validate({"resourceSpans": [{"scopeSpans": [scope]}]})
+    # When a run tries more often than it may send
+    for _ in range(SPANS_PER_RUN // MAX_SPANS + 2):
+        with pytest.raises(Transient) as caught:
+            asyncio.run(spans.keep(access, sent, 1000))
+        assert caught.value.code == "store_unavailable"
+    # Then all is taken once the store can be written
+    (tmp_path / "spans.db").rmdir()
+    assert asyncio.run(spans.keep(access, sent, 1000)) == 0
+    spans.close()
+    assert len(SpanStore(tmp_path / "spans.db").trace(TRACE)) == MAX_SPANS

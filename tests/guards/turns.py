@@ -1,0 +1,157 @@
+"""Tests on several cores: files are dealt out to pytest-xdist's workers, and who measures time is alone.
+
+All tests of a file run on one worker, one after another, so that they share its fixtures. Files whose tests
+share nothing are dealt out test by test. What takes long begins first, so that all workers end together;
+between two of those, which wait for processes most of their time, comes one of the others.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+#: Files whose tests share no fixture, so that each test may run anywhere.
+ONE_BY_ONE = {
+    "tests/acceptance/test_conversation.py",
+    "tests/acceptance/test_crash_matrix.py",
+    "tests/acceptance/test_poison.py",
+    "tests/acceptance/test_storm.py",
+    "tests/acceptance/test_webhooks.py",
+}
+
+#: What begins first, by the beginnings of node ids; everything else follows in its usual order.
+LONGEST_FIRST = (
+    "tests/acceptance/test_storm.py",
+    "tests/acceptance/test_crash_matrix.py",
+    "tests/acceptance/",
+    "tests/ops/",
+)
+
+#: Workers beyond these would only wait for those who want to be alone.
+MOST_WORKERS = 8
+
+_FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+_TURNS = pytest.StashKey["Turns"]()
+
+
+class Turns:
+    """Lets one be alone, or any number be together; a lock on files (flock(2)) that processes share.
+
+    Parameters:
+      folder: Where the files are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = ExitStack()
+        self._door, self._room = (self._open(folder / name) for name in ("door", "room"))
+
+    def _open(self, path: Path) -> IO[bytes]:
+        return self._files.enter_context(path.open("ab"))
+
+    @contextmanager
+    def take(self, *, alone: bool) -> Iterator[None]:
+        """Wait until nobody is there (alone), or nobody who is alone, and stay."""
+        # whoever waits to be alone holds the door: those who come later wait behind it, however many
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        finally:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._files.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the mark; a worker joins the others."""
+    config.addinivalue_line("markers", "alone: measures time, so that no other test runs meanwhile")
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[_TURNS] = Turns(Path(given["turns"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Say how many workers ``-n auto`` is: one more than there are cores, since tests also wait."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # somebody knows better, and pytest-xdist reads it
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the others are."""
+    if _FOLDER not in node.config.stash:
+        node.config.stash[_FOLDER] = tempfile.TemporaryDirectory(prefix="turns-")
+    node.workerinput["turns"] = node.config.stash[_FOLDER].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Clean up."""
+    if _TURNS in config.stash:
+        config.stash[_TURNS].close()
+    if _FOLDER in config.stash:
+        config.stash[_FOLDER].cleanup()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the workers begin with what takes longest."""
+    if _TURNS in config.stash:
+        items[:] = in_turns(items)
+
+
+# around everything else, the timeout of the test too: waiting for one's turn is no fault of the test
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Wait for the test's turn."""
+    turns = item.config.stash.get(_TURNS, None)
+    if turns is None:
+        return (yield)
+    with turns.take(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out the tests by `unit`, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def unit(node_id: str) -> str:
+    """Name what a test is dealt out with: its file, or only itself."""
+    file = node_id.partition("::")[0]
+    return node_id if file in ONE_BY_ONE else file
+
+
+def in_turns(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Order tests: what takes long by its rank, and between two of its units one of the others."""
+    ranked = sorted(items, key=lambda item: rank(item.nodeid))
+    units = [list(unit_) for _, unit_ in groupby(ranked, lambda item: unit(item.nodeid))]
+    long = [each for each in units if rank(each[0].nodeid) < len(LONGEST_FIRST)]
+    short = units[len(long) :]
+    return [item for pair in zip_longest(long, short, fillvalue=[]) for each in pair for item in each]
+
+
+def rank(node_id: str) -> int:
+    """Give a test's place in `LONGEST_FIRST`."""
+    matching = (place for place, start in enumerate(LONGEST_FIRST) if node_id.startswith(start))
+    return next(matching, len(LONGEST_FIRST))
