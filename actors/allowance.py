@@ -66,11 +66,22 @@ class Allowance:
         limits = None if asked is None else Limits(asked.tokens, asked.containerSeconds, asked.wallSeconds)
         return Allowed(event["id"], await self._budgets.open(event, limits))
 
-    async def ran(self, event: EventDocument, allowed: Allowed, run: Run, status: RunStatus) -> Allowed:
-        """Note for how long a container has run, where there is a budget."""
+    async def ran(
+        self, event: EventDocument, allowed: Allowed, run: Run, status: RunStatus, looked: float
+    ) -> Allowed:
+        """Note for how long a container has run, where there is a budget.
+
+        Parameters:
+          event: The task.
+          allowed: What it may spend.
+          run: Its run.
+          status: Where the run stood.
+          looked: When one began to look, in seconds since 1970: one that still ran has run until then at
+            least, while it may have ended since, and what is noted is never taken back.
+        """
         if allowed.ledger is None or status.started_at is None:
             return allowed
-        until = time.time() if status.ended_at is None else status.ended_at
+        until = looked if status.ended_at is None else status.ended_at
         start = f"{run.document['id']}@{status.started_at:.3f}"
         ledger = await self._budgets.ran(event, start, max(0.0, until - status.started_at))
         return Allowed(event["id"], ledger)

@@ -211,8 +211,9 @@ class TaskRunner(Actor):
         Raises:
           BudgetExhausted: It is stopped.
         """
+        looked = time.time()
         run, status = await self._look(run)
-        allowed = await self._allowance.ran(event, allowed, run, status)
+        allowed = await self._allowance.ran(event, allowed, run, status, looked)
         if not status.ended and allowed.spent:
             await self._runner.stop(run.name)
             run, status = await self._look(run)
