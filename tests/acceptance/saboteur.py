@@ -117,7 +117,7 @@ def _exhaust():
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     held = []
     while True:
-        held.append(bytearray(2**24))
+        held.append(bytes(2**24))  # of pages that nobody writes to, which takes no time
 
 
 def poison():
