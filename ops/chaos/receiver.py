@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import orjson
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -21,7 +21,10 @@ class Receiver:
 
     async def receive(self, request: Request) -> Response:
         """Remember a post."""
-        message = orjson.loads(await request.body())
+        try:
+            message = orjson.loads(await request.body())
+        except ClientDisconnect:  # the worker was killed while it posted
+            return Response(status_code=400)
         self.posts.append((request.headers["webhook-id"], message["data"]["metadata"]["content"]))
         return Response(status_code=204)
 
