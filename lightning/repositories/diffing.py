@@ -1,19 +1,12 @@
-"""What two trees differ in, and what is in one: for people to read, and for a run to work on."""
+"""What two trees differ in, for people to read."""
 
-import io
 import re
-import tarfile
-from collections.abc import Sequence
 from typing import Final
 
-from lightning.errors import InvalidRequest
 from lightning.repositories.git import Folder
-from lightning.repositories.port import MAX_FILE_BYTES, NO_COMMIT, Archive, Changed, Diff, Entry, GitFailed
+from lightning.repositories.port import NO_COMMIT, Changed, Diff
 
 MAX_PATCH_BYTES: Final = 256 * 1024
-
-#: Bytes of the files of an archive.
-MAX_ARCHIVE_BYTES: Final = 128 * 1024 * 1024
 
 _MAX_NAMES_BYTES: Final = 32 * 1024 * 1024
 
@@ -40,50 +33,6 @@ async def first_parent(folder: Folder, commit: str) -> str:
         return NO_COMMIT
     told = await folder.git.run(folder.path, "rev-list", "--parents", "--max-count=1", commit, "--")
     return [*told.text.split(), NO_COMMIT][1]
-
-
-async def archive(folder: Folder, commit: str) -> Archive:
-    """Put the files of a commit into a tar; see `Repository.archive`.
-
-    Raises:
-      InvalidRequest: They are too large together (``archive_too_large``).
-    """
-    entries = await folder.entries(commit)
-    packed = [each for each in entries if _is_packed(each)]
-    total = sum(each.size or 0 for each in packed)
-    if total > MAX_ARCHIVE_BYTES:
-        message = f"the files have {total} bytes; an archive holds {MAX_ARCHIVE_BYTES}"
-        raise InvalidRequest(message, code="archive_too_large")
-    contents = await _contents(folder, packed, total)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for each, content in zip(packed, contents, strict=True):
-            about = tarfile.TarInfo(each.path)
-            about.size = len(content)
-            about.mode = 0o755 if each.kind == "executable" else 0o644
-            tar.addfile(about, io.BytesIO(content))
-    left_out = [each.path for each in entries if not _is_packed(each)]
-    return Archive(commit, buffer.getvalue(), left_out)
-
-
-def _is_packed(entry: Entry) -> bool:
-    return entry.kind in {"file", "executable"} and (entry.size or 0) <= MAX_FILE_BYTES
-
-
-async def _contents(folder: Folder, entries: Sequence[Entry], total: int) -> list[bytes]:
-    asked = "".join(f"{each.id}\n" for each in entries).encode()
-    bound = total + 100 * len(entries)
-    printed = await folder.git.run(folder.path, "cat-file", "--batch", stdin=asked, max_bytes=bound)
-    found: list[bytes] = []
-    data, place = printed.data, 0
-    for each in entries:
-        start = data.find(b"\n", place) + 1
-        end = start + (each.size or 0)
-        if not start or data[end : end + 1] != b"\n":
-            raise GitFailed("git gives files otherwise than expected")
-        found.append(data[start:end])
-        place = end + 1
-    return found
 
 
 def _changed(parts: list[str]) -> list[Changed]:

@@ -134,6 +134,19 @@ class Heads:
             await self.tidy()
         return True
 
+    async def touch(self, head: Head) -> bool:
+        """Change nothing but the head's etag, so that who has read it before cannot publish behind it.
+
+        Returns:
+          Whether it is changed; not where somebody else was first.
+        """
+        body = head_body(self._user_id, self._repository, head)
+        try:
+            await self._write([Replace(body, head.etag)])
+        except PreconditionFailed:
+            return False
+        return True
+
     async def tidy(self) -> None:
         """Remove the parts of bundles that do not count, and never will."""
         head = await self.read()

@@ -4,9 +4,9 @@ A repository has one branch, ``main``. What is read is named by a commit; whoeve
 they saw, and what others changed since is merged or reported, never overwritten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import IO, Final, Literal, Protocol
 
 from lightning.errors import Conflict, LightningError
 
@@ -18,6 +18,9 @@ MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 
 #: Files of a repository.
 MAX_FILES: Final = 20_000
+
+#: Bytes of the files of an archive.
+MAX_ARCHIVE_BYTES: Final = 128 * 1024 * 1024
 
 #: Bytes of a repository with its history, as git packs it.
 MAX_REPOSITORY_BYTES: Final = 64 * 1024 * 1024
@@ -222,16 +225,14 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The files of a commit as a tar (POSIX.1-2001).
+    """What a tar of the files of a commit holds.
 
     Parameters:
       commit: The commit.
-      data: The tar.
       left_out: Links, submodules and files over the limit, which are not in it.
     """
 
     commit: str
-    data: bytes
     left_out: list[str]
 
 
@@ -345,6 +346,47 @@ class Repository(Protocol):
         """
         ...
 
+    async def exchange(
+        self,
+        tar: IO[bytes],
+        *,
+        message: str,
+        author: str,
+        base: str,
+        cause: Cause,
+        goes_on: Callable[[], Awaitable[None]],
+    ) -> Committed:
+        """Exchange the files of a commit for those of a tar, as one commit.
+
+        What the tar does not hold is removed, but for what no archive of the commit would hold, which stays.
+        What others changed since is kept, as by `commit`. A repeat for the same run makes no commit.
+
+        Parameters:
+          tar: The tar; read from its beginning, more than once where others are faster.
+          message: What is said about it.
+          author: The name of who makes it.
+          base: The commit whose archive it was made from.
+          cause: The run that makes it.
+          goes_on: Raises where the change is not wanted any more. It is asked after the head was read, so
+            that nothing is committed behind `settle`.
+
+        Raises:
+          MergeConflict: Others changed the same since ``base``.
+          Conflict: The run has committed other files before (``already_committed``), ``base`` is not in the
+            history (``unknown_base``), or a path leads through a link or submodule (``path_taken``).
+          InvalidRequest: The tar is none that is taken; see `lightning.repositories.tar`.
+        """
+        ...
+
+    async def settle(self, run: str, *, base: str) -> str | None:
+        """Give what a run that is over has committed; what it has under way is not committed any more.
+
+        Parameters:
+          run: The run, which `exchange` is told not to go on with.
+          base: The commit that it began from.
+        """
+        ...
+
     async def revert(self, run: str, *, author: str) -> Committed:
         """Undo what a run committed, as one commit. A repeat makes none.
 
@@ -354,8 +396,16 @@ class Repository(Protocol):
         """
         ...
 
-    async def archive(self, *, at: str | None = None) -> Archive:
-        """Give the files of a commit as a tar."""
+    async def archive(self, into: IO[bytes], *, at: str | None = None) -> Archive:
+        """Write the files of a commit as a tar (POSIX.1-2001).
+
+        Parameters:
+          into: Where it is written.
+          at: The commit.
+
+        Raises:
+          InvalidRequest: They are too large together (``archive_too_large``).
+        """
         ...
 
     async def bundle(self) -> bytes:

@@ -8,14 +8,15 @@ it is made once more, to what they made of the repository.
 import re
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from lightning.errors import Conflict, InvalidRequest, NotFound, Transient
-from lightning.repositories import diffing
+from lightning.repositories import diffing, workspace
 from lightning.repositories.bundle import written
 from lightning.repositories.cache import Cache
+from lightning.repositories.exchange import Exchange
 from lightning.repositories.git import BRANCH, Folder
 from lightning.repositories.head import BundleGone, Head, Heads
 from lightning.repositories.incoming import ARRIVED, Incoming, check, quarantine
@@ -24,6 +25,7 @@ from lightning.repositories.port import (
     Archive,
     Cause,
     Change,
+    Commit,
     Committed,
     Diff,
     File,
@@ -34,7 +36,14 @@ from lightning.repositories.port import (
     Listing,
 )
 from lightning.repositories.remote import Branch, Remote, RemoteRefused
-from lightning.repositories.writing import changed_tree, commit_tree, merged_tree, message_with
+from lightning.repositories.writing import (
+    changed_tree,
+    check_base,
+    commit_tree,
+    merged_tree,
+    message_with,
+    put_on_top,
+)
 
 #: Each failure means that somebody else's change was made.
 ATTEMPTS: Final = 50
@@ -43,6 +52,9 @@ _WORD: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 #: Makes a commit that follows the head, in the folder; None where nothing is to change.
 Make = Callable[[Folder, str], Awaitable[str | None]]
+
+#: Raises where what is to be made differs from the commit of the same cause that was made before.
+CheckRepeat = Callable[[Folder, Commit], Awaitable[None]]
 
 
 class StoredRepository:
@@ -108,10 +120,10 @@ class StoredRepository:
             before = base or await diffing.first_parent(folder, commit)
             return await diffing.diff(folder, before, commit)
 
-    async def archive(self, *, at: str | None = None) -> Archive:
-        """Give the files as a tar; see `Repository.archive`."""
+    async def archive(self, into: IO[bytes], *, at: str | None = None) -> Archive:
+        """Write the files as a tar; see `Repository.archive`."""
         async with self._read(at) as (folder, commit):
-            return await diffing.archive(folder, commit)
+            return await workspace.archive(folder, commit, into)
 
     async def bundle(self) -> bytes:
         """Give the whole history; see `Repository.bundle`."""
@@ -135,17 +147,46 @@ class StoredRepository:
 
         async def make(folder: Folder, tip: str) -> str | None:
             start = tip if base is None else base
-            if not await folder.is_in_history(start, tip):
-                raise Conflict("the base is no commit of this history; read it anew", code="unknown_base")
-            tree = await changed_tree(folder, start, changes)
-            before = await folder.tree_of(tip)
-            if start != tip:
-                tree = await merged_tree(folder, await folder.tree_of(start), before, tree)
-                await folder.entries(tree)  # no more files than there may be
-            return None if tree == before else await commit_tree(folder, tree, [tip], text, author)
+            await check_base(folder, start, tip)
+            tree = await put_on_top(folder, start, await changed_tree(folder, start, changes), tip)
+            return None if tree is None else await commit_tree(folder, tree, [tip], text, author)
 
         name, value = ("Lightning-Run", why.run) if why.run else ("Lightning-Event", why.event)
         return await self._change(make, name, value)
+
+    async def exchange(
+        self,
+        tar: IO[bytes],
+        *,
+        message: str,
+        author: str,
+        base: str,
+        cause: Cause,
+        goes_on: Callable[[], Awaitable[None]],
+    ) -> Committed:
+        """Exchange the files for those of a tar; see `Repository.exchange`."""
+        why = _checked(cause)
+        text = message_with(message, {"Lightning-Run": why.run, "Lightning-Event": why.event})
+        exchange = Exchange(tar, base, text, author, goes_on)
+        # what is refused in the end leaves nothing in the copy
+        name, check = "Lightning-Run", exchange.check_repeat
+        return await self._change(exchange.make, name, why.run, check_repeat=check, is_apart=True)
+
+    async def settle(self, run: str, *, base: str) -> str | None:
+        """Tell what a run has committed; see `Repository.settle`."""
+        _checked(Cause(run))
+        for _ in range(ATTEMPTS):
+            head = await self._heads.read()
+            # who has read the head before sees it changed, and asks anew whether the run goes on
+            if await self._heads.touch(head):
+                break
+        else:
+            raise _busy()
+        if head.tip == base:
+            return None
+        async with self._synced() as (folder, head):
+            made = await folder.with_trailer(head.tip, "Lightning-Run", run)
+            return made[-1].id if made else None
 
     async def revert(self, run: str, *, author: str) -> Committed:
         """Undo what a run committed; see `Repository.revert`."""
@@ -214,23 +255,34 @@ class StoredRepository:
         await self._publish(folder, head, commit)
         return True
 
-    async def _change(self, make: Make, trailer: str, value: str | None) -> Committed:
+    async def _change(
+        self,
+        make: Make,
+        trailer: str,
+        value: str | None,
+        *,
+        check_repeat: CheckRepeat | None = None,
+        is_apart: bool = False,
+    ) -> Committed:
         for _ in range(ATTEMPTS):
             branch = None if self._remote is None else await self._fetched(self._remote)
             async with self._synced() as (folder, head):
                 if branch is not None and branch.tip != head.tip:
                     continue  # somebody else was faster
-                if value is not None and (before := await folder.with_trailer(head.tip, trailer, value)):
-                    return Committed(before[-1].id, created=False)
-                made = await make(folder, head.tip)
-                if made is None:
-                    return Committed(head.tip, created=False)
-                if self._remote is None or branch is None:
-                    done = await self._publish(folder, head, made)
-                else:
-                    done = await self._pushed(self._remote, branch, folder, head, made)
-                if done:
-                    return Committed(made, created=True)
+                async with quarantine(folder, head.tip) if is_apart else nullcontext(folder) as place:
+                    if value is not None and (before := await place.with_trailer(head.tip, trailer, value)):
+                        if check_repeat is not None:
+                            await check_repeat(place, before[-1])
+                        return Committed(before[-1].id, created=False)
+                    made = await make(place, head.tip)
+                    if made is None:
+                        return Committed(head.tip, created=False)
+                    if self._remote is None or branch is None:
+                        done = await self._publish(place, head, made)
+                    else:
+                        done = await self._pushed(self._remote, branch, place, head, made)
+                    if done:
+                        return Committed(made, created=True)
         raise _busy()
 
     async def _publish(self, folder: Folder, head: Head, tip: str) -> bool:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,8 @@ from lightning.repositories.port import (
     MergeConflict,
 )
 
-_MODES: Final = {"file": "100644", "executable": "100755"}
+#: How git writes what kind of file it is.
+MODES: Final = {"file": "100644", "executable": "100755"}
 
 #: Nobody writes to these addresses (RFC 2606).
 _ADDRESS: Final = "lightning@lightning.invalid"
@@ -55,18 +56,31 @@ async def changed_tree(folder: Folder, commit: str, changes: Sequence[Change]) -
     """
     known = {entry.path: entry for entry in await folder.entries(commit)}
     _check(changes, known)
-    blobs = await _blobs(folder, [change.data for change in changes if change.data is not None])
-    # removed first, so that a folder can take the place of a file
-    removed = [f"0 {NO_COMMIT}\t{change.path}" for change in changes if change.data is None]
-    written = [
-        f"{_mode(change, known.get(change.path))} {blob}\t{change.path}"
+    blobs = await store_blobs(folder, [change.data for change in changes if change.data is not None])
+    written = {
+        change.path: f"{_mode(change, known.get(change.path))} {blob}"
         for change, blob in zip((each for each in changes if each.data is not None), blobs, strict=True)
-    ]
+    }
+    return await write_tree(folder, commit, [each.path for each in changes if each.data is None], written)
+
+
+async def write_tree(folder: Folder, commit: str, removed: Sequence[str], written: Mapping[str, str]) -> str:
+    """Make the tree of a commit without some of its files and with others, which are stored.
+
+    Parameters:
+      folder: The repository.
+      commit: The commit.
+      removed: Paths of files of the commit.
+      written: By path, mode and id of a content.
+    """
+    # removed first, so that a folder can take the place of a file
+    lines = [f"0 {NO_COMMIT}\t{path}" for path in removed]
+    lines += [f"{what}\t{path}" for path, what in written.items()]
     with tempfile.TemporaryDirectory(prefix="lightning-index-") as place:
         index = {"GIT_INDEX_FILE": str(Path(place) / "index")}
         start = ("--empty",) if commit == NO_COMMIT else (commit,)
         await folder.git.run(folder.path, "read-tree", *start, environment=index)
-        given = "\0".join([*removed, *written, ""]).encode()
+        given = "\0".join([*lines, ""]).encode()
         update = ("update-index", "-z", "--index-info")
         await folder.git.run(folder.path, *update, stdin=given, environment=index)
         return (await folder.git.run(folder.path, "write-tree", environment=index)).text.strip()
@@ -84,26 +98,42 @@ def _check(changes: Sequence[Change], known: Mapping[str, Entry]) -> None:
             message = f"{change.path!r} has over {MAX_FILE_BYTES} bytes"
             raise InvalidRequest(message, code="file_too_large")
     removed = {change.path for change in changes if change.data is None}
-    left = (set(known) - removed) | (set(paths) - removed)
+    check_places(known, removed, set(paths) - removed)
+
+
+def check_places(known: Iterable[str], removed: Iterable[str], written: Iterable[str]) -> None:
+    """Check that files can stand beside each other.
+
+    Parameters:
+      known: The paths that there are.
+      removed: Those of them that will not be there.
+      written: Those that will be.
+
+    Raises:
+      InvalidRequest: There are too many (``too_many_files``).
+      Conflict: A path leads through a file, or is that of a folder (``path_taken``).
+    """
+    written = set(written)
+    left = (set(known) - set(removed)) | written
     if len(left) > MAX_FILES:
         raise InvalidRequest(f"a repository has at most {MAX_FILES} files", code="too_many_files")
-    for path in set(paths) - removed:
+    for path in written:
         folders = {path[:place] for place, letter in enumerate(path) if letter == "/"}
         if blocking := folders & left:
             message = f"{min(blocking)!r} is a file, and can hold no other"
             raise Conflict(message, code="path_taken")
     folders_left = {path[:place] for path in left for place, letter in enumerate(path) if letter == "/"}
-    if taken := folders_left & (set(paths) - removed):
+    if taken := folders_left & written:
         raise Conflict(f"{min(taken)!r} is a folder", code="path_taken")
 
 
 def _mode(change: Change, known: Entry | None) -> str:
     if change.executable is None:
-        return _MODES.get(known.kind if known else "file", "100644")
-    return _MODES["executable" if change.executable else "file"]
+        return MODES.get(known.kind if known else "file", "100644")
+    return MODES["executable" if change.executable else "file"]
 
 
-async def _blobs(folder: Folder, contents: Sequence[bytes]) -> list[str]:
+async def store_blobs(folder: Folder, contents: Sequence[bytes]) -> list[str]:
     """Store contents, by one process for all of them, and give their ids."""
     if not contents:
         return []
@@ -138,6 +168,30 @@ async def commit_tree(folder: Folder, tree: str, parents: Sequence[str], message
         },
     )
     return made.text.strip()
+
+
+async def check_base(folder: Folder, base: str, tip: str) -> None:
+    """Check that a commit is in the history of another.
+
+    Raises:
+      Conflict: It is not (``unknown_base``).
+    """
+    if not await folder.is_in_history(base, tip):
+        raise Conflict("the base is no commit of this history; read it anew", code="unknown_base")
+
+
+async def put_on_top(folder: Folder, base: str, tree: str, tip: str) -> str | None:
+    """Put what a tree changes of a commit on top of a later one; None where that has it already.
+
+    Raises:
+      MergeConflict: Both changed the same.
+      InvalidRequest: There would be too many files.
+    """
+    before = await folder.tree_of(tip)
+    if base != tip:
+        tree = await merged_tree(folder, await folder.tree_of(base), before, tree)
+        await folder.entries(tree)  # no more files than there may be
+    return None if tree == before else tree
 
 
 async def merged_tree(folder: Folder, base: str, ours: str, theirs: str) -> str:

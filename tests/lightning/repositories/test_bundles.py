@@ -1,5 +1,7 @@
 """Histories leave and come as git bundles, and nothing comes in that could do harm."""
 
+import io
+
 import pytest
 
 from lightning.errors import Conflict, InvalidRequest, NotFound
@@ -97,7 +99,7 @@ class TestBundles:
         with pytest.raises(Conflict):
             await put(repository, "up/x")
         assert (await repository.search("root")).matches == []
-        archive = await repository.archive()
+        archive = await repository.archive(io.BytesIO())
         assert archive.left_out == ["passwd", "sub", "up"]
 
     @pytest.mark.parametrize("name", [".git", ".GIT", "git~1", "a\\b", "a\tb"])

@@ -20,7 +20,10 @@ class TestReading:
         assert (await repository.log()).commits == []
         assert (await repository.search("x")).matches == []
         assert (await repository.diff()).files == []
-        with tarfile.open(fileobj=io.BytesIO((await repository.archive()).data)) as tar:
+        empty = io.BytesIO()
+        await repository.archive(empty)
+        empty.seek(0)
+        with tarfile.open(fileobj=empty) as tar:
             assert tar.getnames() == []
         with pytest.raises(NotFound):
             await repository.read("a.txt")
@@ -151,8 +154,10 @@ class TestReading:
             message="m",
             author="anna",
         )
-        archive = await repository.archive()
-        with tarfile.open(fileobj=io.BytesIO(archive.data)) as tar:
+        given = io.BytesIO()
+        archive = await repository.archive(given)
+        given.seek(0)
+        with tarfile.open(fileobj=given) as tar:
             assert {m.name: tar.extractfile(m).read() for m in tar} == changes
             assert [m.name for m in tar if m.mode & 0o100] == ["run.sh"]
         assert archive.left_out == []
