@@ -60,6 +60,7 @@ async def result_of(runs: Runs, event: EventDocument, run: Run, report: ReportDo
     begin = max(0, chars - MAX_OUTPUT_CHARS)
     started, ended = document["startedAt"], document["endedAt"]
     error = outcome.get("error")
+    workspace = document.get("workspace")
     return TaskResultMetadata(
         taskID=event["id"],
         runID=document["id"],
@@ -72,6 +73,8 @@ async def result_of(runs: Runs, event: EventDocument, run: Run, report: ReportDo
         waitedSeconds=None if started is None else _seconds(_moment(event["recordedAt"]), started),
         ranSeconds=None if started is None or ended is None else _seconds(started, ended),
         error=None if error is None else Problem(**error),
+        repo=None if workspace is None else workspace["repo"],
+        commit=None if workspace is None else workspace.get("commit"),
     )
 
 

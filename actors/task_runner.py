@@ -20,9 +20,11 @@ from actors.outcome import Again, Done, Outcome, Output
 from actors.task_follow import SOURCE, follow_ups, rollback_of
 from actors.task_result import CANCELLED, GONE, failure, outcome_of, refusal, result_of
 from actors.task_spec import AgentCommand, RunApi, spec_of
+from actors.task_workspace import REFUSALS, TaskWorkspace
 from lightning.containers import Runner, RunStatus
 from lightning.crash import CrashPoint, no_crash
 from lightning.domain.budgets import Budgets
+from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Run, Runs
 from lightning.errors import LightningError, NotFound, Permanent, Transient
@@ -41,7 +43,7 @@ ROOM_SECONDS: Final = 3600.0
 _FULL: Final = frozenset({"runner_quota", "runner_throttled"})
 
 #: Refusals that are about what the task asks for, not about the platform.
-_ASKED_WRONGLY: Final = frozenset({"run_refused", "image_missing", "network_unsupported", "budget_exhausted"})
+_ASKED_WRONGLY: Final = REFUSALS | {"run_refused", "image_missing", "network_unsupported", "budget_exhausted"}
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -79,6 +81,7 @@ class TaskRunner(Actor):
       looks: How often a run is looked at.
       room: Runs at a time on this runner; None leaves it to the runner. A user has three quarters of it.
       budgets: What tasks may spend.
+      repositories: What tasks may work on.
       crash: Told of every point between start, record, collect and removal.
     """
 
@@ -94,6 +97,7 @@ class TaskRunner(Actor):
         looks: Looks | None = None,
         room: int | None = None,
         budgets: Budgets,
+        repositories: Repositories,
         crash: CrashPoint = no_crash,
     ) -> None:
         self._runs = runs
@@ -105,6 +109,7 @@ class TaskRunner(Actor):
         self._looks = looks or Looks()
         self._room = room
         self._allowance = Allowance(budgets)
+        self._workspace = TaskWorkspace(runs, repositories)
         self._crash = crash
 
     async def handle(self, event: EventDocument, metadata: TaskMetadata) -> Outcome:
@@ -117,6 +122,8 @@ class TaskRunner(Actor):
                     allowed.check()
                     if not await self._has_room(event, run):
                         return self._wait_for_room(event)
+                    run = await self._workspace.begin(event, metadata, run)
+                    self._crash("run:based")
                     run = await self._start(event, metadata, run)
                 run, status, allowed = await self._look_within(event, run, allowed)
             except Permanent as error:
@@ -138,6 +145,7 @@ class TaskRunner(Actor):
         return await self._over(event, metadata, run)
 
     async def _over(self, event: EventDocument, metadata: TaskMetadata, run: Run) -> Done:
+        run = await self._workspace.settle(run)
         result = await result_of(self._runs, event, run, await self._reports.read(run.document))
         undoing = rollback_of(event, run)
         if undoing:
@@ -164,7 +172,7 @@ class TaskRunner(Actor):
         await self._runner.remove(run.name)
         cancelled = event["state"] == "cancelled"
         if cancelled:
-            run = await self._runs.conclude(run, CANCELLED)
+            run = await self._workspace.settle(await self._runs.conclude(run, CANCELLED))
         if undoing := rollback_of(event, run, cancelled=cancelled):
             await self._follow(event, [each.draft(event, despite_cancel=cancelled) for each in undoing])
         if cancelled:

@@ -33,6 +33,7 @@ from api.platform import Platform
 from api.run_spans import RunSpans
 from api.streams import Streams
 from api.tracing import TraceRequests
+from api.transfers import Transfers
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
 from lightning.domain.accounts import Accounts
@@ -40,7 +41,7 @@ from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
-from lightning.domain.repositories import Repositories
+from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.run_tokens import RunTokens
 from lightning.domain.runs import Runs
@@ -52,10 +53,8 @@ from lightning.live import Hub, poll
 from lightning.llm.chosen import LateModel, open_chosen
 from lightning.log import Dispatch, EventLog
 from lightning.outbound import Guard
-from lightning.repositories import RepositoryStore
-from lightning.sealing import Sealer
 from lightning.settings import Settings
-from lightning.storage import Storage, open_storage
+from lightning.storage import open_storage
 
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
@@ -86,12 +85,6 @@ def _issuer(settings: Settings) -> TokenIssuer:
         secret(settings.jwt_signing_key_previous),
         lifetime_seconds=settings.token_seconds,
     )
-
-
-def _repositories(settings: Settings, storage: Storage) -> Repositories:
-    sealer = Sealer(secret(settings.secret_key), secret(settings.secret_key_previous))
-    store = RepositoryStore(storage, settings.data / "repos")
-    return Repositories(storage, store, sealer, Guard.allowing(settings.git_allow))
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -133,10 +126,12 @@ def create_app(settings: Settings) -> Starlette:
             webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
             webhook_health=WebhookHealth(storage),
             deliveries=Deliveries(storage, log),
-            repositories=_repositories(settings, storage),
+            repositories=open_repositories(settings, storage),
+            transfers=Transfers(),
             hub=hub,
             streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),
+            crash=crash,
         )
         watching = [
             asyncio.create_task(poll(hub, log, settings.stream_repair_seconds)),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from api.metering import MeteredModel
 from api.run_spans import RunSpans
 from api.streams import Streams
+from api.transfers import Transfers
+from lightning.crash import CrashPoint
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.identity import Identity
@@ -26,6 +28,7 @@ class Platform:
     """Everything that a route may use; made once for a process.
 
     Parameters:
+      crash: Told of the points at which a test may kill the process.
       stopping: Set when the process drains, so that streams end.
     """
 
@@ -48,4 +51,6 @@ class Platform:
     hub: Hub
     streams: Streams
     notify_secret: str
+    transfers: Transfers
+    crash: CrashPoint
     stopping: bool = False

@@ -220,6 +220,15 @@ class TaskMetadata(Metadata):
             description="What follows when it did not succeed, unless somebody cancelled it.",
         ),
     ]
+    repo: Annotated[
+        str | None,
+        StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        Field(
+            description="Id or name of one of the user's repositories: the run gets its files, and what it "
+            "makes of them becomes one commit.",
+            examples=["notes"],
+        ),
+    ] = None
     rollback: Annotated[
         dict[str, Any] | None,
         Field(
@@ -262,6 +271,8 @@ class TaskResultMetadata(Metadata):
         float | None, Field(description="From the start of its command to its end.")
     ] = None
     error: Problem | None = None
+    repo: Annotated[str | None, Field(description="Id of the repository that it worked on.")] = None
+    commit: Annotated[str | None, Field(description="What it committed there; null if nothing.")] = None
     rollbackID: Annotated[  # noqa: N815 -- the wire's name
         str | None, Field(description="Id of the `worker.task` that undoes it, where one follows.")
     ] = None
@@ -274,4 +285,4 @@ def told(task_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
       task_id: Id of the `worker.task`.
       asked: Its metadata.
     """
-    return {"id": task_id, "agent": asked.get("agent"), "input": asked.get("input")}
+    return {"id": task_id, **{name: asked.get(name) for name in ("agent", "input", "repo")}}

@@ -23,6 +23,7 @@ from lightning.crash import CrashPoint, crash_at
 from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
 from lightning.domain.tokens import TokenIssuer
@@ -117,7 +118,14 @@ def _task_runner(
 ) -> TaskRunner:
     runs, reports, api = Runs(storage), RunReports(storage), _run_api(settings, runner)
     build = partial(
-        TaskRunner, runs, reports, runner, budgets=open_budgets(settings, storage), api=api, crash=crash
+        TaskRunner,
+        runs,
+        reports,
+        runner,
+        budgets=open_budgets(settings, storage),
+        repositories=open_repositories(settings, storage),
+        api=api,
+        crash=crash,
     )
     if settings.runner == "aci":
         # each look is a request to Azure, which counts them, and takes seconds to start anything

@@ -18,6 +18,9 @@ class TaskTold(BaseModel):
     id: Annotated[str, Field(description="Id of its `worker.task`.")]
     agent: Annotated[str | None, Field(description="The agent that runs.", examples=["echo"])]
     input: Annotated[Any, Field(description="Any JSON.", examples=[{"text": "Hello"}])]
+    repo: Annotated[
+        str | None, Field(description="The repository that is its workspace.", examples=["notes"])
+    ]
 
 
 async def get_task(request: Request) -> Response:

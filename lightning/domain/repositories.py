@@ -13,9 +13,11 @@ from lightning.domain.git_url import read_git_url
 from lightning.errors import Conflict, NotFound
 from lightning.events import now_text
 from lightning.ids import new_id
+from lightning.keys import secret
 from lightning.outbound import Guard, Resolve, SystemResolver
 from lightning.repositories import Place, Remote, Repository, RepositoryStore
 from lightning.sealing import Sealer
+from lightning.settings import Settings
 from lightning.storage import Create, Delete, Operation, Replace, Storage, Stored, Where
 
 MAX_REPOSITORIES: Final = 100
@@ -221,6 +223,13 @@ class Repositories:
             return [Create(body) if stored is None else Replace(body, stored.etag), *writes]
 
         await self._storage.batch_on(CONTAINER, user_id, _NAMES_ID, build)
+
+
+def open_repositories(settings: Settings, storage: Storage) -> Repositories:
+    """Open the repositories of an installation; their copies on this machine are in its data directory."""
+    sealer = Sealer(secret(settings.secret_key), secret(settings.secret_key_previous))
+    store = RepositoryStore(storage, settings.data / "repos")
+    return Repositories(storage, store, sealer, Guard.allowing(settings.git_allow))
 
 
 def _not_found() -> NotFound:

@@ -32,6 +32,18 @@ class Outcome(TypedDict):
     error: NotRequired[dict[str, str]]
 
 
+class Workspace(TypedDict):
+    """The repository that a run works on.
+
+    ``base`` is the commit that it begins from; ``commit`` what it made of that, None for nothing, and missing
+    before it was over.
+    """
+
+    repo: str
+    base: str
+    commit: NotRequired[str | None]
+
+
 class RunDocument(TypedDict):
     """A run as it stands in the store.
 
@@ -57,6 +69,7 @@ class RunDocument(TypedDict):
     log: LogPlace
     outcome: Outcome | None
     resets: NotRequired[int]
+    workspace: NotRequired[Workspace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +187,26 @@ class Runs:
         if run.document["outcome"] is not None:
             return run
         return await self._write({**run.document, "outcome": outcome, "state": "done"}, run.etag)
+
+    async def begin_from(self, run: Run, repository: str, base: str) -> Run:
+        """Note which commit of a repository a run begins from; the first to say it has said it.
+
+        Raises:
+          PreconditionFailed: Somebody else has noted something meanwhile.
+        """
+        if "workspace" in run.document:
+            return run
+        workspace: Workspace = {"repo": repository, "base": base}
+        return await self._write({**run.document, "workspace": workspace}, run.etag)
+
+    async def settle(self, run: Run, workspace: Workspace, commit: str | None) -> Run:
+        """Note what a run that is over has committed.
+
+        Raises:
+          PreconditionFailed: Somebody else has noted something meanwhile.
+        """
+        settled: Workspace = {**workspace, "commit": commit}
+        return await self._write({**run.document, "workspace": settled}, run.etag)
 
     async def reset(self, run: Run) -> Run:
         """Let a run whose container is gone be started anew, when somebody replays its task; its log stays.

@@ -94,7 +94,7 @@ def test_a_complete_agent_of_the_page_runs(client, language):
     event, result = ran(client, [*PROGRAMS[language], example(language)], given)
     # Then it ends well, and what it said stands in its result and with its run
     assert result["status"] == "succeeded", result
-    assert result["result"] == {"id": event["id"], "agent": None, "input": given}
+    assert result["result"] == {"id": event["id"], "agent": None, "input": given, "repo": None}
     run = client.run(result["runID"])
     assert run["result"]["output"] == result["result"]
     assert run["result"]["message"].startswith("done in")

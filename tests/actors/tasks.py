@@ -9,6 +9,7 @@ from actors.step import Step
 from actors.task_runner import TaskRunner
 from lightning.containers.sandbox import SandboxRunner
 from lightning.domain.budgets import Budgets
+from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
 from lightning.domain.webhooks import Webhooks
@@ -18,6 +19,8 @@ from lightning.live import Notifier
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.log.turns import new_conversation
 from lightning.outbound import Guard
+from lightning.repositories import RepositoryStore
+from lightning.sealing import Sealer
 from lightning.storage import Create
 from lightning.tasks import TaskMetadata
 from tests.memory_queue import MemoryQueue
@@ -108,6 +111,8 @@ class Installation:
         self.crash = crash or Dying()
         self.budgets = Budgets(self.storage)
         self.reports = RunReports(self.storage)
+        store = RepositoryStore(self.storage, data / "repos")
+        self.repositories = Repositories(self.storage, store, Sealer(None, None), Guard.allowing(""))
         self.task_runner = TaskRunner(
             self.runs,
             self.reports,
@@ -116,6 +121,7 @@ class Installation:
             self.dispatch.follow_ended,
             room=room,
             budgets=self.budgets,
+            repositories=self.repositories,
             crash=self.crash,
         )
         messenger = Messenger(Notifier(None, "whsec_" + "A" * 32), Webhooks(self.storage, Guard.allowing("")))

@@ -28,7 +28,8 @@ class GoingRun:
     def __init__(self, person: Person, input: Any = None, **asked: Any) -> None:
         self.person = person
         self.ingress: Ingress = person.ingress
-        task = {"agent": "echo", "input": input, **asked}
+        kind = {} if "image" in asked else {"agent": "echo"}
+        task = {**kind, "input": input, **asked}
         answer = person.post(person.event(type="worker.task", metadata=task))
         assert answer.status_code == 202, answer.text
         self.task: dict[str, Any] = answer.json()

@@ -32,7 +32,7 @@ def run(ingress):
 def test_a_run_is_told_what_it_is_for(run):
     answer = run.get("/run/task")
     assert answer.status_code == 200
-    assert answer.json() == {"id": run.task["id"], "agent": "echo", "input": {"text": "hello"}}
+    assert answer.json() == {"id": run.task["id"], "agent": "echo", "input": {"text": "hello"}, "repo": None}
 
 
 def refused(answer, code):
