@@ -10,6 +10,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import agents
@@ -26,7 +27,7 @@ WRONG_DATA = 65
 #: The group in which an installed package names its agents, each a function as `run` is.
 GROUP = "lightning.agents"
 
-_OWN = frozenset({"__main__", "run_api", "spans"})
+_OWN = frozenset({"__main__", "run_api", "spans", "workspace"})
 
 
 def names() -> list[str]:
@@ -76,7 +77,13 @@ def main(arguments: Sequence[str]) -> int:
         return WRONG_DATA
     # an agent that needs nothing of the platform takes its task alone
     takes_api = len(inspect.signature(run).parameters) > 1
-    return invoke(arguments[0], lambda: run(task, connected()) if takes_api else run(task), os.environ)
+    api = connected()
+    work = partial(run, task, api) if takes_api else partial(run, task)
+    if task.get("repo") is not None:
+        from agents.workspace import within  # noqa: PLC0415 -- slow to load, and seldom needed
+
+        work = partial(within, api, os.environ, work)
+    return invoke(arguments[0], work, os.environ)
 
 
 if __name__ == "__main__":

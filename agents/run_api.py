@@ -3,9 +3,10 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import IO, Any
 from urllib.parse import urlencode, urlsplit
 
 #: An ingress that restarts is waited for so long.
@@ -13,6 +14,11 @@ PATIENCE_SECONDS = 60.0
 
 #: No answer takes longer: the longest is that to who waits for a message.
 TIMEOUT_SECONDS = 30.0
+
+#: A workspace may take so long on its way.
+TRANSFER_SECONDS = 300.0
+
+_CHUNK_BYTES = 256 * 1024
 
 #: Answers after which the same request may be taken later.
 _LATER = frozenset({429, 502, 503, 504})
@@ -89,12 +95,62 @@ class RunApi:
         query = urlencode({"after": after, "wait": wait_seconds})
         return self._ask("GET", f"/run/messages?{query}")["messages"]
 
+    def fetch_workspace(self, into: IO[bytes]) -> str:
+        """Write the files of the task's repository into a file, as a tar.
+
+        Returns:
+          The commit that they are of.
+        """
+
+        def attempt() -> tuple[int, Any]:
+            with self._connected(TRANSFER_SECONDS) as connection:
+                connection.request("GET", self._path("/run/workspace"), headers=self._headers())
+                response = connection.getresponse()
+                if response.status != 200:
+                    return response.status, _read(response)
+                into.seek(0)
+                into.truncate()
+                while chunk := response.read(_CHUNK_BYTES):
+                    into.write(chunk)
+                if into.tell() != int(response.headers.get("content-length", "-1")):
+                    raise HTTPException("the workspace was cut off")
+                return response.status, response.headers["lightning-commit"]
+
+        return self._repeat(attempt, self._patience_seconds + TRANSFER_SECONDS)
+
+    def send_workspace(self, tar: IO[bytes]) -> dict[str, Any]:
+        """Send all files of the workspace back, as a tar that gzip has compressed.
+
+        Returns:
+          ``commit``, which holds them, and ``created``.
+        """
+
+        def attempt() -> tuple[int, Any]:
+            size = tar.seek(0, 2)
+            tar.seek(0)
+            about = {
+                "content-type": "application/x-tar",
+                "content-encoding": "gzip",
+                "content-length": str(size),
+            }
+            with self._connected(TRANSFER_SECONDS) as connection:
+                # who refuses it may not read all of it before
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    connection.request("PUT", self._path("/run/workspace"), tar, {**self._headers(), **about})
+                response = connection.getresponse()
+                return response.status, _read(response)
+
+        return self._repeat(attempt, self._patience_seconds + TRANSFER_SECONDS)
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        deadline = time.monotonic() + self._patience_seconds
+        return self._repeat(lambda: self._send(method, path, body), self._patience_seconds)
+
+    def _repeat(self, attempt: Callable[[], tuple[int, Any]], patience_seconds: float) -> Any:
+        deadline = time.monotonic() + patience_seconds
         pause = 0.1
         while True:
             try:
-                status, answer = self._send(method, path, body)
+                status, answer = attempt()
             except (OSError, HTTPException) as error:
                 refused = RunApiError(f"the platform is not there: {error}")
             else:
@@ -110,17 +166,28 @@ class RunApi:
             pause = min(pause * 2, 5.0)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
-        kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
-        connection = kind(self._url.netloc, timeout=TIMEOUT_SECONDS)
-        headers = {"authorization": f"Bearer {self._token}", "content-type": "application/json"}
-        try:
+        headers = {**self._headers(), "content-type": "application/json"}
+        with self._connected(TIMEOUT_SECONDS) as connection:
             sent = None if body is None else json.dumps(body)
-            connection.request(method, self._url.path.rstrip("/") + path, sent, headers)
+            connection.request(method, self._path(path), sent, headers)
             response = connection.getresponse()
-            text = response.read()
-        finally:
-            connection.close()
-        try:
-            return response.status, json.loads(text)
-        except ValueError:
-            return response.status, {}
+            return response.status, _read(response)
+
+    def _connected(self, timeout_seconds: float) -> "closing[HTTPConnection]":
+        kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
+        return closing(kind(self._url.netloc, timeout=timeout_seconds))
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"}
+
+    def _path(self, path: str) -> str:
+        return self._url.path.rstrip("/") + path
+
+
+def _read(response: HTTPResponse) -> Any:
+    """Read an answer in JSON; another one says nothing."""
+    text = response.read()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}

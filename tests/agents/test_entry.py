@@ -51,6 +51,7 @@ def test_an_installed_package_names_agents(tmp_path):
         (["__main__"], "{}", 64, "there are: echo"),
         (["run_api"], "{}", 64, "there are: echo"),
         (["spans"], "{}", 64, "there are: echo"),
+        (["workspace"], "{}", 64, "there are: echo"),
         ([], "{}", 64, "no agent named"),
         (["echo"], "{", 65, "LIGHTNING_TASK"),
         (["echo"], None, 65, "LIGHTNING_TASK"),
