@@ -1,5 +1,6 @@
 """`/api/runs`: what became of tasks in their containers, and what they printed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from api.operation import Operation
 from api.platform import Platform
+from api.repos import commit_shown
 from api.requests import authenticated, platform, read_form, respond, whole_number
 from api.run_api.asking import Key, MessageShown, QuestionShown, message_shown
 from api.run_api.reports import MetricShown, ProgressShown, ResultShown
@@ -20,6 +22,7 @@ from api.stream_access import stream_claims
 from lightning.domain.runs import RunDocument
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, InvalidRequest, NotFound
+from lightning.repositories import NO_COMMIT
 
 MAX_PAGE = 200
 
@@ -55,6 +58,11 @@ class RunShown(BaseModel):
     createdAt: Annotated[str, Field(description="When it was made (RFC 3339).")]  # noqa: N815
     startedAt: Annotated[str | None, Field(description="When its command began.")]  # noqa: N815
     endedAt: Annotated[str | None, Field(description="When its command was over.")]  # noqa: N815
+    repo: Annotated[str | None, Field(description="Id of the repository that it works on.", examples=[None])]
+    base: Annotated[str | None, Field(description="The commit that it began from.", examples=[None])]
+    commit: Annotated[
+        str | None, Field(description="What it committed; null before it is over.", examples=[None])
+    ]
     logChars: Annotated[int, Field(description="The length of its log, in characters.")]  # noqa: N815
 
 
@@ -130,7 +138,7 @@ async def list_runs(request: Request) -> Response:
 
 async def get_run(request: Request) -> Response:
     """Show one run of the caller's, with what it says of itself."""
-    found = await _found(request)
+    found = await own_run(request)
     parts = platform(request)
     report = await parts.run_reports.read(found)
     said = {name: report[name] for name in ("progress", "metrics", "questions", "result")}
@@ -143,7 +151,7 @@ async def post_message(request: Request) -> Response:
 
     The run finds it with `GET /run/messages`, if it looks.
     """
-    found = await _found(request)
+    found = await own_run(request)
     parts = platform(request)
     form = await read_form(request, MessageForm)
     if found["outcome"] is not None or await _end_of_task(parts, found) is not None:
@@ -171,7 +179,7 @@ async def get_log(request: Request) -> Response:
         followed = await _owned(request, claims)
         frames = partial(follow_log, parts, followed, place(request, "offset", MAX_OFFSET))
         return EventStream(parts, claims, frames, deltas=False, headers=origin_headers(request))
-    found = await _found(request)
+    found = await own_run(request)
     offset = whole_number(request, "offset", 0, highest=MAX_OFFSET)
     limit = whole_number(request, "limit", 65536, lowest=1, highest=MAX_LOG_CHARS)
     text = await parts.runs.log(found, offset, limit)
@@ -181,7 +189,12 @@ async def get_log(request: Request) -> Response:
     return respond({"text": text, "offset": offset, "next": behind, "complete": complete})
 
 
-async def _found(request: Request) -> RunDocument:
+async def own_run(request: Request) -> RunDocument:
+    """Give the run of the caller's that the path names.
+
+    Raises:
+      NotFound: They have no such run.
+    """
     return await _owned(request, await authenticated(request))
 
 
@@ -194,6 +207,7 @@ async def _owned(request: Request, claims: Claims) -> RunDocument:
 
 async def _shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
     outcome = run["outcome"] or await _end_of_task(parts, run) or {"status": run["stage"]}
+    given: Mapping[str, Any] = run.get("workspace") or {}
     return {
         "id": run["id"],
         "taskID": run["eventID"],
@@ -204,6 +218,9 @@ async def _shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
         **{name: run[name] for name in ("agent", "image", "command", "createdAt")},
         "startedAt": _text(run["startedAt"]),
         "endedAt": _text(run["endedAt"]),
+        "repo": given.get("repo"),
+        "base": commit_shown(given.get("base", NO_COMMIT)),
+        "commit": given.get("commit"),
         "logChars": run["log"]["chars"],
     }
 

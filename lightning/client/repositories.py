@@ -65,6 +65,15 @@ class RepositoryCalls:
         """Undo what a run committed."""
         return self._call(requests.change_repository(name, "revert", {"runID": run_id}))
 
+    def undo_run(self, run_id: str) -> CommitMade:
+        """Undo what a run has committed to the repository of its task, once.
+
+        Raises:
+          ClientError: It has committed nothing (code ``nothing_to_revert``), or others have changed the same
+            since (``merge_conflict``).
+        """
+        return self._call(requests.undo_run(run_id))
+
     def search_repository(self, name: str, text: str, **parameters: str | int) -> FoundLines:
         """Look for lines: ``regex``, ``ignoreCase``, ``at``."""
         return self._call(requests.repository_view(name, "search", {"q": text, **parameters}))
@@ -137,6 +146,10 @@ class AsyncRepositoryCalls:
     async def revert_run(self, name: str, run_id: str) -> CommitMade:
         """Undo what a run committed."""
         return await self.call(requests.change_repository(name, "revert", {"runID": run_id}))
+
+    async def undo_run(self, run_id: str) -> CommitMade:
+        """Undo what a run has committed; see `RepositoryCalls.undo_run`."""
+        return await self.call(requests.undo_run(run_id))
 
     async def search_repository(self, name: str, text: str, **parameters: str | int) -> FoundLines:
         """Look for lines: ``regex``, ``ignoreCase``, ``at``."""

@@ -174,6 +174,12 @@ def run_log(run_id: str, query: Query) -> Request:
     return _get(_path("runs", run_id, "logs"), query)
 
 
+def undo_run(run_id: str) -> Request:
+    """Undo what a run has committed; it may be sent again."""
+    path = _path("runs", run_id, "revert")
+    return Request("POST", path, repeatable=True, takes_seconds=GIT_SECONDS)
+
+
 def tell_run(run_id: str, content: str, question_id: str | None, key: str | None) -> Request:
     """Say something to a run, under a key of its own if none is given: it may be sent again."""
     body = {"content": content, "key": str(uuid.uuid4()) if key is None else key}

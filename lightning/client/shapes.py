@@ -99,6 +99,9 @@ class Run(TypedDict):
     createdAt: str
     startedAt: str | None
     endedAt: str | None
+    repo: str | None
+    base: str | None
+    commit: str | None
     logChars: int
 
 

@@ -1,4 +1,4 @@
-"""`lightning runs`: start, list, show, tell, logs, cancel."""
+"""`lightning runs`: start, list, show, tell, logs, cancel, revert."""
 
 import json
 from collections.abc import Generator
@@ -32,6 +32,7 @@ def start(
     input: Annotated[str, typer.Option(help="What it is given, as JSON.")] = "null",
     network: Annotated[str, typer.Option(help="`full` or `none`.")] = "full",
     timeout: Annotated[float, typer.Option(help="Seconds that it may take.")] = 1800.0,
+    repo: Annotated[str | None, typer.Option(help="Repository that it works on, by id or name.")] = None,
     user: User = None,
     url: Url = None,
     data: Data = None,
@@ -43,6 +44,8 @@ def start(
     except ValueError:
         raise typer.BadParameter("it is no JSON; text stands in quotes: '\"text\"'") from None
     task = {"agent": agent, "input": given, "network": network, "timeoutSeconds": timeout}
+    if repo is not None:
+        task["repo"] = repo
     with connect(url, data, user) as client:
         event = client.send("worker.task", task, source="lightning.cli")
         if not as_json:
@@ -100,6 +103,9 @@ def show(run: Id, *, user: User = None, url: Url = None, data: Data = None, as_j
         "created": found["createdAt"],
         "started": found["startedAt"],
         "ended": found["endedAt"],
+        "repository": found["repo"],
+        "began from": found["base"],
+        "commit": found["commit"],
         "progress": _latest(found),
         **{f"metric {each['name']}": f"{each['value']:g} {each['unit'] or ''}" for each in found["metrics"]},
         **{f"asks ({each['id']})": _asked(each) for each in found["questions"]},
@@ -160,6 +166,19 @@ def cancel(
         output.write_json(found, indent=2)
     else:
         output.console.print(f"{found['status']} {found['id']}")
+
+
+@app.command()
+def revert(
+    run: Id, *, user: User = None, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> None:
+    """Undo what a run has committed, as one commit; again, it says the same."""
+    with connect(url, data, user) as client:
+        made = client.undo_run(run)
+    if as_json:
+        output.write_json(made, indent=2)
+    else:
+        output.console.print(f"{'undone' if made['created'] else 'undone before'} {made['commit']}")
 
 
 def _printed(client: Client, run: str) -> Generator[str]:
