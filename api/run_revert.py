@@ -21,9 +21,7 @@ async def revert_run(request: Request) -> Response:
     parts = platform(request)
     given = found.get("workspace")
     if given is None:
-        raise Conflict(
-            "the run works on no repository: there is nothing to undo", code="nothing_to_revert"
-        )
+        raise Conflict("the run works on no repository: there is nothing to undo", code="nothing_to_revert")
     user_id = found["userID"]
     try:
         known = await parts.repositories.find(user_id, given["repo"])

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.operation import Operation
+from api.repo_files import BYTES
 from api.repo_forms import CommittedShown
 from api.repos import GIT_PROBLEMS, REMOTE_PROBLEMS, commit_shown
 from api.requests import platform, read_query, respond
@@ -157,7 +158,7 @@ ROUTES = (
         tag="run",
         query=Word,
         headers={"Content-Encoding": "`gzip`, where it is compressed."},
-        body=TAR,
+        body=BYTES,
         raw_body=True,
         answers={200: CommittedShown},
         problems={

@@ -11,6 +11,7 @@ from lightning.domain.run_tokens import mint
 from lightning.domain.runs import Run, RunDocument, Runs
 from lightning.events import EventDocument
 from lightning.log import Claimed, EventLog
+from lightning.repositories import NO_COMMIT
 from lightning.shim.unix_address import unix_address
 from ops.chaos.installation import until
 from tests.api.conftest import PATIENCE_SECONDS, Ingress, Person
@@ -93,6 +94,29 @@ class GoingRun:
 
     def post(self, path: str, body: Any):
         return self.request("POST", path, json=body)
+
+
+def repository_of(person, name="notes", files=None):
+    """Make a repository of a person's with files, and give its id and newest commit."""
+    made = person.request("POST", "/api/repos", json={"name": name})
+    assert made.status_code == 201, made.text
+    repo = made.json()["id"]
+    given = {"a.txt": "one\n", "b.txt": "two\n"} if files is None else files
+    if not given:
+        return repo, NO_COMMIT
+    new = {"message": "m", "files": [{"path": path, "text": text} for path, text in given.items()]}
+    return repo, person.request("POST", f"/api/repos/{repo}/commits", json=new).json()["commit"]
+
+
+def working(person, repo, base, **asked):
+    """Give a run of a person's that works on a commit of a repository, as a worker has written it down."""
+    run = GoingRun(person, repo=repo, **asked)
+
+    async def begin(runs, found):
+        return await runs.begin_from(found, repo, base)
+
+    run.change(begin)
+    return run
 
 
 async def _begin(runs: Runs, run: Run) -> Run:

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.api.conftest import assert_problem
-from tests.api.runs import GoingRun
-from tests.api.test_run_workspace import put, read, repo_of, repository_of, working, write
+from tests.api.runs import GoingRun, repository_of, working
+from tests.api.test_run_workspace import put, read, repo_of, write
 
 
 @pytest.fixture

@@ -14,22 +14,10 @@ import pytest
 from api.transfers import MAX_TAR_BYTES, PER_USER
 from lightning.repositories import NO_COMMIT
 from tests.api.conftest import PATIENCE_SECONDS, assert_problem, process
-from tests.api.runs import GoingRun, at_socket
+from tests.api.runs import GoingRun, at_socket, repository_of, working
 from tests.lightning.repositories.test_exchange import tar_of
 
 END = bytes(1024)
-
-
-def repository_of(person, name="notes", files=None):
-    """Make a repository of a person's with files, and give its id and newest commit."""
-    made = person.request("POST", "/api/repos", json={"name": name})
-    assert made.status_code == 201, made.text
-    repo = made.json()["id"]
-    given = {"a.txt": "one\n", "b.txt": "two\n"} if files is None else files
-    if not given:
-        return repo, NO_COMMIT
-    new = {"message": "m", "files": [{"path": path, "text": text} for path, text in given.items()]}
-    return repo, person.request("POST", f"/api/repos/{repo}/commits", json=new).json()["commit"]
 
 
 def write(person, repo, path, text):
@@ -37,17 +25,6 @@ def write(person, repo, path, text):
     answer = person.request("PUT", f"/api/repos/{repo}/file", params={"path": path}, content=text.encode())
     assert answer.status_code == 200, answer.text
     return answer.json()["commit"]
-
-
-def working(person, repo, base, **asked):
-    """Give a run of a person's that works on a commit of a repository, as a worker has written it down."""
-    run = GoingRun(person, repo=repo, **asked)
-
-    async def begin(runs, found):
-        return await runs.begin_from(found, repo, base)
-
-    run.change(begin)
-    return run
 
 
 @pytest.fixture
