@@ -5,11 +5,13 @@ import hashlib
 import orjson
 
 from api.platform import Platform
+from api.requests import check_scope
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, Forbidden, InvalidRequest
 from lightning.events import Draft, Envelope, EventDocument, read_envelope
 from lightning.ids import keyed_id, new_id
 from lightning.strict_json import Json
+from lightning.tasks import works_on_repository
 from lightning.telemetry import carrier
 
 #: Roles that may post for somebody else.
@@ -36,13 +38,16 @@ async def accept(
     Raises:
       InvalidRequest: ``invalid_idempotency_key``.
       InvalidEvent: With a JSON pointer to the field at fault.
-      Forbidden: ``foreign_user`` or ``platform_event``.
+      Forbidden: ``foreign_user`` or ``platform_event``; or a service token may not change the repository that
+        the event has a run work on (``scope_missing``).
       Conflict: ``id_taken``: another event was accepted under this key or id; or the conversation does not
         take the message.
       Transient: The store does not answer; nothing is promised.
     """
     envelope = read_envelope(raw)
     _check_tenant(envelope, claims)
+    if works_on_repository(envelope.type, envelope.metadata):
+        check_scope(claims, "repos:write")
     draft = _draft(envelope, raw if said is None else said, key)
     try:
         event, _ = await parts.dispatch.accept(envelope.userID, draft)

@@ -21,6 +21,7 @@ from lightning.events import TYPES, Envelope, EventDocument, State
 from lightning.log import public
 from lightning.storage import Where
 from lightning.strict_json import Json
+from lightning.tasks import works_on_repository
 
 MAX_PAGE = 200
 
@@ -136,13 +137,16 @@ async def replay_event(request: Request) -> Response:
     """Have an event of the caller's worked on once more.
 
     It needs the scope that the route needs which brings such an event about: that of webhooks for a delivery,
-    that of conversations for a deletion. An event of the platform's own is replayed when it is dead only.
+    that of conversations for a deletion, that of repositories too for a task that works on one. An event of
+    the platform's own is replayed when it is dead only.
     """
     claims = await authenticated(request)
     parts = platform(request)
     event = await parts.log.get(claims.subject, request.path_params["id"])
     if event is not None and event["type"] in TYPES:
         check_scope(claims, TYPES[event["type"]].scope)
+        if works_on_repository(event["type"], event["metadata"]):
+            check_scope(claims, "repos:write")
     key = checked_key(request.headers.get("idempotency-key"))
     event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key)
     parts.hub.wake(claims.subject)

@@ -278,6 +278,22 @@ class TaskResultMetadata(Metadata):
     ] = None
 
 
+def works_on_repository(kind: str, asked: Mapping[str, Any]) -> bool:
+    """Tell whether an event has a run work on a repository, itself or by what is to follow from it.
+
+    Parameters:
+      kind: The type of the event.
+      asked: Its metadata.
+    """
+    if kind != "worker.task":
+        return False
+    followed = [each for name in ("onSuccess", "onFailure") for each in asked.get(name) or ()]
+    further = [(each["type"], each["metadata"]) for each in followed]
+    if asked.get("rollback") is not None:
+        further.append((kind, asked["rollback"]))
+    return asked.get("repo") is not None or any(works_on_repository(*each) for each in further)
+
+
 def told(task_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a run is told of its task, in `LIGHTNING_TASK` and by the run API.
 

@@ -1,6 +1,7 @@
 """`/run/workspace`: the files of the repository that a run works on, there and back."""
 
 import gzip
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Annotated, Final, cast
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -49,12 +50,8 @@ async def get_workspace(request: Request) -> Response:
     compressed = _takes_gzip(request)
 
     async def pack(file: IO[bytes]) -> None:
-        if not compressed:
-            await repository.archive(file, at=given["base"])
-            return
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0) as into:
-            # a file to write to, though typeshed does not call it one
-            await repository.archive(cast("IO[bytes]", into), at=given["base"])
+        with _compressing(file) if compressed else nullcontext(file) as into:
+            await repository.archive(into, at=given["base"])
 
     headers = {"lightning-commit": given["base"], "vary": "accept-encoding"}
     headers |= {"content-encoding": "gzip"} if compressed else {}
@@ -118,6 +115,11 @@ async def _workspace(request: Request, access: RunAccess) -> tuple[Workspace, Kn
         message = "the task of this run names no repository; give it one as its repo"
         raise NotFound(message, code="no_repository")
     return given, await parts.repositories.find(access.user_id, given["repo"])
+
+
+def _compressing(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    packed = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0)
+    return cast("AbstractContextManager[IO[bytes]]", packed)  # typeshed calls it no file
 
 
 def _takes_gzip(request: Request) -> bool:

@@ -5,8 +5,7 @@ import pytest
 from lightning.ids import run_id
 from lightning.repositories import NO_COMMIT
 from tests.actors.tasks import SLEEPER, Dying, Installation
-from tests.contract.repository_kits import put
-from tests.lightning.repositories.test_exchange import exchange
+from tests.contract.repository_kits import exchange, put
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -15,7 +15,7 @@ from api.transfers import MAX_TAR_BYTES, PER_USER
 from lightning.repositories import NO_COMMIT
 from tests.api.conftest import PATIENCE_SECONDS, assert_problem, process
 from tests.api.runs import GoingRun, at_socket, repository_of, working
-from tests.lightning.repositories.test_exchange import tar_of
+from tests.contract.repository_kits import tar_of
 
 END = bytes(1024)
 
@@ -307,6 +307,47 @@ class TestRefused:
             go_on.set()
             assert {each.result().status_code for each in going} == {200}
         assert run.get("/run/workspace").status_code == 200
+
+
+REPO = {"agent": "echo", "repo": "notes"}
+LATER = {"agent": "echo", "onFailure": [{"type": "worker.task", "metadata": REPO}]}
+
+
+class TestScopes:
+    """A service token that may not write to repositories has no run do it."""
+
+    def posted(self, person, scopes, metadata):
+        named = {"name": "x", "scopes": scopes}
+        token = person.request("POST", "/api/service-tokens", json=named).json()["token"]
+        event = person.event(type="worker.task", metadata=metadata)
+        headers = {"authorization": f"Bearer {token}"}
+        return person.ingress.http.post("/api/events", json=event, headers=headers)
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            REPO,
+            {"agent": "echo", "rollback": REPO},
+            {"agent": "echo", "onSuccess": [{"type": "worker.task", "metadata": LATER}]},
+        ],
+    )
+    def test_it_needs_the_scope_of_repositories(self, person, metadata):
+        assert_problem(self.posted(person, ["events:write"], metadata), 403, "scope_missing")
+        assert person.log() == []
+        assert self.posted(person, ["events:write", "repos:write"], metadata).status_code == 202
+
+    def test_a_replay_needs_it_too(self, person):
+        # Given a task of a person's own
+        task = person.post(person.event(type="worker.task", metadata=REPO)).json()
+        named = {"name": "x", "scopes": ["events:write"]}
+        token = person.request("POST", "/api/service-tokens", json=named).json()["token"]
+        # When a service token has it worked on once more
+        headers = {"authorization": f"Bearer {token}"}
+        answer = person.ingress.http.post(f"/api/events/{task['id']}/replay", headers=headers)
+        assert_problem(answer, 403, "scope_missing")
+
+    def test_other_tasks_do_not(self, person):
+        assert self.posted(person, ["events:write"], {"agent": "echo"}).status_code == 202
 
 
 def cut_off(data, printed, run, body):

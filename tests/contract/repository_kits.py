@@ -1,10 +1,12 @@
 """What the tests of repositories share: workers, a person's git, and a store whose answers are lost."""
 
+import io
 import subprocess
+import tarfile
 from dataclasses import dataclass
 
 from lightning.errors import Transient
-from lightning.repositories import Change, Repository, RepositoryStore
+from lightning.repositories import Cause, Change, Repository, RepositoryStore
 from lightning.storage import Storage
 
 
@@ -29,6 +31,28 @@ async def text_of(repository, path="a.txt", **more):
 
 async def paths_of(repository, **more):
     return [entry.path for entry in (await repository.files(**more)).entries]
+
+
+def tar_of(files, executable=()):
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        for path, text in files.items():
+            info = tarfile.TarInfo(path)
+            data = text if isinstance(text, bytes) else text.encode()
+            info.size, info.mode = len(data), 0o755 if path in executable else 0o644
+            tar.addfile(info, io.BytesIO(data))
+    return target
+
+
+async def goes_on():
+    """Let every run go on."""
+
+
+async def exchange(repository, files, base, *, run="run-1", executable=(), **more):
+    """Send files back as a run does."""
+    given = {"message": "work", "author": "echo", "goes_on": goes_on, **more}
+    cause = Cause(run, "event-1")
+    return await repository.exchange(tar_of(files, executable), base=base, cause=cause, **given)
 
 
 def git(*arguments, cwd, **more):

@@ -8,12 +8,12 @@ import random
 
 import pytest
 
-from lightning.errors import InvalidRequest, NotFound, Transient
+from lightning.errors import InvalidRequest, NotFound, Transient, Unauthorized
 from lightning.ids import new_id
 from lightning.repositories import NO_COMMIT, Cause, Change, Limits, RepositoryStore
 from lightning.repositories.head import Heads
 from lightning.storage import Storage
-from tests.contract.repository_kits import Cut, Worker, parts, paths_of, put, text_of
+from tests.contract.repository_kits import Cut, Worker, exchange, parts, paths_of, put, text_of
 from tests.stores import catch_up
 
 
@@ -181,3 +181,31 @@ class TestWorkers:
         for attempt in (worker.repository.tip(), put(worker.repository), worker.repository.files()):
             with pytest.raises(NotFound):
                 await attempt
+
+
+class TestRuns:
+    async def test_what_a_run_sends_is_one_commit_and_none_behind_its_end(self, worker, worker_of):
+        # Given a run on one machine, whose worker is on another
+        ingress, ended = worker_of("two"), []
+        base = await put(worker.repository)
+        catch_up(ingress.storage, worker.storage)
+
+        async def goes_on():
+            if ended:
+                raise Unauthorized("the run is over")
+
+        async def ends():
+            await goes_on()
+            ended.append(await worker.repository.settle("run-2", base=base))
+
+        # When it sends its files twice, and another one ends while it does
+        for _ in range(2):
+            made = await exchange(ingress.repository, {"b.txt": "mine"}, base, goes_on=goes_on)
+        with pytest.raises(Unauthorized):
+            await exchange(ingress.repository, {"c.txt": "late"}, base, run="run-2", goes_on=ends)
+
+        # Then there is one commit of the one, and none of the other
+        assert ended == [None]
+        catch_up(worker.storage, ingress.storage)
+        assert await worker.repository.settle("run-1", base=base) == made.commit
+        assert [each.run for each in (await worker.repository.log()).commits] == ["run-1", None]

@@ -7,29 +7,7 @@ import pytest
 
 from lightning.errors import Conflict, InvalidRequest, Unauthorized
 from lightning.repositories import MAX_FILE_BYTES, NO_COMMIT, Cause, Change, MergeConflict
-from tests.contract.repository_kits import git, paths_of, put, text_of
-
-
-def tar_of(files, executable=()):
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as tar:
-        for path, text in files.items():
-            info = tarfile.TarInfo(path)
-            data = text if isinstance(text, bytes) else text.encode()
-            info.size, info.mode = len(data), 0o755 if path in executable else 0o644
-            tar.addfile(info, io.BytesIO(data))
-    return target
-
-
-async def goes_on():
-    """Let every run go on."""
-
-
-async def exchange(repository, files, base, *, run="run-1", executable=(), **more):
-    """Send files back as a run does."""
-    given = {"message": "work", "author": "echo", "goes_on": goes_on, **more}
-    cause = Cause(run, "event-1")
-    return await repository.exchange(tar_of(files, executable), base=base, cause=cause, **given)
+from tests.contract.repository_kits import exchange, git, goes_on, paths_of, put, text_of
 
 
 async def fetched(repository, base):
