@@ -153,8 +153,12 @@ def ids(value: Any) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def description(ingress):
-    served = ingress.http.get("/openapi.json").json()
+def served(ingress):
+    return ingress.http.get("/openapi.json").json()
+
+
+@pytest.fixture(scope="module")
+def description(served):
     return schemathesis.openapi.from_dict(served, config=SchemathesisConfig.from_dict(CONFIG))
 
 
@@ -164,9 +168,24 @@ def owner(ingress):
 
 
 @pytest.fixture
-def belongings(ingress, owner):
-    """What the owner has, by its ids: one of everything that can be made from an example."""
-    served = ingress.http.get("/openapi.json").json()
+def belongings(served, owner):
+    return possessions(served, owner)
+
+
+@pytest.fixture(scope="module")
+def robbed(ingress):
+    """An owner for all tests with a stranger: what each of them leaves as it is, the next one finds."""
+    return Tenant(ingress)
+
+
+@pytest.fixture(scope="module")
+def valuables(served, robbed):
+    return possessions(served, robbed)
+
+
+def possessions(served: dict[str, Any], owner: Tenant) -> list[str]:
+    """Give the owner one of everything that can be made from an example, and name it by its ids."""
+    ingress = owner.ingress
     found: set[str] = set()
     for path, methods in served["paths"].items():
         body = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
@@ -221,21 +240,21 @@ def test_every_answer_is_one_that_is_described(description, owner, belongings, r
 
 
 @pytest.mark.parametrize(("route", "mode"), CASES, ids=NAMES)
-def test_a_stranger_is_shown_nothing(description, owner, belongings, stranger, route, mode):
+def test_a_stranger_is_shown_nothing(description, robbed, valuables, stranger, route, mode):
     operation = description[route.path][route.method]
-    before = owner.person.log()
+    before = robbed.person.log()
 
     @settings(bounded, max_examples=MAX_DEEP_EXAMPLES if route.path in DEEP else bounded.max_examples)
     @given(case=operation.as_strategy(generation_mode=mode), data=st.data())
     def try_out(case, data):
         # Given a request that names the owner's things wherever it names any
         assume(_is_read(case))
-        theirs = st.sampled_from(belongings)
+        theirs = st.sampled_from(valuables)
         case.path_parameters = {name: data.draw(theirs) for name in case.path_parameters or {}}
         for name in {"root", "conversationID"} & set(case.query or {}):
             case.query[name] = data.draw(theirs)
         if mode is GenerationMode.POSITIVE:
-            case.body = (stranger if data.draw(st.booleans()) else owner).own(case.body)
+            case.body = (stranger if data.draw(st.booleans()) else robbed).own(case.body)
 
         # When a stranger sends it, from no other site's page, which would be refused as such
         for name in {"Origin"} & set(case.headers or {}):
@@ -244,7 +263,7 @@ def test_a_stranger_is_shown_nothing(description, owner, belongings, stranger, r
 
         # Then nothing comes back that they did not say themselves
         sent = f"{answer.request.url} {_bytes(answer.request.body).decode(errors='replace')}"
-        secrets = {secret for secret in (CANARY, owner.person.id, *belongings) if secret not in sent}
+        secrets = {secret for secret in (CANARY, robbed.person.id, *valuables) if secret not in sent}
         assert not {secret for secret in secrets if secret in answer.text}
 
         # And what is the owner's is not there
@@ -252,4 +271,4 @@ def test_a_stranger_is_shown_nothing(description, owner, belongings, stranger, r
             assert answer.status_code in ({404} if mode is GenerationMode.POSITIVE else {400, 404, 422})
 
     try_out()
-    assert owner.person.log() == before
+    assert robbed.person.log() == before
