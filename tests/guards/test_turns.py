@@ -8,7 +8,7 @@ import pytest
 
 from ops.chaos.installation import until
 from tests.guards.inner import ROOT, run_inner
-from tests.guards.turns import LONGEST_FIRST, ONE_BY_ONE, Turns, in_turns, rank, unit
+from tests.guards.turns import LONGEST_FIRST, ONE_BY_ONE, Turns, in_turns, rank, unit, units
 
 
 @pytest.fixture
@@ -112,15 +112,36 @@ def test_what_begins_first_is_there():
     assert rank("tests/x.py::test_a") == len(LONGEST_FIRST)
 
 
+def collected(*node_ids: str, alone: bool = False) -> list[SimpleNamespace]:
+    """Stand in for what pytest collects."""
+    marker = SimpleNamespace(name="alone") if alone else None
+    return [SimpleNamespace(nodeid=each, get_closest_marker=lambda name: marker) for each in node_ids]
+
+
 def test_what_takes_long_is_mixed_with_the_rest():
     storms = [f"tests/acceptance/test_storm.py::test_a[{n}]" for n in range(3)]
     short = ["tests/a.py::test_a", "tests/a.py::test_b", "tests/b.py::test_a"]
-    items = [SimpleNamespace(nodeid=each) for each in [*short, *storms]]
     # When tests are put in order, then a file of short ones stays together between two that take long
-    assert [item.nodeid for item in in_turns(items)] == [
+    assert [item.nodeid for item in in_turns(collected(*short, *storms))] == [
         storms[0],
         *short[:2],
         storms[1],
         short[2],
         storms[2],
     ]
+
+
+def test_whoever_measures_comes_last_and_is_dealt_out_apart():
+    # Given files of which one test measures, short ones and one that takes long
+    measuring = ["tests/a.py::test_b", "tests/acceptance/test_storm.py::test_b"]
+    others = ["tests/a.py::test_a", "tests/a.py::test_c", "tests/b.py::test_a"]
+    storm = "tests/acceptance/test_storm.py::test_a"
+    first, second = (collected(each, alone=True) for each in measuring)
+    # When they are put in order
+    ordered = [item.nodeid for item in in_turns([*first, *collected(*others, storm), *second])]
+    # Then those that measure come after all others
+    assert ordered == [storm, *others, *measuring]
+    # And a worker that has the rest of their file need not wait with it for them
+    dealt = units(ordered)
+    assert dealt["tests/a.py::test_a"] == dealt["tests/a.py::test_c"]
+    assert len(set(dealt.values())) == 5

@@ -2,7 +2,8 @@
 
 All tests of a file run on one worker, one after another, so that they share its fixtures. Files whose tests
 share nothing are dealt out test by test. What takes long begins first, so that all workers end together;
-between two of those, which wait for processes most of their time, comes one of the others.
+between two of those, which wait for processes most of their time, comes one of the others. Who measures time
+comes last: all others would stand still meanwhile, and before, until the last of them has come to its end.
 """
 
 import fcntl
@@ -10,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby, zip_longest
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,10 +84,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Say how many workers ``-n auto`` is: one more than there are cores, since tests also wait."""
+    """Say how many workers ``-n auto`` is: more than twice the cores, since tests wait half of their time."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None  # somebody knows better, and pytest-xdist reads it
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+    return min(2 * len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -119,18 +120,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     turns = item.config.stash.get(_TURNS, None)
     if turns is None:
         return (yield)
-    with turns.take(alone=item.get_closest_marker("alone") is not None):
+    with turns.take(alone=_is_alone(item)):
         return (yield)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deal out the tests by `unit`, in their order."""
+    """Deal out the tests by `units`, in their order."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
+        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+            self._units = units(collection)
+            super().add_node_collection(node, collection)
+
         def _split_scope(self, nodeid: str) -> str:
-            return unit(nodeid)
+            return self._units[nodeid]
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)
@@ -142,13 +147,25 @@ def unit(node_id: str) -> str:
     return node_id if file in ONE_BY_ONE else file
 
 
+def units(node_ids: Sequence[str]) -> dict[str, str]:
+    """Name for each test what it is dealt out with: neighbours of one `unit`, as `in_turns` puts them."""
+    grouped = enumerate(groupby(node_ids, unit))
+    return {node_id: f"{number} {name}" for number, (name, group) in grouped for node_id in group}
+
+
 def in_turns(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Order tests: what takes long by its rank, and between two of its units one of the others."""
-    ranked = sorted(items, key=lambda item: rank(item.nodeid))
-    units = [list(unit_) for _, unit_ in groupby(ranked, lambda item: unit(item.nodeid))]
-    long = [each for each in units if rank(each[0].nodeid) < len(LONGEST_FIRST)]
-    short = units[len(long) :]
-    return [item for pair in zip_longest(long, short, fillvalue=[]) for each in pair for item in each]
+    """Order tests: what takes long, between two of its units one of the others; who measures is last."""
+    together = [item for item in items if not _is_alone(item)]
+    ranked = sorted(together, key=lambda item: rank(item.nodeid))
+    dealt = [list(unit_) for _, unit_ in groupby(ranked, lambda item: unit(item.nodeid))]
+    long = [each for each in dealt if rank(each[0].nodeid) < len(LONGEST_FIRST)]
+    short = dealt[len(long) :]
+    mixed = chain.from_iterable(zip_longest(long, short, fillvalue=[]))
+    return [*chain.from_iterable(mixed), *filter(_is_alone, items)]
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 def rank(node_id: str) -> int:
