@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(VENV)/.run
 	$(BIN)/lightning up
 
-test: $(VENV)/.test $(VENV)/.node
-	@$(MAKE) --no-print-directory -j 3 lint types compiled
+test: $(VENV)/.test
+	@$(MAKE) --no-print-directory -j 4 lint types compiled $(VENV)/.node
 	$(BIN)/python -m pytest -n auto
 
 # while types are checked, which one core does, another compiles what each of pytest's workers would
