@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -564,3 +565,27 @@ def test_backoff_begins_at_once_and_has_a_ceiling():
 def test_a_busy_service_is_left_alone_as_microsoft_advises(most_seconds, waits):
     busy = ServiceBusServerBusyError(message="busy", condition=b"com.microsoft:server-busy")
     assert Backoff(most_seconds).after(busy) == waits
+
+
+def test_all_connections_share_the_authorities_that_are_trusted(kit, monkeypatch):
+    # Given a look at how often a file of authorities is read
+    read: list[str] = []
+    load = ssl.SSLContext.load_verify_locations
+
+    def counted(context, *paths, **named):
+        read.append("a file")
+        return load(context, *paths, **named)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
+    # When brokers connect to send and to receive
+    for text in ("a", "b"):
+        broker = kit.open()
+        broker.declare_queue("default")
+        broker.enqueue(message(text))
+        consumer = broker.consume("default", timeout=100)
+        received = receive(consumer)
+        assert received.args == (text,)
+        consumer.ack(received)
+        consumer.close()
+    # Then it was read once at most: a process that was there before may have done so
+    assert len(read) <= 1
