@@ -158,7 +158,7 @@ def create_app(settings: Settings) -> Starlette:
         middleware=[Middleware(TraceRequests)],
         exception_handlers=problems.HANDLERS,
     )
-    app.state.reference = _reference()
+    app.state.reference = docs.LateReference(_reference)
     return app
 
 

@@ -1,8 +1,9 @@
 """`/openapi.json` and `/docs`: the API as programs and as people read it."""
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -72,18 +73,40 @@ class Reference:
         )
 
 
-def _reference(request: Request) -> Reference:
-    return cast("Reference", request.app.state.reference)
+class LateReference:
+    """Has the description made when somebody first asks for it, on a thread: others are answered meanwhile.
+
+    At the start it would be most of the time until an ingress answers, which matters when it was killed.
+
+    Parameters:
+      make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Reference]) -> None:
+        self._make = make
+        self._making = asyncio.Lock()
+        self._made: Reference | None = None
+
+    async def get(self) -> Reference:
+        """Give it; whoever asks while it is being made waits."""
+        async with self._making:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+            return self._made
+
+
+async def _reference(request: Request) -> Reference:
+    return await cast("LateReference", request.app.state.reference).get()
 
 
 async def openapi(request: Request) -> Response:
     """Describe the API for programs (OpenAPI 3.1)."""
-    return _reference(request).openapi.answer(request)
+    return (await _reference(request)).openapi.answer(request)
 
 
 async def docs(request: Request) -> Response:
     """Show the API to people, as a page that needs neither script nor network."""
-    return _reference(request).docs.answer(request)
+    return (await _reference(request)).docs.answer(request)
 
 
 _ETAG = {"ETag": "The version of what is answered."}

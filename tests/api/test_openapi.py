@@ -4,12 +4,14 @@ That every answer is one that is described is checked wherever an answer is rece
 """
 
 import ast
+import asyncio
 import base64
 import copy
 import hashlib
 import itertools
 import json
 import re
+import threading
 from html.parser import HTMLParser
 
 import jsonschema_rs
@@ -17,12 +19,16 @@ import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 
+from api import app
 from api.app import ROUTES, WEBSOCKETS
+from api.docs import LateReference, Reference
 from api.openapi import document
 from api.operation import Operation
 from api.reference import render
 from api.shown import EventPage, EventShown
 from lightning.events import TYPES, Envelope
+from lightning.keys import with_keys
+from lightning.settings import Settings
 from tests.architecture.tree import PYPROJECT, ROOT
 
 DOCUMENT = document([*ROUTES, *WEBSOCKETS])
@@ -357,3 +363,36 @@ def test_a_body_may_come_in_several_forms():
     # And people can read of it
     page, _ = render(described)
     assert "list of Envelope" in page
+
+
+class TestLate:
+    def test_an_ingress_starts_without_it(self, tmp_path):
+        # Given a process in which nobody has asked for the description
+        app._reference.cache_clear()
+        # When an ingress is made
+        app.create_app(with_keys(Settings.load({"LIGHTNING_DATA": str(tmp_path)})))
+        # Then it did not wait for the description
+        assert app._reference.cache_info().currsize == 0
+
+    async def test_it_is_made_once_for_all_who_ask_and_holds_up_nobody_else(self):
+        # Given a description that takes a while
+        threads = []
+        loop, begun, others = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def make():
+            threads.append(threading.current_thread())
+            loop.call_soon_threadsafe(begun.set)
+            assert others.wait(20), "the loop stands still"
+            return Reference([*ROUTES, *WEBSOCKETS])
+
+        late = LateReference(make)
+        # When several ask for it
+        asking = [asyncio.create_task(late.get()) for _ in range(3)]
+        await begun.wait()
+        # Then others have their turn meanwhile
+        others.set()
+        # And all are given the same, which was made on a thread of its own
+        first, *rest = await asyncio.gather(*asking)
+        assert all(each is first for each in rest)
+        assert len(threads) == 1
+        assert threads != [threading.current_thread()]
