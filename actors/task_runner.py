@@ -18,6 +18,7 @@ from actors.actor import Actor
 from actors.allowance import Allowance, Allowed
 from actors.outcome import Again, Done, Outcome, Output
 from actors.task_follow import SOURCE, follow_ups, rollback_of
+from actors.task_live import LiveRuns
 from actors.task_result import CANCELLED, GONE, failure, outcome_of, refusal, result_of
 from actors.task_spec import AgentCommand, RunApi, spec_of
 from actors.task_workspace import REFUSALS, TaskWorkspace
@@ -30,11 +31,18 @@ from lightning.domain.runs import Run, Runs
 from lightning.errors import LightningError, NotFound, Permanent, Transient
 from lightning.events import Draft, EventDocument
 from lightning.ids import derived_id
+from lightning.live import Notifier
 from lightning.tasks import ROLLBACK, TaskMetadata
 from lightning.telemetry import names
 
 #: Bytes of a log that one look takes over at most, portion by portion; the next look goes on.
 LOOK_BYTES: Final = 512 * 1024
+
+#: Runs that a process watches at a time; it has as many threads more for them.
+WATCHED_RUNS: Final = 16
+
+#: What a run printed last may delay its result by so much, so that it is shown before.
+SHOWN_SECONDS: Final = 0.1
 
 #: A task waits so long for a runner that has no room.
 ROOM_SECONDS: Final = 3600.0
@@ -57,11 +65,16 @@ class Looks:
       first_seconds: The wait after its start.
       most_seconds: The longest wait.
       share: Between them, the wait as a share of the time that it has taken.
+      patience_seconds: One that has just begun is not let out of sight for so long: its first line comes at
+        once, and short runs need no further look. 0 where its runner does not tell of news.
+      watched: So many of them at a time, since each holds a thread.
     """
 
     first_seconds: float = 0.05
     most_seconds: float = 1.0
     share: float = 0.1
+    patience_seconds: float = 1.0
+    watched: int = WATCHED_RUNS
 
     def wait(self, seconds: float) -> float:
         """Give the wait before the next look at what has taken so long."""
@@ -78,6 +91,7 @@ class TaskRunner(Actor):
       agents: How an agent is started in them.
       follow: Records what follows from a task that is over already, once (`Dispatch.follow_ended`).
       api: How runs reach the run API; without it they reach none.
+      notifier: Shows users what is new of a run; None shows nothing before its end.
       looks: How often a run is looked at.
       room: Runs at a time on this runner; None leaves it to the runner. A user has three quarters of it.
       budgets: What tasks may spend.
@@ -94,6 +108,7 @@ class TaskRunner(Actor):
         follow: Callable[[EventDocument, Sequence[Draft]], Awaitable[None]],
         *,
         api: RunApi | None = None,
+        notifier: Notifier | None = None,
         looks: Looks | None = None,
         room: int | None = None,
         budgets: Budgets,
@@ -106,7 +121,9 @@ class TaskRunner(Actor):
         self._agents = agents
         self._follow = follow
         self._api = api
+        self._live = LiveRuns(notifier)
         self._looks = looks or Looks()
+        self._watching = 0
         self._room = room
         self._allowance = Allowance(budgets)
         self._workspace = TaskWorkspace(runs, repositories)
@@ -125,7 +142,9 @@ class TaskRunner(Actor):
                     run = await self._workspace.begin(event, metadata, run)
                     self._crash("run:based")
                     run = await self._start(event, metadata, run)
-                run, status, allowed = await self._look_within(event, run, allowed)
+                    run, status, allowed = await self._watch(event, run, allowed)
+                else:
+                    run, status, allowed = await self._look_within(event, run, allowed)
             except Permanent as error:
                 if error.code not in _ASKED_WRONGLY:
                     raise
@@ -140,6 +159,7 @@ class TaskRunner(Actor):
                     return Again(allowed.at_most(wait))
                 run = await self._runs.conclude(run, outcome_of(status))
             self._crash("run:collected")
+            await self._live.shown(run, timeout_seconds=SHOWN_SECONDS)
         await self._remove(run)
         self._crash("run:removed")
         return await self._over(event, metadata, run)
@@ -197,7 +217,7 @@ class TaskRunner(Actor):
             )
             raise Permanent(message, code="runner_quota")
         least = 0.0 if error is None else min(error.retry_after or 5.0, 60.0)
-        return Again(max(least, min(max(0.1, waited * 0.2), 10.0)), keep_attempts=True)
+        return Again(max(least, min(max(0.25, waited * 0.25), 10.0)), keep_attempts=True)
 
     async def _start(self, event: EventDocument, metadata: TaskMetadata, run: Run) -> Run:
         called = metadata.agent or metadata.image or ""
@@ -207,9 +227,28 @@ class TaskRunner(Actor):
         ):
             await self._runner.start(spec_of(event, metadata, run, self._agents, self._api))
         self._crash("run:started")
-        run = await self._runs.advance(run, stage="starting", begun=True)
+        started = await self._runs.advance(run, stage="starting", begun=True)
         self._crash("run:recorded")
-        return run
+        self._live.stage(run, started)
+        return started
+
+    async def _watch(
+        self, event: EventDocument, run: Run, allowed: Allowed
+    ) -> tuple[Run, RunStatus, Allowed]:
+        """Look at a run that has just begun when it prints its first line, and when it ends soon after."""
+        if not self._looks.patience_seconds or self._watching >= self._looks.watched:
+            return await self._look_within(event, run, allowed)
+        self._watching += 1
+        try:
+            until = time.monotonic() + allowed.at_most(self._looks.patience_seconds)
+            await self._runner.news(run.name, run.document["log"]["bytes"], seconds=until - time.monotonic())
+            run, status, allowed = await self._look_within(event, run, allowed)
+            if not status.ended:
+                await self._runner.news(run.name, seconds=until - time.monotonic())
+                run, status, allowed = await self._look_within(event, run, allowed)
+        finally:
+            self._watching -= 1
+        return run, status, allowed
 
     async def _look_within(
         self, event: EventDocument, run: Run, allowed: Allowed
@@ -235,17 +274,18 @@ class TaskRunner(Actor):
             status = await self._runner.status(run.name)
         except NotFound:
             return run, RunStatus("failed", "launcher_lost", message=GONE)
-        run = await self._collect(run, ended=status.ended)
         stage = "starting" if status.state == "pending" else "running"
-        run = await self._runs.advance(
+        looked = await self._runs.advance(
             run, stage=stage, begun=True, started_at=status.started_at, ended_at=status.ended_at
         )
-        return run, status
+        self._live.stage(run, looked)
+        return await self._collect(looked, ended=status.ended), status
 
     async def _latest_news(self, run: Run, status: RunStatus) -> float:
         """Tell since when nothing was heard; who has said what came of it is about to end."""
-        result = (await self._reports.read(run.document))["result"]
-        if result is not None:
+        report = await self._reports.read(run.document)
+        self._live.progress(run, report["progress"])
+        if (result := report["result"]) is not None:
             return datetime.fromisoformat(result["at"].replace("Z", "+00:00")).timestamp()
         return status.started_at or time.time()
 
@@ -259,7 +299,12 @@ class TaskRunner(Actor):
             taken += len(portion.data)
             run = await self._runs.append(run, portion.data, portion.next)
             if run.document["log"]["bytes"] == begun:  # nothing but a character that is cut off
-                return await self._runs.append(run, portion.data, portion.next, last=True) if ended else run
+                if not ended:
+                    return run
+                run = await self._runs.append(run, portion.data, portion.next, last=True)
+                self._live.printed(run)
+                return run
+            self._live.printed(run)
         return run
 
     async def _remove(self, run: Run) -> None:

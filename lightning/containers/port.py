@@ -222,6 +222,14 @@ class Runner(Protocol):
         """
         ...
 
+    async def news(self, name: str, since: int | None = None, *, seconds: float) -> None:
+        """Wait for the end of a run, or for output beyond a byte offset if one is given, or for so long.
+
+        A runner that could only ask again and again, at a price, returns at once; so does any for a run that
+        is not there.
+        """
+        ...
+
     async def stop(self, name: str) -> None:
         """End a run with all its processes; `status` tells when it is over. Unknown or over: nothing.
 

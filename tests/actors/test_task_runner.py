@@ -1,11 +1,15 @@
 """Tasks in a real sandbox: whatever dies or goes wrong, a container starts once and there is one result."""
 
+import json
+
 import pytest
 
 from lightning.containers.unusable import UnusableRunner
 from lightning.domain.budgets import Limits
 from lightning.errors import Permanent, Transient
+from lightning.live import Notifier
 from tests.actors.tasks import OFFLINE, SLEEPER, Dying, Installation, Killed
+from tests.lightning.live.test_notify import SECRET, receiving
 from tests.memory_queue import Clock
 from worker.orphans import UNKNOWN_SECONDS, Orphans
 
@@ -416,3 +420,45 @@ async def test_files_are_in_the_working_directory(open_at):
     await running.over(task)
     # Then its command finds them where it starts
     assert (await running.result(task))["output"] == "Ada\ngrüße\n"
+
+
+async def test_what_a_run_does_is_told_as_it_comes_and_before_its_result(open_at):
+    # Given an installation that tells of what is new
+    async with receiving() as receiver:
+        notifier = Notifier(receiver.url, SECRET)
+        running = open_at(notifier=notifier)
+        # When a task runs that has said how far it has come
+        task = await running.post(input="hello")
+        run = await running.runs.open(await running.log.get("anna", task))
+        await running.reports.progress(run.document, "half", 50)
+        await running.over(task)
+        await notifier.close()
+        told = [json.loads(body) for _, body in receiver.requests]
+    # Then it was told that it was starting, then running, and what it printed, from its beginning
+    names = {"run": run.document["id"], "task": task}
+    stages = [each for body in told for each in body.get("stages", {}).get("anna", [])]
+    assert stages[-1] == {**names, "status": "running"}
+    printed = [each for body in told for each in body.get("lines", {}).get("anna", [])]
+    assert printed[0] == {**names, "offset": 0, "text": printed[0]["text"]}
+    assert "".join(each["text"] for each in printed) == (await running.result(task))["output"]
+
+
+async def test_progress_is_told_by_each_look(open_at):
+    # Given a run under way
+    async with receiving() as receiver:
+        notifier = Notifier(receiver.url, SECRET)
+        running = open_at(notifier=notifier)
+        task = await running.post(**SLEEPER)
+        await running.running(task)
+        run = await running.runs.of_task("anna", task)
+        # When it says how far it has come, at whatever ingress
+        said = await running.reports.progress(run.document, "half", 50)
+
+        async def told():
+            bodies = [json.loads(body) for _, body in receiver.requests]
+            return [each for body in bodies for each in body.get("progress", {}).get("anna", [])]
+
+        # Then the next look tells it to all others
+        await running.deliver(told)
+        assert (await told())[0] == {"run": run.document["id"], "task": task, **said}
+        await notifier.close()

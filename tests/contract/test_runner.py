@@ -103,6 +103,24 @@ async def test_a_run_goes_from_running_to_its_end(kit, runner):
     assert await output_of(runner, "run-1") == "here\nthere\n"
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_news_are_told_or_none_are_waited_for(kit, runner, ended):
+    # Given a run that has printed something
+    await runner.start(kit.shell("run-1", "echo here; sleep 2; echo there"))
+    await says(runner, "run-1", "here")
+    begun = time.monotonic()
+    # When somebody waits for more, or for its end
+    await runner.news("run-1", None if ended else len("here\n"), seconds=PATIENCE_SECONDS)
+    # Then they wait until there is, unless the runner cannot tell; nobody waits for a run that is not there
+    if kit.tells_of_news:
+        assert "there" in await output_of(runner, "run-1")
+        assert not ended or (await runner.status("run-1")).ended
+    await runner.news("run-2", seconds=PATIENCE_SECONDS)
+    assert time.monotonic() - begun < PATIENCE_SECONDS
+    # And no longer than they want
+    await runner.news("run-1", 1000, seconds=0.01)
+
+
 @pytest.mark.parametrize("code", [1, 3, 255])
 async def test_an_exit_code_comes_back(kit, runner, code):
     status = await run(runner, kit.shell("run-1", f"exit {code}"))
