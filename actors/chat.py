@@ -73,7 +73,7 @@ class Chat(Actor):
         )
         return Done([Output("response", "llm.chat.response", response, SOURCE)])
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Tell the user that there is no answer, and why."""
         response = ChatResponseMetadata(
             content="",

@@ -22,10 +22,17 @@ class LiveRuns:
     def __init__(self, notifier: Notifier | None) -> None:
         self._notifier = notifier
 
+    def starting(self, run: Run) -> None:
+        """Show that the container of a run is about to be started."""
+        if self._notifier is not None:
+            run_id, task = run.document["id"], run.document["eventID"]
+            stage = RunStage(run=run_id, task=task, status="starting")
+            self._notifier.stage(run.document["userID"], stage)
+
     def stage(self, before: Run, after: Run) -> None:
-        """Show where a run stands, if that is new."""
+        """Show that a run is running, if that is new."""
         stage = after.document["stage"]
-        if self._notifier is None or stage == "waiting" or stage == before.document["stage"]:
+        if self._notifier is None or stage != "running" or stage == before.document["stage"]:
             return
         run, task = after.document["id"], after.document["eventID"]
         self._notifier.stage(after.document["userID"], RunStage(run=run, task=task, status=stage))

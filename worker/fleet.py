@@ -13,7 +13,8 @@ from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.places import Places
 from actors.step import Step
-from actors.task_runner import Looks, TaskRunner
+from actors.task_looks import Looks
+from actors.task_runner import TaskRunner
 from actors.task_spec import RunApi
 from actors.webhook import WebhookDelivery
 from brokers import AnyBroker, BrokerQueue, open_broker

@@ -8,7 +8,7 @@ from dramatiq import Worker
 from dramatiq.worker import ConsumerThread
 
 from actors.pace import ALONE
-from actors.task_runner import WATCHED_RUNS
+from actors.task_looks import WATCHED_RUNS
 from brokers import queue_name
 from lightning.events import TYPES
 from lightning.settings import Settings

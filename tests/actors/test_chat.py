@@ -144,7 +144,7 @@ class TestResponse:
     @pytest.mark.parametrize("conversation", [None, "weather"])
     async def test_when_given_up_the_user_hears_why(self, chat, talk, conversation):
         event = await talk.say("a", "Hello", conversation)
-        [output] = chat.on_dead(event, Permanent("there is no credit", code="model_quota_exhausted"))
+        [output] = await chat.on_dead(event, Permanent("there is no credit", code="model_quota_exhausted"))
         assert output.type == "llm.chat.response"
         assert output.document() == {
             "content": "",
@@ -232,7 +232,7 @@ class TestContext:
     async def test_an_answer_that_failed_is_not_shown_as_one(self, log, chat, model, talk):
         # Given a message that was given up
         event = await talk.say("a", "one", "weather")
-        failure = chat.on_dead(event, Permanent("no"))[0]
+        [failure] = await chat.on_dead(event, Permanent("no"))
         draft = Draft("f", failure.type, "test", failure.document(), "now", {})
         await log.end(await log.claim("anna", "a", 0, "other", 10), "dead", outputs=[draft])
         # When the conversation goes on

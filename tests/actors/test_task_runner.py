@@ -1,13 +1,17 @@
 """Tasks in a real sandbox: whatever dies or goes wrong, a container starts once and there is one result."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
 from lightning.containers.unusable import UnusableRunner
 from lightning.domain.budgets import Limits
 from lightning.errors import Permanent, Transient
+from lightning.ids import derived_id
 from lightning.live import Notifier
+from lightning.log import wakeups
+from lightning.tasks import ROLLBACK
 from tests.actors.tasks import OFFLINE, SLEEPER, Dying, Installation, Killed
 from tests.lightning.live.test_notify import SECRET, receiving
 from tests.memory_queue import Clock
@@ -390,6 +394,91 @@ async def test_a_task_that_is_cancelled_is_undone_if_it_had_begun(open_at):
     # And when it is let go of once more, then it is not undone once more
     await running.task_runner.release(event)
     assert len([each for each in await running.events() if each["type"] == "worker.task"]) == 3
+
+
+@pytest.mark.parametrize("point", ["run:halted", "run:followed", "run:let_go"])
+async def test_a_cancelled_task_is_undone_although_worker_and_queue_are_lost(open_at, point):
+    # Given a task whose command runs, is cancelled, and whose worker dies while it lets go of it
+    dying = open_at(crash=Dying(point))
+    task = await dying.post(**FOLLOWED, **SLEEPER)
+    await dying.running(task)
+    await dying.dispatch.cancel("anna", task)
+    with pytest.raises(Killed):
+        await dying.task_runner.release(await dying.log.get("anna", task))
+    # When the queue is lost too, and the clock looks through the containers
+    running = open_at()
+    await Orphans(running.runner, running.log, running.task_runner).round()
+    rollback = derived_id(task, ROLLBACK)
+    await running.dispatch.announce(wakeups(await running.events()))  # as the sweep does
+    await running.over(task)
+    # Then it is undone, once, nothing is left of its container, and its result names what undid it
+    tasks = [each["id"] for each in await running.events() if each["type"] == "worker.task"]
+    assert tasks == [task, rollback]
+    assert (await running.result(rollback))["status"] == "succeeded"
+    assert (await running.result(task))["rollbackID"] == rollback
+    assert await running.containers() == []
+
+
+async def test_a_failure_that_is_cancelled_before_it_is_told_is_undone(open_at):
+    # Given a task that is cancelled just when it has failed, and a worker that dies before it has told so
+    dying = open_at(crash=Dying("step:handled"))
+    task = await dying.post(**FOLLOWED, agent="nobody")
+    status = dying.runner.status
+
+    async def status_then_cancel(name):
+        found = await status(name)
+        if found.ended:
+            dying.runner.status = status
+            await dying.dispatch.cancel("anna", task)
+        return found
+
+    dying.runner.status = status_then_cancel
+    with suppress(Killed):  # unless it renewed its claim just then, and let go of the run itself
+        await dying.step.run(dying.queue.take()[0])
+    # When the queue is lost too, and the clock looks through the containers
+    running = open_at()
+    await Orphans(running.runner, running.log, running.task_runner).round()
+    # Then it is undone all the same
+    rollback = derived_id(task, ROLLBACK)
+    await running.dispatch.announce(wakeups(await running.events()))
+    await running.over(task)
+    assert (await running.result(rollback))["status"] == "succeeded"
+    assert await running.containers() == []
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_task_that_died_after_it_began_is_stopped_and_undone(open_at, knows):
+    # Given a task whose command runs, of which the platform then cannot tell what becomes
+    running = open_at()
+    task = await running.post(**FOLLOWED, **SLEEPER)
+    await running.running(task)
+    name = (await running.runs.of_task("anna", task)).name
+    status, refusals = running.runner.status, [1] if knows else [1, 2]
+
+    async def refuse(asked):
+        if asked == name and refusals and refusals.pop():
+            raise Permanent("no answer that makes sense", code="runner_broken")
+        return await status(asked)
+
+    running.runner.status = refuse
+    # When it is given up
+    await running.over(task)
+    # Then what undoes it was started when its container had stopped, and the result names it
+    result, event = await running.result(task), await running.log.get("anna", task)
+    assert (event["state"], result["status"], result["error"]["code"]) == ("dead", "failed", "runner_broken")
+    assert await following(running, task) == {"user.message": "a pity", "worker.task": "undo"}
+    rollback = await running.log.get("anna", result["rollbackID"])
+    assert rollback["state"] == "done"
+    assert await running.containers() == []
+
+
+async def test_a_task_that_died_before_it_began_is_not_undone(open_at):
+    running = open_at()
+    running.runner.refusals = [Permanent("no", code="runner_broken")]
+    task = await running.post(**FOLLOWED)
+    await running.over(task)
+    assert "rollbackID" not in await running.result(task)
+    assert await following(running, task) == {"user.message": "a pity"}
 
 
 async def test_where_nothing_can_run_what_was_to_follow_does(open_at):
