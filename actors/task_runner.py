@@ -23,6 +23,7 @@ from actors.task_result import CANCELLED, failure, outcome_of, refusal, result_o
 from actors.task_spec import AgentCommand, RunApi, spec_of
 from actors.task_workspace import REFUSALS, TaskWorkspace
 from lightning.containers import Runner, RunStatus
+from lightning.containers.port import TOO_LATE
 from lightning.crash import CrashPoint, no_crash
 from lightning.domain.budgets import Budgets
 from lightning.domain.repositories import Repositories
@@ -42,7 +43,7 @@ SHOWN_SECONDS: Final = 0.1
 ROOM_SECONDS: Final = 3600.0
 
 #: Answers of a runner after which the same start may work later, by itself.
-_FULL: Final = frozenset({"runner_quota", "runner_throttled"})
+_FULL: Final = frozenset({"runner_quota", "runner_throttled", TOO_LATE})
 
 #: Refusals that are about what the task asks for, not about the platform.
 _ASKED_WRONGLY: Final = REFUSALS | {"run_refused", "image_missing", "network_unsupported", "budget_exhausted"}

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lightning.containers.port import NAME, ListedRun, LogPortion, Network, RunSpec, RunStatus
+from lightning.containers.port import NAME, ListedRun, LogPortion, Network, RunSpec, RunStatus, check_time
 from lightning.containers.shims import Shims
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import NotFound, Permanent, Transient
@@ -25,6 +25,7 @@ from lightning.settings import Settings
 from lightning.shim import folder
 from lightning.shim.cgroups import find as find_groups
 from lightning.shim.cgroups import remove as remove_groups
+from lightning.shim.main import LATE
 from lightning.shim.order import Order
 
 #: Where code in a run finds the run API, in a network namespace where nothing else listens.
@@ -160,6 +161,7 @@ class SandboxRunner:
             disk_bytes=limits.disk_mib * _MEBIBYTE,
             wall_seconds=limits.wall_seconds,
             log_bytes=limits.log_bytes,
+            start_by=spec.start_by,
             dies_at=self._shim_dies_at,
         )
 
@@ -190,6 +192,7 @@ class SandboxRunner:
         raise Permanent(message, code="network_unsupported")
 
     def _start(self, order: Order, tags: dict[str, str]) -> None:
+        check_time(order.start_by)
         with contextlib.suppress(FileExistsError):
             Path(order.folder).mkdir(mode=0o700)
         folder.write_once(order.folder, folder.RUN, {"tags": tags, "at": time.time()})
@@ -197,6 +200,8 @@ class SandboxRunner:
             return
         self._crash("runner:created")
         answer, problem = self._shims.start(order.to_json(), seconds=_START_SECONDS)
+        if answer == LATE:
+            check_time(order.start_by)
         if not answer and folder.read(order.folder, folder.END) is None:
             said = problem.decode(errors="replace").strip().splitlines()
             raise Transient(

@@ -1,6 +1,10 @@
 """Tasks in a real sandbox: whatever dies or goes wrong, a container starts once and there is one result."""
 
+import asyncio
 import json
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -252,6 +256,57 @@ async def test_the_sweep_removes_what_nobody_waits_for_and_nothing_else(open_at)
     run, gone = await running.runs.of_task("anna", task), await running.runs.of_task("anna", cancelled)
     assert await running.containers() == [run.name]
     assert gone.document["outcome"]["status"] == "cancelled"
+
+
+#: A worker that stands still when it has read a run and is about to start its container.
+STALLING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.actors.tasks import Installation
+from lightning.queue import Wakeup
+
+async def main():
+    stalled = Installation(Path(sys.argv[1]))
+    start = stalled.runner.start
+
+    async def stall(spec):
+        print("stalled", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        await start(spec)
+
+    stalled.runner.start = stall
+    await stalled.step.run(Wakeup("anna", sys.argv[2], 0, "task_runner", sent_at=float(sys.argv[3])))
+    await stalled.storage.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_that_stalled_before_the_start_starts_no_second_container(open_at, tmp_path):
+    # Given a worker that stalls as it is about to start a container
+    running = open_at()
+    task = await running.post()
+    [message] = running.queue.take()
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STALLING, str(tmp_path), task, str(message.sent_at)),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert await worker.stdout.readline() == b"stalled\n"
+        # When another has run the task to its end and removed the container, and the first goes on
+        await running.dispatch.announce([message])
+        await running.over(task)
+        assert await running.containers() == []
+        worker.send_signal(signal.SIGCONT)
+        await worker.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            worker.kill()
+    # Then it starts none: one began in all
+    for name in await running.containers():
+        await running.runner.status(name)
+    assert len(running.runner.began) == 1
+    assert len(await running.results(task)) == 1
 
 
 @pytest.mark.parametrize(

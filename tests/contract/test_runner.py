@@ -103,6 +103,16 @@ async def test_a_run_goes_from_running_to_its_end(kit, runner):
     assert await output_of(runner, "run-1") == "here\nthere\n"
 
 
+async def test_a_start_whose_time_is_past_starts_nothing(kit, runner):
+    # Given a start by somebody whose right to it has ended
+    late = replace(kit.shell("run-1", "echo late"), start_by=time.time() - 0.1)
+    with pytest.raises(Transient) as refused:
+        await runner.start(late)
+    # Then nothing began, and who has the right may start it
+    assert refused.value.code == "start_too_late"
+    assert (await run(runner, replace(late, start_by=time.time() + 60))).state == "succeeded"
+
+
 @pytest.mark.parametrize("ended", [False, True])
 async def test_news_are_told_or_none_are_waited_for(kit, runner, ended):
     # Given a run that has printed something

@@ -161,6 +161,17 @@ async def test_a_nursery_that_was_killed_is_replaced(runner):
     assert (await runner.status("run-1")).state == "running"
 
 
+async def test_a_shim_that_comes_too_late_leaves_the_run_to_others(runner):
+    # Given an order that its shim gets to only when the right to start has ended
+    run = runner._runs / "run-1"
+    run.mkdir()
+    order = runner._order(python("run-1", "print('ran')"))
+    answer, _ = await shim(order._replace(start_by=time.time() - 0.1).to_json())
+    # Then nothing began, and another start does it
+    assert (answer, folder.read(str(run), folder.BEGAN)) == (b"late", None)
+    assert (await finish(runner, python("run-1", "print('ran')")))[1] == "ran\n"
+
+
 async def test_half_an_order_starts_nothing(runner):
     # Given a shim whose starter died while it wrote
     run = runner._runs / "run-1"
