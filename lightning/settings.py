@@ -361,7 +361,7 @@ class Settings(BaseSettings):
     run_calls_per_second: Annotated[int, Field(ge=1, le=10_000)] = _setting(
         "LIGHTNING_RUN_CALLS_PER_SECOND",
         50,
-        "Calls that one run may make in a second to the run API of an ingress; after silence, those of 4 seconds",
+        "Calls that a run may make in a second to the run API of one ingress, or 4 times as many at once",
     )
     budget_tokens: Annotated[int, Field(ge=1)] | None = _setting(
         "LIGHTNING_BUDGET_TOKENS",

@@ -95,7 +95,14 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     runner = open_runner(settings, mounts=sandbox_mounts(), crash=crash)
     task_runner = _task_runner(settings, storage, runner, dispatch, notifier, crash)
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, conversations, notifier=notifier, context_tokens=settings.context_tokens),
+        "chat": Chat(
+            log,
+            model,
+            conversations,
+            notifier=notifier,
+            context_tokens=settings.context_tokens,
+            budgets=open_budgets(settings, storage),
+        ),
         "eraser": Eraser(conversations),
         "messenger": Messenger(notifier, webhooks),
         "task_runner": task_runner,

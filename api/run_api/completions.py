@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.metering import CALL_SECONDS, Asked, Metered
+from api.metering import Asked, Metered
 from api.operation import Operation
 from api.platform import Platform
 from api.requests import platform, read_body, respond
@@ -29,6 +29,7 @@ from lightning.domain.run_tokens import RunAccess
 from lightning.errors import InvalidRequest, LightningError, Permanent, Transient, Unauthorized
 from lightning.ids import new_id
 from lightning.llm import TextDelta
+from lightning.llm.bill import CALL_SECONDS
 from lightning.strict_json import loads
 
 #: A conversation of a million tokens has about so many bytes.
