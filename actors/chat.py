@@ -14,7 +14,7 @@ from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
 from lightning.live import Notifier
-from lightning.llm import ChatMessage, Completion, LanguageModel
+from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta
 from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.telemetry import names
@@ -134,11 +134,10 @@ class Chat(Actor):
         )
         async with aclosing(answering) as stream:
             async for piece in stream:
+                granted.bill.add(piece)
                 if isinstance(piece, Completion):
-                    granted.bill.close(piece)
                     break
-                granted.bill.add(piece.text)
-                if notifier is not None:
+                if notifier is not None and isinstance(piece, TextDelta):
                     told = event["userID"], event["id"], conversation, event["claims"]
                     notifier.delta(*told, offset, piece.text)
                     offset += len(piece.text)

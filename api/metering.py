@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from opentelemetry import trace
@@ -14,7 +14,16 @@ from lightning.domain.budgets import Budgets
 from lightning.domain.run_tokens import RunAccess
 from lightning.errors import LightningError, NotFound, Transient
 from lightning.ids import new_id
-from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextDelta, ToolSpec, Usage
+from lightning.llm import (
+    ChatMessage,
+    Completion,
+    LanguageModel,
+    Options,
+    TextDelta,
+    ToolCallDelta,
+    ToolSpec,
+    Usage,
+)
 from lightning.llm.bill import CALL_SECONDS, GRACE_SECONDS, Bill, json_text, prompt_tokens
 from lightning.llm.chosen import LateModel
 from lightning.llm.window import window_of
@@ -60,6 +69,10 @@ class Metered:
     estimated: bool
 
 
+#: What is handed on of an answer.
+MeteredPiece: TypeAlias = TextDelta | ToolCallDelta | Metered
+
+
 class MeteredModel:
     """The language model as runs may use it.
 
@@ -75,11 +88,11 @@ class MeteredModel:
         self.allowed = list(allowed)
         self._under_way: Counter[str] = Counter()
 
-    async def answer(self, access: RunAccess, asked: Asked) -> AsyncGenerator[TextDelta | Metered, None]:
+    async def answer(self, access: RunAccess, asked: Asked) -> AsyncGenerator[MeteredPiece, None]:
         """Ask the model for a run; see `LanguageModel.stream`.
 
         Returns:
-          Text deltas as they come, then exactly one `Metered`, last.
+          Pieces of text and of calls of tools as they come, then exactly one `Metered`, last.
 
         Raises:
           NotFound: ``model_not_found``: runs may not ask for it.
@@ -148,7 +161,7 @@ class MeteredModel:
 
 async def _traced(
     model: LanguageModel, access: RunAccess, asked: Asked, bill: Bill
-) -> AsyncGenerator[TextDelta | Metered, None]:
+) -> AsyncGenerator[MeteredPiece, None]:
     attributes = {
         names.GEN_AI_OPERATION_NAME: "chat",
         names.GEN_AI_SYSTEM: model.provider,
@@ -167,11 +180,8 @@ async def _traced(
         stream = model.stream(asked.messages, model=asked.model, tools=asked.tools, options=asked.options)
         async with aclosing(stream) as pieces:
             async for piece in pieces:
-                if isinstance(piece, TextDelta):
-                    bill.add(piece.text)
-                    yield piece
-                else:
-                    yield _metered(piece, bill, span)
+                bill.add(piece)
+                yield _metered(piece, bill, span) if isinstance(piece, Completion) else piece
     except LightningError as error:
         bill.fail(error)
         span.set_attribute(names.ERROR_CODE, error.code)
@@ -187,7 +197,6 @@ async def _traced(
 
 
 def _metered(answer: Completion, bill: Bill, span: trace.Span) -> Metered:
-    bill.close(answer)
     span.set_attribute(names.GEN_AI_RESPONSE_MODEL, answer.model)
     span.set_attribute(names.GEN_AI_RESPONSE_FINISH_REASONS, [answer.finish_reason])
     return Metered(answer, answer.usage or bill.estimate(), estimated=answer.usage is None)

@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from lightning.errors import LightningError, Transient
-from lightning.llm.port import ChatMessage, Completion, Usage
+from lightning.llm.port import ChatMessage, Completion, Piece, TextDelta, ToolCallDelta, Usage
 from lightning.llm.window import Estimator
 
 #: A call that takes longer is ended, or was left by a process that died.
@@ -35,15 +35,15 @@ class Bill:
     free: bool = False
     _texts: list[str] = field(default_factory=list[str])
 
-    def add(self, text: str) -> None:
-        """Count a piece of the answer."""
-        self._texts.append(text)
-
-    def close(self, answer: Completion) -> None:
-        """Take in the whole answer, whose text was counted piece by piece."""
-        for call in answer.tool_calls:
-            self.add(call.name + call.arguments)
-        self.usage = answer.usage
+    def add(self, piece: Piece) -> None:
+        """Count a piece of the answer; with the last one comes what its server has counted."""
+        match piece:
+            case TextDelta():
+                self._texts.append(piece.text)
+            case ToolCallDelta():
+                self._texts.append(piece.name + piece.arguments)
+            case Completion():
+                self.usage = piece.usage
 
     def fail(self, error: LightningError) -> None:
         """Take in that the call failed."""
