@@ -49,8 +49,12 @@ class Actor(Protocol):
         """
         ...
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
-        """Say what follows when the event is given up, so that nobody waits for ever."""
+    async def on_dead(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
+        """Say what follows when the event is given up, so that nobody waits for ever.
+
+        Raises:
+          Transient: The store does not answer; the event is given up later.
+        """
         ...
 
     async def release(self, event: EventDocument) -> None:

@@ -6,13 +6,15 @@ from contextlib import aclosing
 from opentelemetry import trace
 
 from actors.actor import Actor
+from actors.chat_budget import ChatBudget, Granted
 from actors.outcome import Done, Outcome, Output
+from lightning.domain.budgets import Budgets
 from lightning.domain.context import context, estimate
 from lightning.domain.conversations import Conversations
 from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
 from lightning.live import Notifier
-from lightning.llm import ChatMessage, Completion, LanguageModel
+from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta
 from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.telemetry import names
@@ -34,6 +36,7 @@ class Chat(Actor):
       conversations: What a conversation asks for: its system prompt, its model.
       notifier: Shows the user the answer while it is written; None shows nothing before its end.
       context_tokens: At most so many tokens are shown to the model, whatever its window.
+      budgets: What answers spend from that follow from something with a budget; None meters nothing.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class Chat(Actor):
         *,
         notifier: Notifier | None = None,
         context_tokens: int | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._log = log
         self._model = model
         self._conversations = conversations
         self._notifier = notifier
         self._context_tokens = context_tokens
+        self._budget = ChatBudget(budgets)
 
     async def handle(self, event: EventDocument, metadata: ChatMetadata) -> Outcome:
         """Answer one message; the log hands them out in turn. See `Actor.handle`."""
@@ -73,7 +78,7 @@ class Chat(Actor):
         )
         return Done([Output("response", "llm.chat.response", response, SOURCE)])
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Tell the user that there is no answer, and why."""
         response = ChatResponseMetadata(
             content="",
@@ -100,7 +105,8 @@ class Chat(Actor):
             f"{names.CHAT} {asked}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ) as span:
             try:
-                answer = await self._complete(messages, event, conversation, model)
+                async with self._budget.granted(event, messages, asked) as granted:
+                    answer = await self._complete(messages, event, conversation, model, granted)
             except LightningError as error:
                 span.set_attribute(names.ERROR_CODE, error.code)
                 raise
@@ -112,15 +118,26 @@ class Chat(Actor):
             return answer
 
     async def _complete(
-        self, messages: list[ChatMessage], event: EventDocument, conversation: str, model: str | None
+        self,
+        messages: list[ChatMessage],
+        event: EventDocument,
+        conversation: str,
+        model: str | None,
+        granted: Granted,
     ) -> Completion:
         """Ask the model, and pass its answer on while it is written."""
         notifier, begun, offset = self._notifier, time.monotonic(), 0
-        async with aclosing(self._model.stream(messages, model=model)) as stream:
+        answering = (
+            self._model.stream(messages, model=model)
+            if granted.options is None
+            else self._model.stream(messages, model=model, options=granted.options)
+        )
+        async with aclosing(answering) as stream:
             async for piece in stream:
+                granted.bill.add(piece)
                 if isinstance(piece, Completion):
                     break
-                if notifier is not None:
+                if notifier is not None and isinstance(piece, TextDelta):
                     told = event["userID"], event["id"], conversation, event["claims"]
                     notifier.delta(*told, offset, piece.text)
                     offset += len(piece.text)

@@ -27,7 +27,7 @@ class Eraser(Actor):
         )
         return Again(AGAIN_SECONDS) if removal is None else Done(writes=removal)
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the dead event itself tells that something was not forgotten."""
         del event, error
         return []

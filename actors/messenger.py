@@ -52,7 +52,7 @@ class Messenger(Actor):
             ]
         )
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the message stands in the log all the same."""
         del event, error
         return []

@@ -271,17 +271,23 @@ class Step:
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
-        follow = _drafts(event, self._last_words(event, outcome), turns=turns)
+        follow = _drafts(event, await self._last_words(event, outcome), turns=turns)
         return wakeups(await self._log.end(claim, "dead", outputs=follow, error=error))
 
-    def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
-        """Ask the actor what follows from a death; whatever it answers, the event is dead."""
+    async def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
+        """Ask the actor what follows from a death; whatever it answers, the event is dead.
+
+        Raises:
+          Transient: It cannot tell while the store is away.
+        """
         kind = TYPES.get(event["type"])
         if kind is None:
             return ()
         try:
-            outputs = self._actors[kind.actor].on_dead(event, error)
+            outputs = await self._actors[kind.actor].on_dead(event, error)
             check(Done(outputs))
+        except Transient:
+            raise
         except Exception:  # noqa: BLE001 -- an actor that fails at this must not keep its event alive
             _log.exception("on_dead_failed", event_id=event["id"], type=event["type"])
             return ()

@@ -31,7 +31,8 @@ def rollback_of(event: EventDocument, run: Run, *, cancelled: bool = False) -> l
     """
     rollback, outcome = event["metadata"].get("rollback"), run.document["outcome"]
     vanished = outcome is not None and outcome["message"] == GONE
-    began = run.document["startedAt"] is not None or vanished
+    given_up = outcome is None and run.document["begun"]  # nobody knows what it came to
+    began = run.document["startedAt"] is not None or vanished or given_up
     succeeded = outcome is not None and outcome["status"] == "succeeded"
     if rollback is None or not began or (succeeded and not cancelled):
         return []

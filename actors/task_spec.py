@@ -93,6 +93,8 @@ def spec_of(
         ),
         network=task.network,
         api_socket=None if api is None else api.socket,
+        # whoever may claim the event after us may start, end and remove the run
+        start_by=None if event["claim"] is None else event["claim"]["until"],
         tags={"user": event["userID"], "event": event["id"]},
     )
 

@@ -86,7 +86,7 @@ class WebhookDelivery(Actor):
         except Full as full:
             return Again(full.wait_seconds, keep_attempts=True)
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the delivery log tells of it."""
         del event, error
         return []

@@ -3,8 +3,7 @@
 The task is JSON in ``LIGHTNING_TASK``. What an agent prints is the run's log, and its exit code is the run's.
 """
 
-import importlib
-import inspect
+import importlib.util
 import json
 import os
 import pkgutil
@@ -27,7 +26,7 @@ WRONG_DATA = 65
 #: The group in which an installed package names its agents, each a function as `run` is.
 GROUP = "lightning.agents"
 
-_OWN = frozenset({"__main__", "run_api", "spans", "workspace"})
+_OWN = frozenset({"__init__", "__main__", "run_api", "spans", "workspace"})
 
 
 def names() -> list[str]:
@@ -47,7 +46,8 @@ def _installed() -> "dict[str, EntryPoint]":
 
 def load(name: str) -> Callable[..., int] | None:
     """Give what runs an agent, None if there is none; a module beside this one comes before a package's."""
-    if name in _modules():
+    # not by the list of them, which is slow to make
+    if name.isidentifier() and name not in _OWN and importlib.util.find_spec(f"agents.{name}") is not None:
         return importlib.import_module(f"agents.{name}").run
     found = _installed().get(name)
     return None if found is None else found.load()
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("LIGHTNING_TASK holds no JSON; it is the task.\n")
         return WRONG_DATA
     # an agent that needs nothing of the platform takes its task alone
-    takes_api = len(inspect.signature(run).parameters) > 1
+    takes_api = _parameters(run) > 1
     api = connected()
     work = partial(run, task, api) if takes_api else partial(run, task)
     if task.get("repo") is not None:
@@ -84,6 +84,16 @@ def main(arguments: Sequence[str]) -> int:
 
         work = partial(within, api, os.environ, work)
     return invoke(arguments[0], work, os.environ)
+
+
+def _parameters(run: Callable[..., int]) -> int:
+    """Count what a callable takes."""
+    code = getattr(run, "__code__", None)
+    if code is not None:
+        return code.co_argcount
+    import inspect  # noqa: PLC0415 -- slow to load, and what runs an agent is nearly always a function
+
+    return len(inspect.signature(run).parameters)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
 
 #: An ingress that restarts is waited for so long.
 PATIENCE_SECONDS = 60.0
@@ -82,6 +83,8 @@ class RunApi:
         Returns:
           The id of the question, which the answer names in ``questionID``.
         """
+        import uuid  # noqa: PLC0415 -- seldom needed
+
         body = {"question": question, "options": list(options), "key": key or str(uuid.uuid4())}
         return self._ask("POST", "/run/questions", body)["id"]
 
@@ -101,6 +104,7 @@ class RunApi:
         Returns:
           The commit that they are of.
         """
+        from http.client import HTTPException  # noqa: PLC0415 -- slow to load, and lines come first
 
         def attempt() -> tuple[int, Any]:
             with self._connected(TRANSFER_SECONDS) as connection:
@@ -146,6 +150,8 @@ class RunApi:
         return self._repeat(lambda: self._send(method, path, body), self._patience_seconds)
 
     def _repeat(self, attempt: Callable[[], tuple[int, Any]], patience_seconds: float) -> Any:
+        from http.client import HTTPException  # noqa: PLC0415 -- slow to load, and lines come first
+
         deadline = time.monotonic() + patience_seconds
         pause = 0.1
         while True:
@@ -174,6 +180,8 @@ class RunApi:
             return response.status, _read(response)
 
     def _connected(self, timeout_seconds: float) -> "closing[HTTPConnection]":
+        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415 -- as above
+
         kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
         return closing(kind(self._url.netloc, timeout=timeout_seconds))
 
@@ -184,7 +192,7 @@ class RunApi:
         return self._url.path.rstrip("/") + path
 
 
-def _read(response: HTTPResponse) -> Any:
+def _read(response: "HTTPResponse") -> Any:
     """Read an answer in JSON; another one says nothing."""
     text = response.read()
     try:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -113,6 +112,8 @@ def _send(endpoint: str, headers: str, request: Mapping[str, Any], patience_seco
 
 def _post(endpoint: str, headers: str, request: Mapping[str, Any], timeout_seconds: float) -> None:
     try:
+        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415 -- slow to load
+
         url = urlsplit(endpoint)
         kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
         connection = kind(url.netloc, timeout=timeout_seconds)

@@ -31,6 +31,7 @@ from api import (
 from api.metering import MeteredModel
 from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
+from api.run_rates import RunRates
 from api.run_spans import RunSpans
 from api.streams import Streams
 from api.tracing import TraceRequests
@@ -123,6 +124,7 @@ def create_app(settings: Settings) -> Starlette:
             runs=its_runs,
             run_reports=RunReports(storage),
             run_tokens=RunTokens(tokens, its_runs, log, accounts),
+            run_rates=RunRates(settings.run_calls_per_second),
             run_spans=run_spans,
             models=MeteredModel(model, open_budgets(settings, storage), allowed),
             webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),

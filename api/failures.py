@@ -7,7 +7,7 @@ from api.operation import Operation
 _Codes = Mapping[int, Sequence[str]]
 
 _TOKEN: _Codes = {401: ("token_missing", "invalid_token"), 403: ("scope_missing",)}
-_RUN_TOKEN: _Codes = {401: ("token_missing", "invalid_token")}
+_RUN_TOKEN: _Codes = {401: ("token_missing", "invalid_token"), 429: ("run_rate_limited",)}
 _PATH: _Codes = {404: ("not_found",)}
 _QUERY: _Codes = {400: ("invalid_parameter",)}
 _BODY: _Codes = {408: ("body_timeout",), 413: ("too_large",)}

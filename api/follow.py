@@ -1,4 +1,4 @@
-"""What a stream sends, whatever carries it: the log from a place on, and deltas between."""
+"""What a stream sends, whatever carries it: the log from a place on, and live frames between."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ from api.platform import Platform
 from api.streams import Stream
 from lightning.errors import Transient
 from lightning.events import EventDocument
-from lightning.live import Delta, RunProgress
+from lightning.live import LiveFrame
 from lightning.log import Events
 
 _log = structlog.get_logger(__name__)
@@ -24,15 +24,16 @@ PAGE = 32
 #: A store that is away is asked again after so long.
 STORE_SECONDS = 1.0
 
-#: An event, deltas in order, progress of runs, or None for a heartbeat.
-Item: TypeAlias = "EventDocument | list[Delta] | list[RunProgress] | None"
+#: An event, live frames in order, or None for a heartbeat.
+Item: TypeAlias = "EventDocument | list[LiveFrame] | None"
 
 
 async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[Item]:
     """Give what is to be sent until the stream is over.
 
-    Deltas that reached this process before an event was recorded come before that event; after the
-    response to an event none of its deltas comes, but those of a replay do.
+    Live frames that reached this process before an event was recorded come before that event; after the
+    response to an event none of its deltas comes, and after the result of a task no frame of its run, but
+    those of a replay do.
 
     Parameters:
       parts: The platform.
@@ -51,13 +52,13 @@ async def follow(parts: Platform, stream: Stream, after: int) -> AsyncGenerator[
                 mailbox.wake()
                 await asyncio.sleep(STORE_SECONDS)
         # after the log was read: what was written before the last of these events is here by now
-        if deltas := mailbox.take_deltas():
-            yield deltas
-        if progress := mailbox.take_progress():
-            yield progress
+        if live := mailbox.take_live():
+            yield live
         for event in events:
             if event["type"] == "llm.chat.response" and event["cause"] is not None:
                 mailbox.answered(event["cause"], event["metadata"].get("attempt"))
+            elif event["type"] == "worker.task.result" and event["cause"] is not None:
+                mailbox.over(event["cause"])
             mailbox.position = event["seq"]
             yield event
         if events.more:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.shown import EventShown
-from lightning.live import Delta, RunProgress
+from lightning.live import Delta, RunLines, RunProgress, RunStage
 
 #: A client's own word for a frame, which the answer repeats.
 Ref = Annotated[str, Field(max_length=256)]
@@ -33,6 +33,18 @@ class DeltaFrame(Delta):
     """The next piece of an answer that is being written."""
 
     type: Literal["delta"]
+
+
+class RunStageFrame(RunStage):
+    """A run is starting, or running."""
+
+    type: Literal["run"]
+
+
+class RunLinesFrame(RunLines):
+    """What a run printed next."""
+
+    type: Literal["log"]
 
 
 class ProgressFrame(RunProgress):

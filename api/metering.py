@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
-import orjson
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -15,22 +14,23 @@ from lightning.domain.budgets import Budgets
 from lightning.domain.run_tokens import RunAccess
 from lightning.errors import LightningError, NotFound, Transient
 from lightning.ids import new_id
-from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextDelta, ToolSpec, Usage
+from lightning.llm import (
+    ChatMessage,
+    Completion,
+    LanguageModel,
+    Options,
+    TextDelta,
+    ToolCallDelta,
+    ToolSpec,
+    Usage,
+)
+from lightning.llm.bill import CALL_SECONDS, GRACE_SECONDS, Bill, json_text, prompt_tokens
 from lightning.llm.chosen import LateModel
-from lightning.llm.window import Estimator, window_of
+from lightning.llm.window import window_of
 from lightning.telemetry import carrier, names
 
 #: Calls that one run may have under way at one ingress.
 CALLS_PER_RUN: Final = 8
-
-#: A call that takes longer is ended.
-CALL_SECONDS: Final = 900.0
-
-#: What was reserved for a call counts as spent so long after the call must have ended.
-GRACE_SECONDS: Final = 60.0
-
-#: Failures for which no provider asks to be paid: it did not begin.
-_FREE: Final = frozenset({"model_rate_limited", "model_unreachable", "model_identity_unavailable"})
 
 _log = structlog.get_logger(__name__)
 _tracer = trace.get_tracer(__name__)
@@ -54,15 +54,10 @@ class Asked:
 
     def prompt_tokens(self) -> int:
         """Estimate the tokens of the question."""
-        estimate = Estimator().message
-        texts = [
-            message.content + "".join(call.name + call.arguments for call in message.tool_calls)
-            for message in self.messages
-        ]
-        texts += [tool.name + tool.description + _json(tool.parameters) for tool in self.tools]
+        texts = [tool.name + tool.description + json_text(tool.parameters) for tool in self.tools]
         if self.options.response_format is not None:
-            texts.append(_json(self.options.response_format))
-        return sum(estimate(text) for text in texts)
+            texts.append(json_text(self.options.response_format))
+        return prompt_tokens(self.messages, texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +69,8 @@ class Metered:
     estimated: bool
 
 
-@dataclass(slots=True)
-class _Bill:
-    """What a call has cost so far, by our estimate until its server says it."""
-
-    prompt_tokens: int
-    usage: Usage | None = None
-    free: bool = False
-    _texts: list[str] = field(default_factory=list[str])
-
-    def add(self, text: str) -> None:
-        """Count a piece of the answer."""
-        self._texts.append(text)
-
-    def estimate(self) -> Usage:
-        """Estimate the usage."""
-        answered = Estimator().message("".join(self._texts)) if self._texts else 0
-        return Usage(self.prompt_tokens, answered, self.prompt_tokens + answered)
-
-    @property
-    def tokens(self) -> int:
-        """The tokens to be paid for."""
-        return 0 if self.free else (self.usage or self.estimate()).total_tokens
+#: What is handed on of an answer.
+MeteredPiece: TypeAlias = TextDelta | ToolCallDelta | Metered
 
 
 class MeteredModel:
@@ -113,11 +88,11 @@ class MeteredModel:
         self.allowed = list(allowed)
         self._under_way: Counter[str] = Counter()
 
-    async def answer(self, access: RunAccess, asked: Asked) -> AsyncGenerator[TextDelta | Metered, None]:
+    async def answer(self, access: RunAccess, asked: Asked) -> AsyncGenerator[MeteredPiece, None]:
         """Ask the model for a run; see `LanguageModel.stream`.
 
         Returns:
-          Text deltas as they come, then exactly one `Metered`, last.
+          Pieces of text and of calls of tools as they come, then exactly one `Metered`, last.
 
         Raises:
           NotFound: ``model_not_found``: runs may not ask for it.
@@ -131,7 +106,7 @@ class MeteredModel:
             raise NotFound(message, code="model_not_found", pointer="/model")
         with self._place(access.run["id"]):
             model = await self._model.get()
-            call, bill = new_id(), _Bill(asked.prompt_tokens())
+            call, bill = new_id(), Bill(asked.prompt_tokens())
             asked = replace(asked, options=await self._reserved(access, call, asked, bill.prompt_tokens))
             last: Metered | None = None
             try:
@@ -185,8 +160,8 @@ class MeteredModel:
 
 
 async def _traced(
-    model: LanguageModel, access: RunAccess, asked: Asked, bill: _Bill
-) -> AsyncGenerator[TextDelta | Metered, None]:
+    model: LanguageModel, access: RunAccess, asked: Asked, bill: Bill
+) -> AsyncGenerator[MeteredPiece, None]:
     attributes = {
         names.GEN_AI_OPERATION_NAME: "chat",
         names.GEN_AI_SYSTEM: model.provider,
@@ -205,13 +180,10 @@ async def _traced(
         stream = model.stream(asked.messages, model=asked.model, tools=asked.tools, options=asked.options)
         async with aclosing(stream) as pieces:
             async for piece in pieces:
-                if isinstance(piece, TextDelta):
-                    bill.add(piece.text)
-                    yield piece
-                else:
-                    yield _metered(piece, bill, span)
+                bill.add(piece)
+                yield _metered(piece, bill, span) if isinstance(piece, Completion) else piece
     except LightningError as error:
-        bill.free = error.code in _FREE or not isinstance(error, Transient)
+        bill.fail(error)
         span.set_attribute(names.ERROR_CODE, error.code)
         span.set_status(trace.StatusCode.ERROR, error.message)
         raise
@@ -224,10 +196,7 @@ async def _traced(
         span.end()
 
 
-def _metered(answer: Completion, bill: _Bill, span: trace.Span) -> Metered:
-    for call in answer.tool_calls:
-        bill.add(call.name + call.arguments)
-    bill.usage = answer.usage
+def _metered(answer: Completion, bill: Bill, span: trace.Span) -> Metered:
     span.set_attribute(names.GEN_AI_RESPONSE_MODEL, answer.model)
     span.set_attribute(names.GEN_AI_RESPONSE_FINISH_REASONS, [answer.finish_reason])
     return Metered(answer, answer.usage or bill.estimate(), estimated=answer.usage is None)
@@ -240,7 +209,3 @@ def _parent(access: RunAccess) -> Context | None:
     if called.trace_id == trace.get_current_span(own).get_span_context().trace_id:
         return None
     return own
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from api.metering import MeteredModel
+from api.run_rates import RunRates
 from api.run_spans import RunSpans
 from api.streams import Streams
 from api.transfers import Transfers
@@ -41,6 +42,7 @@ class Platform:
     conversations: Conversations
     runs: Runs
     run_tokens: RunTokens
+    run_rates: RunRates
     run_reports: RunReports
     models: MeteredModel
     run_spans: RunSpans

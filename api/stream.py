@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import orjson
 from pydantic import BaseModel, Field
@@ -27,7 +27,7 @@ from api.stream_access import is_allowed_origin, stream_claims
 from api.streams import Stream
 from lightning.domain.tokens import Claims
 from lightning.errors import InvalidRequest
-from lightning.live import Delta, RunProgress
+from lightning.live import Delta, LiveFrame, RunLines, RunProgress, RunStage
 from lightning.log import public
 
 #: A comment (HTML standard, section 9.2.6), which clients pass over.
@@ -44,7 +44,7 @@ class Position(BaseModel):
     deltas: Annotated[
         Literal[0, 1],
         Field(
-            description="0 leaves out the pieces of answers that are being written, and the progress of runs."
+            description="0 leaves out the pieces of answers that are being written, and what runs show live."
         ),
     ] = 1
 
@@ -135,18 +135,28 @@ def _frame(item: Item) -> bytes:
     return head + orjson.dumps(public(item)) + b"\n\n"
 
 
-def kind_of(frame: Delta | RunProgress) -> str:
+#: The names of frames that stand in no log.
+KINDS: Final[dict[type[LiveFrame], str]] = {
+    Delta: "delta",
+    RunStage: "run",
+    RunLines: "log",
+    RunProgress: "progress",
+}
+
+
+def kind_of(frame: LiveFrame) -> str:
     """Name the kind of a frame that stands in no log."""
-    return "delta" if isinstance(frame, Delta) else "progress"
+    return KINDS[type(frame)]
 
 
 async def stream(request: Request) -> Response:
     """Stream the caller's events; each has its ``seq`` as its id and its type as its name.
 
-    Between them come frames named ``delta``, without an id: each is a
-    `lightning.live.Delta`, a piece of an answer that is being written; and frames
-    named ``progress``, in which a run says how far it has come, if it says so at
-    this ingress. After 15 seconds of silence there is a comment.
+    Between them come frames without an id, as far as they reach this ingress in
+    time: those named ``delta`` are pieces of an answer that is being written.
+    Of a task under way, ``run`` tells that its container is starting or running,
+    ``log`` what it printed next, and ``progress`` how far it says that it has
+    come. After 15 seconds of silence there is a comment.
 
     A client that comes back with ``Last-Event-ID`` (or ``?after=``) goes on
     behind that place; without either the log is streamed from its beginning.
@@ -198,7 +208,7 @@ ROUTES = (
         "GET",
         "/api/stream",
         stream,
-        summary="Stream the caller's events as server-sent events, and the answers that are being written.",
+        summary="Stream the caller's events as server-sent events, and what is under way.",
         scope="events:read",
         query=Position,
         headers={
@@ -206,7 +216,13 @@ ROUTES = (
             "Origin": "Of a browser's page: the ingress's own, or one of `LIGHTNING_ALLOWED_ORIGINS`.",
         },
         answers={200: "text/event-stream"},
-        frames={"the type of the event": EventShown, "delta": Delta, "progress": RunProgress},
+        frames={
+            "the type of the event": EventShown,
+            "delta": Delta,
+            "run": RunStage,
+            "log": RunLines,
+            "progress": RunProgress,
+        },
         problems={
             400: ("invalid_position", "invalid_parameter", "token_in_url"),
             403: ("foreign_origin",),

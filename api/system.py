@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api.operation import Operation
 from api.requests import platform, read_body, respond
 from lightning.errors import LightningError
-from lightning.live import Notification, read_notification
+from lightning.live import Notification, read_notification, run_frames
 
 #: A part that does not answer in time is not ready.
 PART_SECONDS = 2.0
@@ -63,7 +63,7 @@ async def _check(question: Awaitable[object]) -> dict[str, object]:
 
 
 async def notify(request: Request) -> Response:
-    """Hand the deltas of a signed notification to open streams, and wake the readers of the logs it names."""
+    """Hand the frames of a signed notification to open streams, and wake the readers of the logs it names."""
     parts = platform(request)
     body = await read_body(request)
     notification = read_notification(parts.notify_secret, request.headers, body)
@@ -71,6 +71,8 @@ async def notify(request: Request) -> Response:
     parts.log.resume(notification.session)
     for user_id, deltas in notification.deltas.items():
         parts.hub.deliver(user_id, deltas)
+    for user_id, frames in run_frames(notification).items():
+        parts.hub.tell(user_id, frames)
     for user_id in notification.users:
         parts.hub.wake(user_id)
     return Response(status_code=204)
@@ -90,7 +92,7 @@ ROUTES = (
         "POST",
         "/notify",
         notify,
-        summary="Hand on the deltas of a signed notification, and wake the readers of the logs it names.",
+        summary="Hand on the frames of a signed notification, and wake the readers of the logs it names.",
         scope=None,
         body=Notification,
         headers={

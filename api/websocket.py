@@ -21,6 +21,8 @@ from api.frames import (
     PostedFrame,
     ProblemFrame,
     ProgressFrame,
+    RunLinesFrame,
+    RunStageFrame,
 )
 from api.operation import WebSocketOperation
 from api.platform import Platform
@@ -208,7 +210,10 @@ WEBSOCKETS = (
         scope="events:read",
         query=Position,
         takes=(PostedFrame,),
-        gives=(EventFrame, DeltaFrame, ProgressFrame, HeartbeatFrame, AcceptedFrame, ProblemFrame),
+        gives=(
+            *(EventFrame, DeltaFrame, RunStageFrame, RunLinesFrame, ProgressFrame),
+            *(HeartbeatFrame, AcceptedFrame, ProblemFrame),
+        ),
         closes={
             NOT_TEXT: "a binary frame came",
             VIOLATION: "too many frames were unreadable",

@@ -358,6 +358,11 @@ class Settings(BaseSettings):
     runs: Count = _setting(
         "LIGHTNING_RUNS", 16, "Runs in the sandbox at a time, of one user 3/4 of them; further tasks wait"
     )
+    run_calls_per_second: Annotated[int, Field(ge=1, le=10_000)] = _setting(
+        "LIGHTNING_RUN_CALLS_PER_SECOND",
+        50,
+        "Calls that a run may make in a second to the run API of one ingress, or 4 times as many at once",
+    )
     budget_tokens: Annotated[int, Field(ge=1)] | None = _setting(
         "LIGHTNING_BUDGET_TOKENS",
         1_000_000,

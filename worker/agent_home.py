@@ -1,5 +1,6 @@
 """Where agents stand in a run, and what starts them."""
 
+import compileall
 import sys
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,11 @@ def sandbox_mounts() -> dict[str, Path]:
     python = Path(sys.base_prefix).resolve()
     shown = {f"{_HOME}/agents": Path(agents.__file__ or "").parent}
     return shown if python.is_relative_to(_SHOWN) else {**shown, str(python): python}
+
+
+def compile_agents() -> None:
+    """Compile the agents, where this process may write beside them: a run may not, and would each time."""
+    compileall.compile_dir(Path(agents.__file__ or "").parent, maxlevels=0, quiet=2)
 
 
 def sandbox_agents() -> AgentCommand:

@@ -13,7 +13,8 @@ from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.places import Places
 from actors.step import Step
-from actors.task_runner import Looks, TaskRunner
+from actors.task_looks import Looks
+from actors.task_runner import TaskRunner
 from actors.task_spec import RunApi
 from actors.webhook import WebhookDelivery
 from brokers import AnyBroker, BrokerQueue, open_broker
@@ -38,7 +39,7 @@ from lightning.log import Dispatch, EventLog, Jumps
 from lightning.outbound import Courier, Guard, Lanes, Outbound
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
-from worker.agent_home import IMAGE_AGENTS, sandbox_agents, sandbox_mounts
+from worker.agent_home import IMAGE_AGENTS, compile_agents, sandbox_agents, sandbox_mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,18 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     notifier = Notifier(settings.notify_url, secret(settings.notify_secret, "NOTIFY_SECRET"), log.session)
     conversations = Conversations(storage, log)
     webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
+    compile_agents()
     runner = open_runner(settings, mounts=sandbox_mounts(), crash=crash)
-    task_runner = _task_runner(settings, storage, runner, dispatch, crash)
+    task_runner = _task_runner(settings, storage, runner, dispatch, notifier, crash)
     actors: dict[str, Actor] = {
-        "chat": Chat(log, model, conversations, notifier=notifier, context_tokens=settings.context_tokens),
+        "chat": Chat(
+            log,
+            model,
+            conversations,
+            notifier=notifier,
+            context_tokens=settings.context_tokens,
+            budgets=open_budgets(settings, storage),
+        ),
         "eraser": Eraser(conversations),
         "messenger": Messenger(notifier, webhooks),
         "task_runner": task_runner,
@@ -114,22 +123,28 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
 
 
 def _task_runner(
-    settings: Settings, storage: Storage, runner: Runner, dispatch: Dispatch, crash: CrashPoint
+    settings: Settings,
+    storage: Storage,
+    runner: Runner,
+    dispatch: Dispatch,
+    notifier: Notifier,
+    crash: CrashPoint,
 ) -> TaskRunner:
-    runs, reports, api = Runs(storage), RunReports(storage), _run_api(settings, runner)
     build = partial(
         TaskRunner,
-        runs,
-        reports,
+        Runs(storage),
+        RunReports(storage),
         runner,
+        api=_run_api(settings, runner),
+        notifier=notifier,
         budgets=open_budgets(settings, storage),
         repositories=open_repositories(settings, storage),
-        api=api,
         crash=crash,
     )
     if settings.runner == "aci":
         # each look is a request to Azure, which counts them, and takes seconds to start anything
-        return build(IMAGE_AGENTS, dispatch.follow_ended, looks=Looks(first_seconds=1.0, most_seconds=10.0))
+        looks = Looks(first_seconds=1.0, most_seconds=10.0, patience_seconds=0)
+        return build(IMAGE_AGENTS, dispatch.follow_ended, looks=looks)
     return build(sandbox_agents(), dispatch.follow_ended, room=settings.runs)
 
 

@@ -8,12 +8,13 @@ from dramatiq import Worker
 from dramatiq.worker import ConsumerThread
 
 from actors.pace import ALONE
+from actors.task_looks import WATCHED_RUNS
 from brokers import queue_name
 from lightning.events import TYPES
 from lightning.settings import Settings
 
-#: Threads that chats and webhooks hold for no more than a moment: for messages to people, and to put aside
-#: what waits.
+#: Threads that chats, webhooks and runs hold for no more than a moment: for messages to people, and to put
+#: aside what waits.
 QUICK_THREADS: Final = 2
 
 #: Messages that a worker holds of a queue for bulk, where the settings do not say it.
@@ -25,13 +26,13 @@ def open_worker(broker: dramatiq.Broker, settings: Settings) -> Worker:
     """Make the worker: no message on a queue for bulk holds a thread that another one needs.
 
     An actor blocks its thread while it waits. So there is a thread for each message of bulk that is taken,
-    beside those for all others; and what waits for models or webhooks never has all of these.
+    beside those for all others; and what waits for models, webhooks or runs never has all of these.
 
     Parameters:
       broker: Where the messages are.
       settings: The settings.
     """
-    threads = settings.threads + settings.webhook_threads + QUICK_THREADS
+    threads = settings.threads + settings.webhook_threads + WATCHED_RUNS + QUICK_THREADS
     bulk = bulk_messages(settings)
     broker.add_middleware(Portions(bulk, most=2 * threads))
     return Worker(broker, worker_threads=threads + sum(bulk.values()))

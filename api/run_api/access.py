@@ -12,6 +12,10 @@ async def run_access(request: Request) -> RunAccess:
     Raises:
       Unauthorized: There is no bearer token (``token_missing``), or none of a run that goes on
         (``invalid_token``).
+      RunRateLimited: It calls too often.
       Transient: The store does not answer.
     """
-    return await platform(request).run_tokens.check(bearer_token(request, "from LIGHTNING_RUN_TOKEN"))
+    parts = platform(request)
+    run, claims = parts.run_tokens.verify(bearer_token(request, "from LIGHTNING_RUN_TOKEN"))
+    parts.run_rates.count(run)  # before the store is asked anything
+    return await parts.run_tokens.check(claims)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from api.metering import Metered
 from api.run_api.chat_forms import MadeCall
-from lightning.llm import TextDelta, ToolCall
+from lightning.llm import TextDelta, ToolCall, ToolCallDelta
 
 #: The stream's last event.
 DONE = b"data: [DONE]\n\n"
@@ -86,7 +86,7 @@ class Writer:
         answer = metered.completion
         message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
         if answer.tool_calls:
-            calls = [_call(call, call.arguments) for call in answer.tool_calls]
+            calls = [_call(call) for call in answer.tool_calls]
             message |= {"content": answer.content or None, "tool_calls": calls}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
         return {
@@ -100,21 +100,17 @@ class Writer:
         """Give the stream's first event, which names the role."""
         return self._event({"role": "assistant", "content": ""})
 
-    def delta(self, piece: TextDelta) -> bytes:
-        """Give an event with a piece of text."""
-        return self._event({"content": piece.text})
+    def delta(self, piece: TextDelta | ToolCallDelta) -> bytes:
+        """Give an event with a piece of text, or of a call of a tool."""
+        if isinstance(piece, TextDelta):
+            return self._event({"content": piece.text})
+        function = {"arguments": piece.arguments, **({"name": piece.name} if piece.name else {})}
+        begins = {"id": piece.id, "type": "function"} if piece.id else {}
+        return self._event({"tool_calls": [{"index": piece.number, **begins, "function": function}]})
 
     def tail(self, metered: Metered) -> bytes:
-        """Give what ends the stream: tool calls, the finish reason, perhaps the usage, and the end mark.
-
-        The port hands tool calls on when they are whole, so each is two events: its name, its arguments.
-        """
-        events: list[bytes] = []
-        for index, call in enumerate(metered.completion.tool_calls):
-            events.append(self._event({"tool_calls": [{"index": index, **_call(call, "")}]}))
-            arguments = {"index": index, "function": {"arguments": call.arguments}}
-            events.append(self._event({"tool_calls": [arguments]}))
-        events.append(self._event({}, finish_reason=metered.completion.finish_reason))
+        """Give what ends the stream: the finish reason, perhaps the usage, and the end mark."""
+        events = [self._event({}, finish_reason=metered.completion.finish_reason)]
         if self._include_usage:
             last: dict[str, Any] = {"choices": [], "usage": _usage(metered)}
             events.append(event({**self._envelope("chat.completion.chunk"), **last}))
@@ -134,8 +130,8 @@ def event(data: object) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
-def _call(call: ToolCall, arguments: str) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _usage(metered: Metered) -> dict[str, Any]:

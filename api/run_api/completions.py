@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.metering import CALL_SECONDS, Asked, Metered
+from api.metering import Asked, Metered, MeteredPiece
 from api.operation import Operation
 from api.platform import Platform
 from api.requests import platform, read_body, respond
@@ -28,7 +28,7 @@ from api.run_api.model_problems import ModelProblem, error_of, failed
 from lightning.domain.run_tokens import RunAccess
 from lightning.errors import InvalidRequest, LightningError, Permanent, Transient, Unauthorized
 from lightning.ids import new_id
-from lightning.llm import TextDelta
+from lightning.llm.bill import CALL_SECONDS
 from lightning.strict_json import loads
 
 #: A conversation of a million tokens has about so many bytes.
@@ -148,7 +148,7 @@ class _Answering(Response):
         await self._start(200, "application/json", send)
         await self._send(orjson.dumps(self._writer.whole(metered)), send, more=False)
 
-    async def _send_piece(self, piece: TextDelta | Metered, send: Send) -> None:
+    async def _send_piece(self, piece: MeteredPiece, send: Send) -> None:
         if not self._begun:
             await self._start(200, "text/event-stream", send)
             await self._send(self._writer.head(), send)

@@ -84,13 +84,14 @@ class ResultShown(BaseModel):
 async def post_progress(request: Request) -> Response:
     """Say how far the run has come.
 
-    Open streams of its user get it at once; the latest 20 stand with the run.
+    Open streams of its user at this ingress get it at once, others when a worker looks at the run, which is
+    within a second or so; the latest 20 stand with the run.
     """
     access = await run_access(request)
     parts = platform(request)
     form = await read_form(request, ProgressForm)
     noted = await parts.run_reports.progress(access.run, form.message, form.percent)
-    parts.hub.tell(access.user_id, RunProgress(run=access.run["id"], task=access.task["id"], **noted))
+    parts.hub.tell(access.user_id, [RunProgress(run=access.run["id"], task=access.task["id"], **noted)])
     return respond(noted)
 
 

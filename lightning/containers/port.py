@@ -5,12 +5,13 @@ what the platform needs. Any process may ask about a run that another one starte
 """
 
 import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, Protocol
 
-from lightning.errors import Permanent
+from lightning.errors import Permanent, Transient
 
 State = Literal["pending", "running", "succeeded", "failed"]
 
@@ -21,6 +22,9 @@ Reason = Literal["exit", "timeout", "out_of_memory", "killed", "stopped", "missi
 
 #: ``full``: the internet, but never the host's own network; ``none``: no route anywhere.
 Network = Literal["full", "none"]
+
+#: The code of a start that came too late.
+TOO_LATE: Final = "start_too_late"
 
 #: Names that Container Instances takes for a group and for a container (RFC 1123 labels).
 NAME: Final = re.compile(r"(?!.*--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -87,6 +91,8 @@ class RunSpec:
       network: ``full``, ``none``, or the host names that it may reach.
       api_socket: Unix socket of the run API on this machine; a sandbox leads `Runner.api_url` to it.
       tags: Words kept with the run, to know whose it is in `Runner.list`. Not secret.
+      start_by: When the right to start it ends, in seconds since 1970: whoever stalls for longer might find
+        the run ended and removed by another, and must not begin it again. None is no end.
     """
 
     name: str
@@ -99,6 +105,7 @@ class RunSpec:
     network: Network | Sequence[str] = "full"
     api_socket: Path | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    start_by: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no runner takes.
@@ -195,7 +202,8 @@ class Runner(Protocol):
         Raises:
           Permanent: ``run_refused``, ``image_missing`` where that is known at once (else the run ends
             with the reason ``missing_image``), ``network_unsupported`` or ``runner_unusable``.
-          Transient: ``runner_quota``, ``runner_throttled`` or ``runner_unavailable``.
+          Transient: ``runner_quota``, ``runner_throttled`` or ``runner_unavailable``; ``start_too_late``:
+            `RunSpec.start_by` is past, and nothing was started.
         """
         ...
 
@@ -219,6 +227,14 @@ class Runner(Protocol):
         Raises:
           NotFound: ``run_not_found``.
           Transient: As of `start`.
+        """
+        ...
+
+    async def news(self, name: str, since: int | None = None, *, seconds: float) -> None:
+        """Wait for the end of a run, or for output beyond a byte offset if one is given, or for so long.
+
+        A runner that could only ask again and again, at a price, returns at once; so does any for a run that
+        is not there.
         """
         ...
 
@@ -267,6 +283,17 @@ def check_files(files: Mapping[str, bytes]) -> None:
             raise _refused(f"{path!r} is written as {str(PurePosixPath(path))!r}")
         if under := next((str(each) for each in PurePosixPath(path).parents if str(each) in files), None):
             raise _refused(f"{under!r} is a file, so that {path!r} cannot be in it")
+
+
+def check_time(start_by: float | None) -> None:
+    """Refuse a start whose time is past.
+
+    Raises:
+      Transient: ``start_too_late``.
+    """
+    if start_by is not None and time.time() > start_by:
+        message = "The right to start the run had ended before it was started."
+        raise Transient(message, code=TOO_LATE, retry_after=0.1)
 
 
 def _refused(why: str) -> Permanent:

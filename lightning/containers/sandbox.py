@@ -11,22 +11,21 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import lightning
-from lightning.containers.port import NAME, ListedRun, LogPortion, Network, RunSpec, RunStatus
+from lightning.containers.port import NAME, ListedRun, LogPortion, Network, RunSpec, RunStatus, check_time
+from lightning.containers.shims import Shims
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import NotFound, Permanent, Transient
 from lightning.settings import Settings
 from lightning.shim import folder
 from lightning.shim.cgroups import find as find_groups
 from lightning.shim.cgroups import remove as remove_groups
+from lightning.shim.main import LATE
 from lightning.shim.order import Order
 
 #: Where code in a run finds the run API, in a network namespace where nothing else listens.
@@ -39,11 +38,12 @@ _START_SECONDS: Final = 30.0
 _PENDING_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 
+#: Between two looks for news.
+_NEWS_SECONDS: Final = 0.005
+
 #: Users of the host that no system gives out (systemd.io/UIDS-GIDS), so that two runs are never one user.
 _FIRST_UID: Final = 0x70000000
 _UIDS: Final = 0x01000000
-
-_BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from lightning.shim.main import main; main()"
 
 _REMOVED: Final = ".removed-"
 
@@ -81,6 +81,7 @@ class SandboxRunner:
         self._images = images
         self._connected = connected
         self._crash = crash
+        self._shims = Shims(lambda: crash("runner:launched"))
         self._shim_dies_at = shim_dies_at
         self._mounts = [(str(path.resolve()), seen) for seen, path in (mounts or {}).items()]
         self._bwrap, self._libraries = (bwrap, list[str]()) if bwrap else _bubblewrap()
@@ -110,6 +111,13 @@ class SandboxRunner:
         """Read output from a byte offset."""
         return self._logs(self._there(name), since, limit)
 
+    async def news(self, name: str, since: int | None = None, *, seconds: float) -> None:
+        """Wait for the end of a run or for output, by looks at its directory, which cost next to nothing."""
+        with contextlib.suppress(NotFound):
+            run, deadline = self._there(name), time.monotonic() + seconds
+            while time.monotonic() < deadline and not folder.has_news(run, since):  # noqa: ASYNC110 -- see above
+                await asyncio.sleep(_NEWS_SECONDS)
+
     async def stop(self, name: str) -> None:
         """End a run with all its processes."""
         with contextlib.suppress(NotFound):
@@ -125,7 +133,8 @@ class SandboxRunner:
             yield listed
 
     async def close(self) -> None:
-        """Do nothing: runs go on, and there is no connection."""
+        """Let go of what starts runs; they go on."""
+        await asyncio.to_thread(self._shims.close)
 
     def _order(self, spec: RunSpec) -> Order:
         if not spec.command:
@@ -152,6 +161,7 @@ class SandboxRunner:
             disk_bytes=limits.disk_mib * _MEBIBYTE,
             wall_seconds=limits.wall_seconds,
             log_bytes=limits.log_bytes,
+            start_by=spec.start_by,
             dies_at=self._shim_dies_at,
         )
 
@@ -182,40 +192,22 @@ class SandboxRunner:
         raise Permanent(message, code="network_unsupported")
 
     def _start(self, order: Order, tags: dict[str, str]) -> None:
+        check_time(order.start_by)
         with contextlib.suppress(FileExistsError):
             Path(order.folder).mkdir(mode=0o700)
         folder.write_once(order.folder, folder.RUN, {"tags": tags, "at": time.time()})
         if folder.read(order.folder, folder.BEGAN) or folder.read(order.folder, folder.END):
             return
         self._crash("runner:created")
-        shim = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(lightning.__file__).parents[1])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={},
-        )
-        try:
-            answer, problem = self._hand_over(shim, order)
-        except subprocess.TimeoutExpired:
-            shim.kill()
-            answer, problem = shim.communicate()
+        answer, problem = self._shims.start(order.to_json(), seconds=_START_SECONDS)
+        if answer == LATE:
+            check_time(order.start_by)
         if not answer and folder.read(order.folder, folder.END) is None:
             said = problem.decode(errors="replace").strip().splitlines()
             raise Transient(
                 f"The sandbox did not start: {said[-1] if said else 'it took too long'}.",
                 code="runner_unavailable",
             )
-
-    def _hand_over(self, shim: "subprocess.Popen[bytes]", order: Order) -> tuple[bytes, bytes]:
-        """Give a shim its order, and wait for its word."""
-        if shim.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                shim.stdin.write(order.to_json())
-                shim.stdin.flush()
-        self._crash("runner:launched")
-        return shim.communicate(timeout=_START_SECONDS)
 
     def _there(self, name: str) -> str:
         """Find the directory of a run."""

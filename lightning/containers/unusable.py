@@ -33,6 +33,9 @@ class UnusableRunner:
         del since, limit
         raise NotFound(f"There is no run {name}.", code="run_not_found")
 
+    async def news(self, name: str, since: int | None = None, *, seconds: float) -> None:
+        """Return at once: there is no run."""
+
     async def stop(self, name: str) -> None:
         """Have nothing to stop."""
 

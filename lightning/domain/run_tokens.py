@@ -74,15 +74,24 @@ class RunTokens:
         self._log = log
         self._accounts = accounts
 
-    async def check(self, token: str) -> RunAccess:
-        """Tell which run shows a token.
+    def verify(self, token: str) -> tuple[str, Claims]:
+        """Tell of which run a token is, without a look at the store, and what it says.
 
         Raises:
-          Unauthorized: It is no run token of ours (``invalid_token``), or its run is over or was begun anew,
-            its task is over or cancelled, or its user is disabled.
+          Unauthorized: It is no run token of ours, or it has expired (``invalid_token``).
+        """
+        claims = self._issuer.verify(token, "run")
+        return str(claims.extra.get("run")), claims
+
+    async def check(self, claims: Claims) -> RunAccess:
+        """Tell what a token stands for that was verified.
+
+        Raises:
+          Unauthorized: Its run is over or was begun anew, its task is over or cancelled, or its user is
+            disabled (``invalid_token``).
           Transient: The store does not answer.
         """
-        return await self._read(self._issuer.verify(token, "run"))
+        return await self._read(claims)
 
     async def still_good(self, access: RunAccess) -> bool:
         """Tell whether a token that was accepted would be accepted now; for what stays open.

@@ -74,10 +74,11 @@ class RunDocument(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run in one version of its document."""
+    """A run in one version of its document; ``added`` is what this version has brought to its log."""
 
     document: RunDocument
     etag: str
+    added: str = ""
 
     @property
     def name(self) -> str:
@@ -247,7 +248,7 @@ class Runs:
         # the run first: somebody else's note is what is told, not the part of the log that it brought
         operations = [Replace(_body(changed), run.etag), *writes]
         etags = await self._storage.batch(CONTAINER, changed["userID"], operations)
-        return Run(changed, etags[0])
+        return Run(changed, etags[0], text)
 
     async def log(self, run: RunDocument, offset: int, limit: int) -> str:
         """Read a run's log.

@@ -1,11 +1,11 @@
-"""What travels from a worker to the ingress, and on to the clients: deltas, and whose log has grown.
+"""What travels from a worker to the ingress, and on to the clients: live frames, and whose log has grown.
 
 Notifications follow Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature),
 so the receiver may be our own ``/notify`` or an operator's endpoint at ``NOTIFY_URL``.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -30,6 +30,30 @@ class Delta(BaseModel):
     text: str
 
 
+class RunStage(BaseModel):
+    """Where a run stands; its end is an event, `worker.task.result`, behind which no frame of it comes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: Annotated[str, Field(description="Id of the run.")]
+    task: Annotated[str, Field(description="Id of its `worker.task`.")]
+    status: Annotated[
+        Literal["starting", "running"],
+        Field(description="`starting` comes again when a task is replayed."),
+    ]
+
+
+class RunLines(BaseModel):
+    """What a run printed next; a gap before its offset is in the log of the run, which has all of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: Annotated[str, Field(description="Id of the run.")]
+    task: Annotated[str, Field(description="Id of its `worker.task`.")]
+    offset: Annotated[Whole, Field(description="Unicode code points of the log before this piece.")]
+    text: str
+
+
 class RunProgress(BaseModel):
     """How far a run has come, as it says itself; one that comes later supersedes it."""
 
@@ -42,21 +66,43 @@ class RunProgress(BaseModel):
     percent: float | None
 
 
+#: What a run shows of itself while it goes on.
+RunFrame: TypeAlias = RunStage | RunLines | RunProgress
+
+#: What stands in no log, and is shown as it comes.
+LiveFrame: TypeAlias = Delta | RunFrame
+
+
 class Notification(BaseModel):
     """What `/notify` takes, signed.
 
     Parameters:
       users: Whose logs have grown, and how far.
       deltas: Pieces of answers by user, those of one answer in order.
+      stages: Where runs stand, by user.
+      progress: How far runs have come, by user.
+      lines: What runs have printed, by user, that of one run in order.
       session: With it the receiver reads at least what the sender had read and written of these logs.
     """
 
     type: Literal["frames"]
     users: dict[str, int] = {}
     deltas: dict[str, list[Delta]] = {}
+    stages: dict[str, list[RunStage]] = {}
+    progress: dict[str, list[RunProgress]] = {}
+    lines: dict[str, list[RunLines]] = {}
     session: Annotated[
         str | None, Field(description="The session token of the sender's store, where that has such.")
     ] = None
+
+
+def run_frames(told: Notification) -> dict[str, list[RunFrame]]:
+    """Give what a notification says of runs, by user: where one stands before what it printed."""
+    found: dict[str, list[RunFrame]] = {}
+    for by_user in (told.stages, told.lines, told.progress):
+        for user_id, frames in by_user.items():
+            found.setdefault(user_id, []).extend(frames)
+    return found
 
 
 def read_notification(secret: str, headers: Mapping[str, str], body: bytes) -> Notification:

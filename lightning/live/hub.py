@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from lightning.live.frames import Delta, RunProgress
+from lightning.live.frames import Delta, RunFrame, RunLines, RunProgress
 from lightning.live.mailbox import Mailbox
 
-#: Answers under way whose place is remembered for one user.
+#: Answers under way whose place is remembered for one user, and as many runs.
 MAX_ANSWERS = 32
+
+_Place = TypeVar("_Place")
 
 
 @dataclass(slots=True)
@@ -19,6 +22,25 @@ class _Channel:
     readers: set[asyncio.Event] = field(default_factory=set[asyncio.Event])
     mailboxes: set[Mailbox] = field(default_factory=set[Mailbox])
     answers: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    printed: dict[str, int] = field(default_factory=dict[str, int])
+    progress: dict[str, RunProgress] = field(default_factory=dict[str, RunProgress])
+
+    def is_news(self, frame: RunFrame) -> bool:
+        """Tell whether a run shows what was not shown yet, and note it: it may come on several ways."""
+        match frame:
+            case RunLines():
+                is_news = frame.offset >= self.printed.get(frame.run, 0)
+                if is_news:
+                    _remember(self.printed, frame.run, frame.offset + len(frame.text))
+                return is_news
+            case RunProgress():
+                known = self.progress.get(frame.run)
+                is_news = known is None or (frame.at >= known.at and frame != known)
+                if is_news:
+                    _remember(self.progress, frame.run, frame)
+                return is_news
+            case _:
+                return True
 
     def is_next(self, delta: Delta) -> bool:
         """Tell whether a delta goes on where its answer stands, and note it.
@@ -26,14 +48,19 @@ class _Channel:
         Two workers may tell of one event, when the claim of the first ran out: a later attempt voids
         the earlier. A gap is let through, since the offset tells of it.
         """
-        attempt, end = self.answers.pop(delta.event, (-1, 0))
+        attempt, end = self.answers.get(delta.event, (-1, 0))
         is_next = delta.attempt > attempt or (delta.attempt == attempt and delta.offset >= end)
         if is_next:
             attempt, end = delta.attempt, delta.offset + len(delta.text)
-        self.answers[delta.event] = (attempt, end)
-        if len(self.answers) > MAX_ANSWERS:
-            del self.answers[next(iter(self.answers))]
+        _remember(self.answers, delta.event, (attempt, end))
         return is_next
+
+
+def _remember(known: dict[str, _Place], key: str, place: _Place) -> None:
+    known.pop(key, None)
+    known[key] = place
+    if len(known) > MAX_ANSWERS:
+        del known[next(iter(known))]
 
 
 class Hub:
@@ -106,11 +133,15 @@ class Hub:
                 for mailbox in channel.mailboxes:
                     mailbox.put(delta)
 
-    def tell(self, user_id: str, progress: RunProgress) -> None:
-        """Leave the progress of a run for every stream of a user."""
+    def tell(self, user_id: str, frames: Iterable[RunFrame]) -> None:
+        """Leave what runs show of themselves for every stream of a user, in order and once."""
         channel = self._channels.get(user_id)
-        for mailbox in () if channel is None else channel.mailboxes:
-            mailbox.put_progress(progress)
+        if channel is None:
+            return
+        for frame in frames:
+            if channel.is_news(frame):
+                for mailbox in channel.mailboxes:
+                    mailbox.put_run(frame)
 
     def followed(self) -> list[str]:
         """Name the users who have an open stream."""

@@ -5,24 +5,22 @@ import math
 from collections import deque
 from contextlib import suppress
 
-from lightning.live.frames import Delta, RunProgress
+from lightning.live.frames import Delta, LiveFrame, RunFrame
+from lightning.live.run_box import RunBox
 
 #: Deltas that wait for one reader; the oldest give way.
 MAX_DELTAS = 256
 MAX_CHARACTERS = 256 * 1024
-
-#: Runs whose progress waits for one reader; the oldest give way.
-MAX_RUNS = 64
 
 #: Answered events that a stream remembers, so that no delta comes behind its response.
 MAX_ANSWERED = 256
 
 
 class Mailbox:
-    """Wakes one reader: the log may have grown, which is never forgotten, or there are deltas.
+    """Wakes one reader: the log may have grown, which is never forgotten, or there are live frames.
 
     Parameters:
-      deltas: Whether the reader wants deltas, and the progress of runs.
+      deltas: Whether the reader wants them: deltas, and the frames of runs.
     """
 
     def __init__(self, *, deltas: bool) -> None:
@@ -32,7 +30,7 @@ class Mailbox:
         self._grown = True
         self._deltas: deque[Delta] = deque()
         self._characters = 0
-        self._progress: dict[str, RunProgress] = {}
+        self._runs = RunBox()
         self._answered: dict[str, float] = {}  # the last attempt that is superseded
         self._news = asyncio.Event()
 
@@ -52,33 +50,24 @@ class Mailbox:
             self.dropped += 1
         self._news.set()
 
-    def put_progress(self, progress: RunProgress) -> None:
-        """Leave the progress of a run, in place of what the run said before."""
-        if not self.wants_deltas:
-            return
-        self._progress.pop(progress.run, None)
-        self._progress[progress.run] = progress
-        if len(self._progress) > MAX_RUNS:
-            del self._progress[next(iter(self._progress))]
-        self._news.set()
-
-    def take_progress(self) -> list[RunProgress]:
-        """Give the progress that waits."""
-        found = list(self._progress.values())
-        self._progress.clear()
-        return found
+    def put_run(self, frame: RunFrame) -> None:
+        """Leave what a run shows of itself, unless its task is over."""
+        if self.wants_deltas:
+            self._runs.put(frame)
+            if self._runs:
+                self._news.set()
 
     def take_grown(self) -> bool:
         """Tell whether the log may have grown since this was asked last."""
         grown, self._grown = self._grown, False
         return grown
 
-    def take_deltas(self) -> list[Delta]:
-        """Give the deltas that wait."""
+    def take_live(self) -> list[LiveFrame]:
+        """Give the deltas and the frames of runs that wait."""
         deltas = [delta for delta in self._deltas if not self._is_superseded(delta)]
         self._deltas.clear()
         self._characters = 0
-        return deltas
+        return [*deltas, *self._runs.take()]
 
     def answered(self, event_id: str, attempt: int | None) -> None:
         """Note that the response to an event goes to the reader now: its deltas are superseded.
@@ -93,6 +82,10 @@ class Mailbox:
         if len(self._answered) > MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
 
+    def over(self, task: str) -> None:
+        """Note that the result of a task goes to the reader now: no frame of its run comes behind it."""
+        self._runs.over(task)
+
     def _is_superseded(self, delta: Delta) -> bool:
         return delta.attempt <= self._answered.get(delta.event, -1)
 
@@ -102,7 +95,7 @@ class Mailbox:
         Returns:
           False when there were none for so long.
         """
-        if not (self._grown or self._deltas or self._progress):
+        if not (self._grown or self._deltas or self._runs):
             self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -10,6 +10,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from lightning.ids import new_id
+from lightning.live.frames import RunProgress, RunStage
 from lightning.live.outbox import Outbox
 from lightning.tls import trusted
 
@@ -76,11 +77,37 @@ class Notifier:
             self._outbox.delta(user_id, event_id, conversation_id, attempt, offset, text)
             self._begin(self._url)
 
-    async def delivered(self, event_id: str, *, timeout_seconds: float) -> None:
-        """Wait until no delta of an event is left to be told, or so long."""
+    def stage(self, user_id: str, stage: RunStage) -> None:
+        """Pass on where a run stands; returns at once."""
+        if self._url is not None:
+            self._outbox.stage(user_id, stage)
+            self._begin(self._url)
+
+    def progress(self, user_id: str, progress: RunProgress) -> None:
+        """Pass on how far a run has come; returns at once."""
+        if self._url is not None:
+            self._outbox.progress(user_id, progress)
+            self._begin(self._url)
+
+    def lines(self, user_id: str, run: str, task: str, offset: int, text: str) -> None:
+        """Pass on what a run printed; returns at once.
+
+        Parameters:
+          user_id: Whose run.
+          run: Its id.
+          task: The `worker.task`.
+          offset: Unicode code points of its log before this piece.
+          text: The piece.
+        """
+        if self._url is not None:
+            self._outbox.lines(user_id, run, task, offset, text)
+            self._begin(self._url)
+
+    async def delivered(self, key: str, *, timeout_seconds: float) -> None:
+        """Wait until no text of an event that is answered, or of a run, is left to be told, or so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                while self._outbox.holds(event_id) or event_id in self._under_way:
+                while self._outbox.holds(key) or key in self._under_way:
                     await self._posted.wait()
 
     def _begin(self, url: str) -> None:

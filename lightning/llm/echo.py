@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from lightning.llm.port import DEFAULT, ChatMessage, Completion, Options, TextDelta, ToolSpec, Usage
+from lightning.llm.port import DEFAULT, ChatMessage, Completion, Options, Piece, TextDelta, ToolSpec, Usage
 
 PREFIX = "Echo (no language model is configured): "
 
@@ -21,7 +21,7 @@ class EchoModel:
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
         options: Options = DEFAULT,
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Answer word by word, without delay; see `LanguageModel.stream`."""
         said = next((message.content for message in reversed(messages) if message.role == "user"), "")
         words = re.findall(r"\s*\S+\s*", PREFIX + said)

@@ -6,7 +6,14 @@ from contextlib import aclosing
 import structlog
 
 from lightning.errors import Permanent
-from lightning.llm.port import DEFAULT, ChatMessage, Completion, LanguageModel, Options, TextDelta, ToolSpec
+from lightning.llm.port import (
+    DEFAULT,
+    ChatMessage,
+    LanguageModel,
+    Options,
+    Piece,
+    ToolSpec,
+)
 from lightning.llm.window import halved
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +40,7 @@ class FittingModel:
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
         options: Options = DEFAULT,
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Ask the model, with less if need be; see `LanguageModel.stream`."""
         shown = messages
         while True:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 
 from lightning.errors import Transient
-from lightning.llm.port import DEFAULT, ChatMessage, Completion, Options, TextDelta, ToolSpec
+from lightning.llm.port import DEFAULT, ChatMessage, Options, Piece, ToolSpec
 
 
 class NoModel:
@@ -25,7 +25,7 @@ class NoModel:
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
         options: Options = DEFAULT,
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Refuse; see `LanguageModel.stream`."""
         del messages, model, tools, options
         raise Transient("this process asks no model; a worker does", code="model_unavailable")

@@ -26,10 +26,9 @@ from lightning.llm.openai_errors import Credentials, FailureReader
 from lightning.llm.port import (
     DEFAULT,
     ChatMessage,
-    Completion,
     NamedTool,
     Options,
-    TextDelta,
+    Piece,
     ToolCall,
     ToolSpec,
 )
@@ -68,7 +67,7 @@ class OpenAIModel:
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
         options: Options = DEFAULT,
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Ask the model, and hand on its answer while it is written; see `LanguageModel.stream`."""
         answer = Answer(model=model or self.model)
         chunks: AsyncStream[ChatCompletionChunk] | None = None
@@ -83,9 +82,8 @@ class OpenAIModel:
                 stream_options={"include_usage": True},
             )
             async for chunk in chunks:
-                text = answer.take(chunk)
-                if text:
-                    yield TextDelta(text)
+                for piece in answer.take(chunk):
+                    yield piece
         except (OpenAIError, MalformedChunk, JSONDecodeError, UnicodeDecodeError) as error:
             failure = self._failures.of(error, streaming=chunks is not None)
         finally:

@@ -6,7 +6,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall
 
-from lightning.llm.port import Completion, ToolCall, Usage
+from lightning.llm.port import Completion, TextDelta, ToolCall, ToolCallDelta, Usage
 
 
 class MalformedChunk(Exception):  # it never leaves the adapter
@@ -15,6 +15,7 @@ class MalformedChunk(Exception):  # it never leaves the adapter
 
 @dataclass
 class _Call:
+    number: int
     id: str = ""
     name: str = ""
     arguments: str = ""
@@ -35,8 +36,8 @@ class Answer:
     _open_calls: dict[int | None, _Call] = field(default_factory=dict[int | None, _Call])
     _usage: Usage | None = None
 
-    def take(self, chunk: ChatCompletionChunk) -> str:
-        """Add a chunk, and return the text that is new with it.
+    def take(self, chunk: ChatCompletionChunk) -> list[TextDelta | ToolCallDelta]:
+        """Add a chunk, and return what is new with it.
 
         Raises:
           MalformedChunk: It lacks what a chunk has. The SDK does not check what it decodes.
@@ -56,34 +57,37 @@ class Answer:
             tool_calls=tuple(ToolCall(call.id, call.name, call.arguments) for call in self._calls),
         )
 
-    def _take(self, chunk: ChatCompletionChunk) -> str:
+    def _take(self, chunk: ChatCompletionChunk) -> list[TextDelta | ToolCallDelta]:
         self.model = chunk.model or self.model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:  # the last chunk has only the usage; Azure's first has only its filters
-            return ""
+            return []
         choice = chunk.choices[0]
-        for call in choice.delta.tool_calls or ():
-            self._take_call(call)
+        calls = [self._take_call(call) for call in choice.delta.tool_calls or ()]
         self.finish_reason = choice.finish_reason or self.finish_reason
         text = _text(choice.delta)
         self._texts.append(text)
-        return text
+        return [*([TextDelta(text)] if text else ()), *calls]
 
-    def _take_call(self, delta: ChoiceDeltaToolCall) -> None:
+    def _take_call(self, delta: ChoiceDeltaToolCall) -> ToolCallDelta:
         """Add a piece of a tool call: the first one names it, all carry its arguments.
 
         Some compatible servers send every call under one index, or none: then a new id begins a new call.
         """
         call = self._open_calls.get(delta.index)
-        if call is None or (delta.id and delta.id != call.id):
+        begins = call is None or bool(delta.id and delta.id != call.id)
+        if call is None or begins:
             if not delta.id:
                 raise MalformedChunk("a tool call without an id")
-            call = _Call(id=delta.id)
+            call = _Call(len(self._calls), id=delta.id)
             self._open_calls[delta.index] = call
             self._calls.append(call)
+        name, arguments = "", ""
         if delta.function is not None:
-            call.name += delta.function.name or ""
-            call.arguments += delta.function.arguments or ""
+            name, arguments = delta.function.name or "", delta.function.arguments or ""
+        call.name += name
+        call.arguments += arguments
+        return ToolCallDelta(call.number, call.id if begins else "", name, arguments)
 
 
 def _text(delta: ChoiceDelta) -> str:

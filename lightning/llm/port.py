@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -125,6 +125,23 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """The next piece of a call of a tool; all pieces of one number, joined, are the call.
+
+    Parameters:
+      number: Its place among the calls of the answer, from 0.
+      id: Its id, with the first piece; empty afterwards.
+      name: A piece of the tool's name.
+      arguments: A piece of the arguments.
+    """
+
+    number: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The whole answer.
 
@@ -141,6 +158,10 @@ class Completion:
     usage: Usage | None
     finish_reason: str
     tool_calls: tuple[ToolCall, ...] = ()
+
+
+#: What a model hands on.
+Piece: TypeAlias = TextDelta | ToolCallDelta | Completion
 
 
 class LanguageModel(Protocol):
@@ -163,7 +184,7 @@ class LanguageModel(Protocol):
         model: str | None = None,
         tools: Sequence[ToolSpec] = (),
         options: Options = DEFAULT,
-    ) -> AsyncGenerator[TextDelta | Completion, None]:
+    ) -> AsyncGenerator[Piece, None]:
         """Ask the model, and hand on its answer while it is written.
 
         A consumer that may stop early wraps this in `contextlib.aclosing`, which hangs up at once.
@@ -175,7 +196,7 @@ class LanguageModel(Protocol):
           options: How it is to answer.
 
         Returns:
-          Text deltas as they come, then exactly one `Completion`, last.
+          Pieces of the text and of calls of tools as they come, then exactly one `Completion`, last.
 
         Raises:
           Transient: ``model_rate_limited``, ``model_timeout``, ``model_unreachable``,

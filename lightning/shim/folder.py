@@ -54,6 +54,16 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
         return None
 
 
+def has_news(folder: str, since: int | None) -> bool:
+    """Tell whether a run is over or gone, or its log is longer than so many bytes."""
+    if not os.path.exists(folder) or os.path.exists(os.path.join(folder, END)):
+        return True
+    try:
+        return since is not None and os.stat(os.path.join(folder, LOG)).st_size > since
+    except FileNotFoundError:
+        return False
+
+
 def sync(folder: str) -> None:
     """Have the names in a directory on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

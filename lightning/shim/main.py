@@ -22,9 +22,11 @@ from lightning.shim.order import Order, from_json
 from lightning.shim.uplink import Uplink
 from lightning.shim.watch import Ending, Log, Watch
 
-#: What the starter reads when the run is in this process's hands, or was in another's before.
+#: What the starter reads when the run is in this process's hands, was in another's before, or may not be
+#: started any more.
 HELD: Final = b"held"
 TAKEN: Final = b"taken"
+LATE: Final = b"late"
 
 
 def main() -> None:
@@ -35,8 +37,8 @@ def main() -> None:
         os._exit(0)
     os.chdir("/")
     wakeups = _stops()
-    if not _take(order):
-        os.write(1, TAKEN)
+    if (refused := _take(order)) is not None:
+        os.write(1, refused)
         return
     order.reach("began")
     end: dict[str, Any]
@@ -48,16 +50,19 @@ def main() -> None:
     folder.write_once(order.folder, folder.END, end)
 
 
-def _take(order: Order) -> bool:
-    """Make the run this process's own; False if it is, or was, another's."""
+def _take(order: Order) -> bytes | None:
+    """Make the run this process's own; else say why not."""
     try:
         if not folder.hold(order.folder) or folder.read(order.folder, folder.END) is not None:
-            return False
+            return TAKEN
         order.reach("held")
+        # with the lock: from here on nobody can end and remove the run, and begin to wonder
+        if order.start_by is not None and time.time() > order.start_by:
+            return LATE
         began = {"at": time.time(), "groups": _group(order)[1]}
-        return folder.write_once(order.folder, folder.BEGAN, began)
+        return None if folder.write_once(order.folder, folder.BEGAN, began) else TAKEN
     except FileNotFoundError:  # removed in the meantime
-        return False
+        return TAKEN
 
 
 def _group(order: Order) -> tuple[Group | None, list[str]]:

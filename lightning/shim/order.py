@@ -30,6 +30,7 @@ class Order(NamedTuple):
       disk_bytes: What each directory may hold that the run can write.
       wall_seconds: Seconds until the whole tree is killed.
       log_bytes: Bytes of output that are kept.
+      start_by: When the right to start it ends, in seconds since 1970; None is no end.
       dies_at: Point at which a test has the shim kill itself: ``held``, ``began``, ``launched`` or ``ended``.
     """
 
@@ -52,6 +53,7 @@ class Order(NamedTuple):
     disk_bytes: int
     wall_seconds: float
     log_bytes: int
+    start_by: float | None = None
     dies_at: str | None = None
 
     def reach(self, point: str) -> None:

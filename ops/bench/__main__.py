@@ -28,6 +28,7 @@ class Part(StrEnum):
     FIRST_TOKEN = "first-token"  # noqa: S105 -- of an answer
     NEIGHBOURS = "neighbours"
     IDLE_STREAMS = "idle-streams"
+    RUNS = "runs"
     REQUEST_UNITS = "request-units"
     SANDBOX = "sandbox"
 
@@ -41,7 +42,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
     streams: Annotated[int, typer.Option(min=1, help="Streams that are held open.")] = 3000,
-    runs: Annotated[int, typer.Option(min=1, max=500, help="Sandboxed runs that start at once.")] = 50,
+    runs: Annotated[int, typer.Option(min=1, max=500, help="Runs that start at once.")] = 50,
 ) -> None:
     """Measure, print a table, and write it to a file if one is named."""
     # told to stop, we stop what we started
@@ -54,6 +55,7 @@ def main(
         Part.FIRST_TOKEN: lambda: scenarios.first_token(workers, threads),
         Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads),
         Part.IDLE_STREAMS: lambda: scenarios.idle_streams(streams),
+        Part.RUNS: lambda: scenarios.runs(workers, threads, at_once=runs),
         Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True),
         Part.SANDBOX: lambda: sandbox(runs),
     }

@@ -6,7 +6,7 @@ Linux only: it reads ``/proc``, which costs those who are measured nothing.
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +23,18 @@ class Gauge:
     Parameters:
       processes: Process ids by name.
       databases: SQLite files in WAL mode by name.
+      parents: Process ids, by the name of what has ended as their children.
     """
 
     processes: Mapping[str, int]
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
+    parents: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
 
     def read(self) -> dict[str, float]:
         """Give ``cpu NAME`` in seconds and ``commits NAME`` of everything that can be read now."""
         found = {f"cpu {name}": cpu_seconds(pid) for name, pid in self.processes.items()}
+        for name, pids in self.parents.items():
+            found[f"cpu {name}"] = sum(map(ended_cpu_seconds, pids))
         found["cpu all"] = machine_seconds()
         found |= {f"commits {name}": commits(Path(path)) for name, path in self.databases.items()}
         return found
@@ -48,6 +52,12 @@ def cpu_seconds(pid: int) -> float:
     # the name in parentheses may hold anything; utime and stime are the fields 14 and 15 (proc(5))
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def ended_cpu_seconds(pid: int) -> float:
+    """Give the processor time that children of a process took which have ended, with all of theirs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / _TICKS_PER_SECOND
 
 
 def tree_cpu_seconds(pid: int) -> float:
@@ -105,9 +115,14 @@ def commits(database: Path) -> int:
 def children(pid: int) -> dict[str, int]:
     """Give the children of a process by the Python module that each runs."""
     found: dict[str, int] = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-            if "-m" in words:
-                found[words[words.index("-m") + 1]] = int(child)
+    for child in child_pids(pid):
+        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        if "-m" in words:
+            found[words[words.index("-m") + 1]] = child
     return found
+
+
+def child_pids(pid: int) -> list[int]:
+    """Give the children of a process, the eldest first."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sorted(int(child) for task in tasks for child in (task / "children").read_text().split())

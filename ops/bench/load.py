@@ -16,6 +16,7 @@ from ops.bench.gauge import Gauge
 from ops.bench.idle_streams import idle_streams
 from ops.bench.plan import Plan, Result, summarise
 from ops.bench.posts import BenchError, event_id, post
+from ops.bench.runs import first_line, runs
 
 #: How often it is asked whether all events are done.
 LOOK_SECONDS = 0.05
@@ -30,7 +31,7 @@ WAIT = 10
 PAGE = 200
 
 #: Measurements that open streams.
-LIVE = {"first-token": first_token, "idle-streams": idle_streams}
+LIVE = {"first-token": first_token, "idle-streams": idle_streams, "first-line": first_line, "runs": runs}
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ async def latency(plan: Plan, gauge: Gauge, connections: list[Connection]) -> Re
 
 async def run(plan: Plan) -> Result:
     """Do what a plan says."""
-    gauge = Gauge({**plan.processes, "load": os.getpid()}, plan.databases)
+    gauge = Gauge({**plan.processes, "load": os.getpid()}, plan.databases, plan.parents)
     if plan.kind == "ceiling":
         return await ceiling(plan)
     if plan.kind in LIVE:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["ceiling", "accept", "throughput", "latency", "first-token", "idle-streams"]
+Kind = Literal[
+    "ceiling", "accept", "throughput", "latency", "first-token", "idle-streams", "first-line", "runs"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Plan:
       seconds: Post for at most so long.
       processes: Process ids by name, whose processor time is measured.
       databases: SQLite files by name, whose transactions are counted.
+      parents: Process ids, by the name of what ends as their children, whose processor time is measured.
       warm_up: Of `latency`: events before those that are counted.
       model: Of `first-token`: the model's server, up to and with ``/v1``.
     """
@@ -35,6 +38,7 @@ class Plan:
     seconds: float = 10.0
     processes: dict[str, int] = field(default_factory=dict[str, int])
     databases: dict[str, str] = field(default_factory=dict[str, str])
+    parents: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     warm_up: int = 10
     model: str = ""
 

@@ -142,6 +142,22 @@ def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 
         }
 
 
+def runs(workers: int, threads: int, *, at_once: int, alone: int = 60) -> dict[str, Result]:
+    """Measure tasks of the echo: one after another until the first line of each, then many at once."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        environment = {"LIGHTNING_WORKERS": str(workers), "LIGHTNING_THREADS": str(threads)}
+        target = stack.enter_context(
+            Target(Path(folder), users=1, environment=environment, whole=True, reaped=True)
+        )
+        parents = {"runs": [target.reaper(), target.processes()["worker"]]}
+        one, many = _plan("first-line", target, events=alone, seconds=40), _plan("runs", target, seconds=60)
+        return {
+            "task to first line, idle": measure(replace(one, parents=parents)),
+            f"echo runs, {at_once} at once": measure(replace(many, events=at_once, parents=parents)),
+        }
+
+
 @contextmanager
 def _standing_still(pid: int) -> Generator[None]:
     """Keep a process from going on, so that all that is posted meanwhile waits."""

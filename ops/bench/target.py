@@ -13,7 +13,7 @@ from typing import Self
 from lightning.client import Client, ClientError
 from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
-from ops.bench.gauge import children
+from ops.bench.gauge import child_pids, children
 from ops.crowd import crowd
 from ops.ports import free_port
 
@@ -34,9 +34,12 @@ class Target:
       users: How many users post.
       environment: Settings besides those that follow from the others, by their names.
       whole: `lightning up` instead of the ingress alone.
+      reaped: Whether what it leaves behind is measured (`ops.bench.reaper`).
     """
 
-    def __init__(self, data: Path, *, users: int, environment: Mapping[str, str], whole: bool) -> None:
+    def __init__(
+        self, data: Path, *, users: int, environment: Mapping[str, str], whole: bool, reaped: bool = False
+    ) -> None:
         self.data = data
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -45,8 +48,12 @@ class Target:
         self.tokens = dict(asyncio.run(crowd(settings, users)))
         self._environment = for_child(settings)
         up = [str(Path(sys.executable).with_name("lightning")), "up", "--quiet"]
-        self._command: Sequence[str] = up if whole else [sys.executable, "-m", "api.main"]
+        command = up if whole else [sys.executable, "-m", "api.main"]
+        self._command: Sequence[str] = (
+            [sys.executable, "-m", "ops.bench.reaper", *command] if reaped else command
+        )
         self._whole = whole
+        self._reaped = reaped
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, env=self._environment, stdin=subprocess.DEVNULL)
@@ -66,7 +73,14 @@ class Target:
         """Give the process ids by name."""
         if not self._whole:
             return {"ingress": self._process.pid}
-        return {_NAMES[module]: pid for module, pid in children(self._process.pid).items()}
+        return {_NAMES[module]: pid for module, pid in children(self._platform()).items()}
+
+    def reaper(self) -> int:
+        """Give the process id of what reaps."""
+        return self._process.pid
+
+    def _platform(self) -> int:
+        return next(iter(child_pids(self._process.pid))) if self._reaped else self._process.pid
 
     def databases(self) -> dict[str, str]:
         """Give the files of the log and of the queue."""

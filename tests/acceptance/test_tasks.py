@@ -1,10 +1,12 @@
 """Tasks through the public face of an installation, on each runner: posted, watched, cancelled, ended."""
 
+import json
 import signal
 from datetime import datetime
 
 import pytest
 
+from lightning.client import requests
 from ops.chaos.installation import Installation, until
 from tests.acceptance.runners import IMAGE, began
 
@@ -61,6 +63,27 @@ def test_a_task_runs_and_its_run_is_shown(client):
     assert log == {"text": "am echo, an", "offset": 2, "next": 13, "complete": False}
     assert client.run_log(run["id"])["text"].endswith('{"text": "hello"}\n')
     assert client.run_log(run["id"])["complete"]
+
+
+def test_a_run_is_shown_live_up_to_its_result(client):
+    # Given a user who follows the stream
+    client.send("user.message", {"content": "before"})
+    frames = client._connection.frames(requests.stream(0, deltas=True), 60, lambda frame: frame)
+    seen = [(next(frames).event, {})]
+    # When a task runs whose command prints something and goes on
+    posted = shell(client, "echo first; sleep 3; echo last")
+    for frame in frames:
+        if frame.data:
+            seen.append((frame.event, json.loads(frame.data)))
+        if frame.event == "worker.task.result":
+            break
+    frames.close()
+    # Then its state and its first line came before its result, from the beginning of its log
+    of_run = [(kind, each) for kind, each in seen if each.get("task") == posted["id"]]
+    assert ("run", "running") in [(kind, each.get("status")) for kind, each in of_run]
+    lines = [each for kind, each in of_run if kind == "log"]
+    assert (lines[0]["offset"], lines[0]["text"].startswith("first")) == (0, True)
+    assert {each["run"] for _, each in of_run} == {seen[-1][1]["metadata"]["runID"]}
 
 
 def test_a_worker_that_is_killed_starts_nothing_twice(running, client, containers):

@@ -6,12 +6,13 @@ import pytest
 
 from actors.chat import Chat
 from actors.step import Step
+from lightning.domain.budgets import Budgets, Limits
 from lightning.domain.context import estimate
 from lightning.domain.conversations import Conversations
 from lightning.errors import Permanent, Transient
 from lightning.events import TYPES, Draft
 from lightning.ids import derived_id
-from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta, Usage
+from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextDelta, Usage
 from lightning.llm.echo import EchoModel
 from lightning.log import Dispatch, EventLog, wakeup
 from tests.memory_queue import MemoryQueue
@@ -27,10 +28,12 @@ class ScriptedModel(LanguageModel):
     def __init__(self):
         self.shown: list[list[ChatMessage]] = []
         self.asked: list[str | None] = []
+        self.options: list[Options | None] = []
         self.usage: Usage | None = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
         self.error: Exception | None = None
 
-    async def stream(self, messages, *, model=None, tools=()):
+    async def stream(self, messages, *, model=None, tools=(), options=None):
+        self.options.append(options)
         self.shown.append(list(messages))
         self.asked.append(model)
         if self.error is not None:
@@ -144,7 +147,7 @@ class TestResponse:
     @pytest.mark.parametrize("conversation", [None, "weather"])
     async def test_when_given_up_the_user_hears_why(self, chat, talk, conversation):
         event = await talk.say("a", "Hello", conversation)
-        [output] = chat.on_dead(event, Permanent("there is no credit", code="model_quota_exhausted"))
+        [output] = await chat.on_dead(event, Permanent("there is no credit", code="model_quota_exhausted"))
         assert output.type == "llm.chat.response"
         assert output.document() == {
             "content": "",
@@ -232,7 +235,7 @@ class TestContext:
     async def test_an_answer_that_failed_is_not_shown_as_one(self, log, chat, model, talk):
         # Given a message that was given up
         event = await talk.say("a", "one", "weather")
-        failure = chat.on_dead(event, Permanent("no"))[0]
+        [failure] = await chat.on_dead(event, Permanent("no"))
         draft = Draft("f", failure.type, "test", failure.document(), "now", {})
         await log.end(await log.claim("anna", "a", 0, "other", 10), "dead", outputs=[draft])
         # When the conversation goes on
@@ -295,3 +298,66 @@ class TestTurns:
         # Then nothing happens to it
         assert model.shown == []
         assert await log.get("anna", "b") == second
+
+
+class TestBudget:
+    @pytest.fixture
+    def budgets(self, storage):
+        return Budgets(storage)
+
+    @pytest.fixture
+    def talk(self, log, model, conversations, budgets):
+        return Talk(log, Chat(log, model, conversations, budgets=budgets))
+
+    async def follow(self, talk, tokens=None):
+        """Let a chat follow from a root, which may have a budget of tokens."""
+        [root] = await talk.log.append(
+            talk.user, [Draft("root", "user.message", "test", {"content": "x"}, "now", {})]
+        )
+        if tokens is not None:
+            await talk.chat._budget._budgets.open(root, Limits(tokens=tokens))
+        draft = Draft("a", "llm.chat", "test", {"content": "Hello"}, "now", {})
+        [event] = await talk.log.append(talk.user, [draft], cause=root)
+        await talk.step.run(wakeup(event))
+        return await talk.log.get(talk.user, "a")
+
+    async def ledger(self, budgets):
+        return await budgets.find("anna", "root")
+
+    async def test_an_answer_is_paid_from_the_budget_of_its_root(self, talk, budgets, model):
+        event = await self.follow(talk, tokens=1_000_000)
+        assert event["state"] == "done"
+        ledger = await self.ledger(budgets)
+        assert (ledger.accounts["*"].tokens, ledger.holds) == (12, {})
+        assert model.options == [None]
+
+    async def test_an_answer_is_no_longer_than_what_is_left(self, talk, budgets, model):
+        await self.follow(talk, tokens=100)
+        [options] = model.options
+        assert 0 < options.max_completion_tokens < 100
+
+    async def test_a_budget_that_is_spent_asks_no_model_and_says_so(self, talk, budgets, model):
+        event = await self.follow(talk, tokens=1)
+        assert (event["state"], event["error"]["code"], model.shown) == ("dead", "budget_exhausted", [])
+        failed = await talk.log.get("anna", derived_id("a", "failure"))
+        assert failed["metadata"]["error"]["code"] == "budget_exhausted"
+
+    @pytest.mark.parametrize(
+        ("error", "cost"),
+        [
+            (Transient("no connection", code="model_unreachable"), False),
+            (Permanent("refused", code="model_refused"), False),
+            (Transient("cut off", code="model_stream_cut"), True),
+        ],
+    )
+    async def test_what_fails_is_paid_if_a_provider_may_ask_for_it(self, talk, budgets, model, error, cost):
+        model.error = error
+        await self.follow(talk, tokens=1_000_000)
+        ledger = await self.ledger(budgets)
+        assert (ledger.accounts["*"].tokens > 0, ledger.holds) == (cost, {})
+
+    async def test_without_a_budget_nothing_is_written(self, talk, budgets, model):
+        assert (await self.follow(talk))["state"] == "done"
+        assert await self.ledger(budgets) is None
+        await talk.exchange("b", "Hello")
+        assert await budgets.find("anna", "b") is None

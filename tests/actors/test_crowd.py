@@ -51,7 +51,7 @@ class Process:
             await self.gate.wait()
         return Done()
 
-    def on_dead(self, event, error):
+    async def on_dead(self, event, error):
         return []
 
     async def release(self, event):

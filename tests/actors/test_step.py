@@ -89,7 +89,7 @@ class Fake:
             raise answer
         return answer
 
-    def on_dead(self, event, error):
+    async def on_dead(self, event, error):
         self.mourned.append((event["id"], error.code))
         return self._on_dead
 

@@ -1,11 +1,23 @@
 """Tasks in a real sandbox: whatever dies or goes wrong, a container starts once and there is one result."""
 
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
 import pytest
 
 from lightning.containers.unusable import UnusableRunner
 from lightning.domain.budgets import Limits
 from lightning.errors import Permanent, Transient
+from lightning.ids import derived_id
+from lightning.live import Notifier
+from lightning.log import wakeups
+from lightning.tasks import ROLLBACK
 from tests.actors.tasks import OFFLINE, SLEEPER, Dying, Installation, Killed
+from tests.lightning.live.test_notify import SECRET, receiving
 from tests.memory_queue import Clock
 from worker.orphans import UNKNOWN_SECONDS, Orphans
 
@@ -246,6 +258,57 @@ async def test_the_sweep_removes_what_nobody_waits_for_and_nothing_else(open_at)
     assert gone.document["outcome"]["status"] == "cancelled"
 
 
+#: A worker that stands still when it has read a run and is about to start its container.
+STALLING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.actors.tasks import Installation
+from lightning.queue import Wakeup
+
+async def main():
+    stalled = Installation(Path(sys.argv[1]))
+    start = stalled.runner.start
+
+    async def stall(spec):
+        print("stalled", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        await start(spec)
+
+    stalled.runner.start = stall
+    await stalled.step.run(Wakeup("anna", sys.argv[2], 0, "task_runner", sent_at=float(sys.argv[3])))
+    await stalled.storage.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_that_stalled_before_the_start_starts_no_second_container(open_at, tmp_path):
+    # Given a worker that stalls as it is about to start a container
+    running = open_at()
+    task = await running.post()
+    [message] = running.queue.take()
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STALLING, str(tmp_path), task, str(message.sent_at)),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert await worker.stdout.readline() == b"stalled\n"
+        # When another has run the task to its end and removed the container, and the first goes on
+        await running.dispatch.announce([message])
+        await running.over(task)
+        assert await running.containers() == []
+        worker.send_signal(signal.SIGCONT)
+        await worker.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            worker.kill()
+    # Then it starts none: one began in all
+    for name in await running.containers():
+        await running.runner.status(name)
+    assert len(running.runner.began) == 1
+    assert len(await running.results(task)) == 1
+
+
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
@@ -388,6 +451,91 @@ async def test_a_task_that_is_cancelled_is_undone_if_it_had_begun(open_at):
     assert len([each for each in await running.events() if each["type"] == "worker.task"]) == 3
 
 
+@pytest.mark.parametrize("point", ["run:halted", "run:followed", "run:let_go"])
+async def test_a_cancelled_task_is_undone_although_worker_and_queue_are_lost(open_at, point):
+    # Given a task whose command runs, is cancelled, and whose worker dies while it lets go of it
+    dying = open_at(crash=Dying(point))
+    task = await dying.post(**FOLLOWED, **SLEEPER)
+    await dying.running(task)
+    await dying.dispatch.cancel("anna", task)
+    with pytest.raises(Killed):
+        await dying.task_runner.release(await dying.log.get("anna", task))
+    # When the queue is lost too, and the clock looks through the containers
+    running = open_at()
+    await Orphans(running.runner, running.log, running.task_runner).round()
+    rollback = derived_id(task, ROLLBACK)
+    await running.dispatch.announce(wakeups(await running.events()))  # as the sweep does
+    await running.over(task)
+    # Then it is undone, once, nothing is left of its container, and its result names what undid it
+    tasks = [each["id"] for each in await running.events() if each["type"] == "worker.task"]
+    assert tasks == [task, rollback]
+    assert (await running.result(rollback))["status"] == "succeeded"
+    assert (await running.result(task))["rollbackID"] == rollback
+    assert await running.containers() == []
+
+
+async def test_a_failure_that_is_cancelled_before_it_is_told_is_undone(open_at):
+    # Given a task that is cancelled just when it has failed, and a worker that dies before it has told so
+    dying = open_at(crash=Dying("step:handled"))
+    task = await dying.post(**FOLLOWED, agent="nobody")
+    status = dying.runner.status
+
+    async def status_then_cancel(name):
+        found = await status(name)
+        if found.ended:
+            dying.runner.status = status
+            await dying.dispatch.cancel("anna", task)
+        return found
+
+    dying.runner.status = status_then_cancel
+    with suppress(Killed):  # unless it renewed its claim just then, and let go of the run itself
+        await dying.step.run(dying.queue.take()[0])
+    # When the queue is lost too, and the clock looks through the containers
+    running = open_at()
+    await Orphans(running.runner, running.log, running.task_runner).round()
+    # Then it is undone all the same
+    rollback = derived_id(task, ROLLBACK)
+    await running.dispatch.announce(wakeups(await running.events()))
+    await running.over(task)
+    assert (await running.result(rollback))["status"] == "succeeded"
+    assert await running.containers() == []
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_task_that_died_after_it_began_is_stopped_and_undone(open_at, knows):
+    # Given a task whose command runs, of which the platform then cannot tell what becomes
+    running = open_at()
+    task = await running.post(**FOLLOWED, **SLEEPER)
+    await running.running(task)
+    name = (await running.runs.of_task("anna", task)).name
+    status, refusals = running.runner.status, [1] if knows else [1, 2]
+
+    async def refuse(asked):
+        if asked == name and refusals and refusals.pop():
+            raise Permanent("no answer that makes sense", code="runner_broken")
+        return await status(asked)
+
+    running.runner.status = refuse
+    # When it is given up
+    await running.over(task)
+    # Then what undoes it was started when its container had stopped, and the result names it
+    result, event = await running.result(task), await running.log.get("anna", task)
+    assert (event["state"], result["status"], result["error"]["code"]) == ("dead", "failed", "runner_broken")
+    assert await following(running, task) == {"user.message": "a pity", "worker.task": "undo"}
+    rollback = await running.log.get("anna", result["rollbackID"])
+    assert rollback["state"] == "done"
+    assert await running.containers() == []
+
+
+async def test_a_task_that_died_before_it_began_is_not_undone(open_at):
+    running = open_at()
+    running.runner.refusals = [Permanent("no", code="runner_broken")]
+    task = await running.post(**FOLLOWED)
+    await running.over(task)
+    assert "rollbackID" not in await running.result(task)
+    assert await following(running, task) == {"user.message": "a pity"}
+
+
 async def test_where_nothing_can_run_what_was_to_follow_does(open_at):
     running = open_at()
     running.task_runner._runner = UnusableRunner(Permanent("install bubblewrap", code="runner_unusable"))
@@ -416,3 +564,45 @@ async def test_files_are_in_the_working_directory(open_at):
     await running.over(task)
     # Then its command finds them where it starts
     assert (await running.result(task))["output"] == "Ada\ngrüße\n"
+
+
+async def test_what_a_run_does_is_told_as_it_comes_and_before_its_result(open_at):
+    # Given an installation that tells of what is new
+    async with receiving() as receiver:
+        notifier = Notifier(receiver.url, SECRET)
+        running = open_at(notifier=notifier)
+        # When a task runs that has said how far it has come
+        task = await running.post(input="hello")
+        run = await running.runs.open(await running.log.get("anna", task))
+        await running.reports.progress(run.document, "half", 50)
+        await running.over(task)
+        await notifier.close()
+        told = [json.loads(body) for _, body in receiver.requests]
+    # Then it was told that it was starting, then running, and what it printed, from its beginning
+    names = {"run": run.document["id"], "task": task}
+    stages = [each for body in told for each in body.get("stages", {}).get("anna", [])]
+    assert stages[-1] == {**names, "status": "running"}
+    printed = [each for body in told for each in body.get("lines", {}).get("anna", [])]
+    assert printed[0] == {**names, "offset": 0, "text": printed[0]["text"]}
+    assert "".join(each["text"] for each in printed) == (await running.result(task))["output"]
+
+
+async def test_progress_is_told_by_each_look(open_at):
+    # Given a run under way
+    async with receiving() as receiver:
+        notifier = Notifier(receiver.url, SECRET)
+        running = open_at(notifier=notifier)
+        task = await running.post(**SLEEPER)
+        await running.running(task)
+        run = await running.runs.of_task("anna", task)
+        # When it says how far it has come, at whatever ingress
+        said = await running.reports.progress(run.document, "half", 50)
+
+        async def told():
+            bodies = [json.loads(body) for _, body in receiver.requests]
+            return [each for body in bodies for each in body.get("progress", {}).get("anna", [])]
+
+        # Then the next look tells it to all others
+        await running.deliver(told)
+        assert (await told())[0] == {"run": run.document["id"], "task": task, **said}
+        await notifier.close()

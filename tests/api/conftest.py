@@ -49,7 +49,7 @@ PATIENCE_SECONDS = 20.0
 PASSWORD = "correct horse battery"
 
 #: Frames of a stream that stand in no log.
-PLACELESS = {"delta", "progress"}
+PLACELESS = {"delta", "run", "log", "progress"}
 
 _numbers = itertools.count(1)
 
@@ -165,7 +165,7 @@ class Frame:
 def frames(response: httpx2.Response) -> Iterator[Frame]:
     """Read server-sent events (HTML standard, section 9.2.6); comments are passed over.
 
-    Deltas and progress have no id; theirs is empty.
+    Live frames have no id; theirs is empty.
     """
     fields: dict[str, list[str]] = {}
     for line in response.iter_lines():

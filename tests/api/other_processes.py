@@ -16,9 +16,11 @@ from tests.api.conftest import Ingress
 from tests.stores import storage_of
 
 
-def tell(ingress: Ingress, *, users: dict[str, int] | None = None, deltas: object = None) -> None:
+def tell(
+    ingress: Ingress, *, users: dict[str, int] | None = None, deltas: object = None, **more: object
+) -> None:
     """Post a signed notification."""
-    body = json.dumps({"type": "frames", "users": users or {}, "deltas": deltas or {}})
+    body = json.dumps({"type": "frames", "users": users or {}, "deltas": deltas or {}, **more})
     secret = ingress.settings.notify_secret
     assert secret is not None
     now = datetime.now(UTC)

@@ -130,6 +130,24 @@ def test_an_answer_in_pieces(client):
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
+def test_a_tool_call_is_streamed_in_pieces_as_it_comes(client):
+    # When the model calls a tool in an answer that is streamed
+    chunks = list(
+        client.chat.completions.create(
+            model="scripted", messages=says("look it up"), tools=[TOOL], stream=True
+        )
+    )
+    pieces = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    # Then its name comes once, and its arguments in the provider's pieces, before the reason of the end
+    assert [(each.id, each.type) for each in pieces[:2]] == [("call_1", "function"), (None, None)]
+    assert [each.function.name for each in pieces if each.function.name] == ["look_up"]
+    arguments = [each.function.arguments for each in pieces if each.function.arguments]
+    assert json.loads("".join(arguments)) == {"word": "fjord"}
+    assert len(arguments) > 1
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    assert chunks[-1].choices[0].delta.tool_calls is None
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools_from_call_to_answer(client, stream):
     # Given a question for which the model calls a tool

@@ -49,6 +49,27 @@ def test_they_come_as_they_were_told(ingress, person, opened):
         assert list(islice(frames, 2)) == [("delta", one) for one in pieces]
 
 
+def test_what_a_run_shows_comes_as_it_was_told_and_to_nobody_else(ingress, person, opened):
+    # Given a stream, and somebody else's
+    said, other = person.says("question"), ingress.person()
+    theirs = other.says("question")
+    with opened(person, after=said["seq"]) as frames, opened(other, after=theirs["seq"]) as others:
+        wait_for_streams(ingress, 1, person)
+        wait_for_streams(ingress, 1, other)
+        # When a worker tells what a run shows
+        names = {"run": "r", "task": "t"}
+        stage = {**names, "status": "running"}
+        line = {**names, "offset": 3, "text": "Über\n\ndata: x"}
+        progress = {**names, "at": "2026-01-01T00:00:00Z", "message": "half", "percent": 50.0}
+        told = {"stages": stage, "lines": line, "progress": progress}
+        tell(ingress, **{name: {person.id: [each]} for name, each in told.items()})
+        # Then it comes as it is
+        assert list(islice(frames, 3)) == [("run", stage), ("log", line), ("progress", progress)]
+        # And to nobody else
+        other.says("the next that is theirs")
+        assert next(others)[0] == "llm.chat"
+
+
 def test_none_comes_behind_the_response(ingress, person, opened):
     # Given an answer under way
     asked = person.says("question")

@@ -34,6 +34,8 @@ class RunnerKit(Protocol):
 
     #: Points at which the process that starts a run can die, and whether the run goes on by itself then.
     start_points: Mapping[str, bool]
+    #: Whether it tells when there is news of a run.
+    tells_of_news: bool
     #: Points at which what holds the run can die, and whether the run can be started again then.
     holder_points: Mapping[str, bool]
 
@@ -57,6 +59,7 @@ class RunnerKit(Protocol):
 class SandboxKit:
     """Bubblewrap on this machine."""
 
+    tells_of_news = True
     start_points = MappingProxyType({"runner:created": False, "runner:launched": True})
     holder_points = MappingProxyType({"held": True, "began": False, "launched": False, "ended": False})
 
@@ -80,6 +83,7 @@ class SandboxKit:
 class AciKit:
     """Azure Container Instances, by the emulator that runs containers on this machine."""
 
+    tells_of_news = False
     start_points = MappingProxyType({"runner:absent": False, "runner:accepted": True})
     holder_points: Mapping[str, bool] = MappingProxyType({})  # Azure holds the runs
 

@@ -103,6 +103,34 @@ async def test_a_run_goes_from_running_to_its_end(kit, runner):
     assert await output_of(runner, "run-1") == "here\nthere\n"
 
 
+async def test_a_start_whose_time_is_past_starts_nothing(kit, runner):
+    # Given a start by somebody whose right to it has ended
+    late = replace(kit.shell("run-1", "echo late"), start_by=time.time() - 0.1)
+    with pytest.raises(Transient) as refused:
+        await runner.start(late)
+    # Then nothing began, and who has the right may start it
+    assert refused.value.code == "start_too_late"
+    assert (await run(runner, replace(late, start_by=time.time() + 60))).state == "succeeded"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_news_are_told_or_none_are_waited_for(kit, runner, ended):
+    # Given a run that has printed something
+    await runner.start(kit.shell("run-1", "echo here; sleep 2; echo there"))
+    await says(runner, "run-1", "here")
+    begun = time.monotonic()
+    # When somebody waits for more, or for its end
+    await runner.news("run-1", None if ended else len("here\n"), seconds=PATIENCE_SECONDS)
+    # Then they wait until there is, unless the runner cannot tell; nobody waits for a run that is not there
+    if kit.tells_of_news:
+        assert "there" in await output_of(runner, "run-1")
+        assert not ended or (await runner.status("run-1")).ended
+    await runner.news("run-2", seconds=PATIENCE_SECONDS)
+    assert time.monotonic() - begun < PATIENCE_SECONDS
+    # And no longer than they want
+    await runner.news("run-1", 1000, seconds=0.01)
+
+
 @pytest.mark.parametrize("code", [1, 3, 255])
 async def test_an_exit_code_comes_back(kit, runner, code):
     status = await run(runner, kit.shell("run-1", f"exit {code}"))

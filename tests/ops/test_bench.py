@@ -70,6 +70,16 @@ def test_the_first_token_comes_later_through_the_platform_than_directly():
         assert 0 < result.beside["added by the platform"][0] < result.p50_ms
 
 
+def test_runs_are_timed_to_their_first_line_and_to_their_end():
+    # When tasks are measured, one after another and at once
+    results = scenarios.runs(1, 4, at_once=4, alone=2)
+    # Then all ended well, in whatever time, and their own processor time is told
+    first, many = results.values()
+    assert (first.events, many.events) == (2, 4)
+    assert first.p50_ms <= first.beside["until the result"][0]
+    assert min(each.cost["cpu runs"] for each in (first, many)) > 0
+
+
 def test_idle_streams_are_held_and_reached():
     # When streams are held open for a moment
     [result] = scenarios.idle_streams(40, seconds=0.2).values()

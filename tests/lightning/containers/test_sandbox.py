@@ -137,6 +137,41 @@ async def shim(order: bytes) -> tuple[bytes, bytes]:
     return await process.communicate(order)
 
 
+def nursery_of(runner: SandboxRunner) -> subprocess.Popen[bytes]:
+    _, _, (_, process), _ = runner._shims._end.peek()
+    return process
+
+
+async def test_a_nursery_that_was_killed_is_replaced(runner):
+    # Given a runner whose nursery is killed while a run that came from it goes on
+    mark, _ = await begin(runner, "run-1")
+    nursery = nursery_of(runner)
+    nursery.kill()
+    nursery.wait()
+    # When it is to start others, several at a time
+    ended = await asyncio.gather(*(finish(runner, python(f"run-{n}", "print('ran')")) for n in range(2, 6)))
+    # Then they run, and the other one still does
+    assert [said for _, said in ended] == ["ran\n"] * 4
+    assert (await runner.status("run-1")).state == "running"
+    assert processes_with(mark)
+    # And when the runner is closed, then its nursery is gone and the run is not
+    second = nursery_of(runner)
+    await runner.close()
+    assert second.poll() is not None
+    assert (await runner.status("run-1")).state == "running"
+
+
+async def test_a_shim_that_comes_too_late_leaves_the_run_to_others(runner):
+    # Given an order that its shim gets to only when the right to start has ended
+    run = runner._runs / "run-1"
+    run.mkdir()
+    order = runner._order(python("run-1", "print('ran')"))
+    answer, _ = await shim(order._replace(start_by=time.time() - 0.1).to_json())
+    # Then nothing began, and another start does it
+    assert (answer, folder.read(str(run), folder.BEGAN)) == (b"late", None)
+    assert (await finish(runner, python("run-1", "print('ran')")))[1] == "ran\n"
+
+
 async def test_half_an_order_starts_nothing(runner):
     # Given a shim whose starter died while it wrote
     run = runner._runs / "run-1"

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from lightning.live import Delta, Hub
+from lightning.live import Delta, Hub, RunLines, RunProgress, RunStage
 from lightning.live.mailbox import MAX_ANSWERED, MAX_CHARACTERS, MAX_DELTAS
+from lightning.live.run_box import MAX_CHARACTERS as MAX_LINES
+from lightning.live.run_box import MAX_PIECES, MAX_RUNS
 
 
 def delta(offset: int, text: str, *, event="e", attempt=1) -> Delta:
@@ -13,7 +15,7 @@ def delta(offset: int, text: str, *, event="e", attempt=1) -> Delta:
 
 
 def texts(mailbox) -> list[str]:
-    return [one.text for one in mailbox.take_deltas()]
+    return [one.text for one in mailbox.take_live()]
 
 
 @pytest.fixture
@@ -127,11 +129,77 @@ class TestDeltas:
         assert texts(mailbox) == []
 
 
+def lines(offset: int, text: str, *, run="r") -> RunLines:
+    return RunLines(run=run, task=f"task of {run}", offset=offset, text=text)
+
+
+def stage(status: str, *, run="r") -> RunStage:
+    return RunStage(run=run, task=f"task of {run}", status=status)
+
+
+def progress(at: str, message: str, *, run="r") -> RunProgress:
+    return RunProgress(run=run, task=f"task of {run}", at=at, message=message, percent=None)
+
+
+class TestRuns:
+    def test_where_a_run_stands_comes_before_what_it_printed(self, hub, mailbox):
+        hub.tell("anna", [stage("starting"), lines(0, "a"), stage("running"), lines(1, "b")])
+        assert mailbox.take_live() == [stage("running"), lines(0, "a"), lines(1, "b")]
+        assert mailbox.take_live() == []
+
+    def test_what_was_shown_is_not_shown_again(self, hub, mailbox):
+        # Given lines and progress, which the worker tells again, and progress that came another way before
+        hub.tell("anna", [lines(0, "ab"), progress("1", "one"), progress("1", "two")])
+        shown = mailbox.take_live()
+        hub.tell("anna", [lines(0, "ab"), lines(1, "b"), progress("1", "two"), progress("0", "none")])
+        # Then each was shown once, and what is new comes
+        assert shown == [lines(0, "ab"), progress("1", "two")]
+        assert mailbox.take_live() == []
+        hub.tell("anna", [lines(5, "behind a gap"), progress("2", "three")])
+        assert mailbox.take_live() == [lines(5, "behind a gap"), progress("2", "three")]
+
+    @pytest.mark.parametrize("moment", ["waiting", "late"])
+    def test_nothing_comes_behind_the_result_but_a_replay(self, hub, mailbox, moment):
+        # Given what a run shows, before or after its result goes to the reader
+        frames = [stage("running"), lines(0, "a"), progress("1", "one")]
+        if moment == "waiting":
+            hub.tell("anna", [*frames, lines(0, "b", run="other")])
+        mailbox.over("task of r")
+        if moment == "late":
+            hub.tell("anna", [*frames, lines(0, "b", run="other")])
+        # Then only what another run shows is left
+        assert mailbox.take_live() == [lines(0, "b", run="other")]
+        # And when the task is replayed, then its run is shown again
+        hub.tell("anna", [stage("starting"), lines(1, "c")])
+        assert mailbox.take_live() == [stage("starting"), lines(1, "c")]
+
+    def test_a_slow_reader_holds_so_much_and_the_oldest_give_way(self, hub, mailbox):
+        for number in range(MAX_PIECES + 10):
+            hub.tell("anna", [lines(number, "x")])
+        found = mailbox.take_live()
+        assert [each.offset for each in found] == list(range(10, MAX_PIECES + 10))
+        piece = "x" * 4096
+        for number in range(100):
+            hub.tell("anna", [lines(1000 + number * len(piece), piece)])
+        assert sum(len(each.text) for each in mailbox.take_live()) == MAX_LINES
+
+    def test_so_many_runs_wait(self, hub, mailbox):
+        hub.tell("anna", [stage("running", run=str(number)) for number in range(MAX_RUNS + 5)])
+        assert [each.run for each in mailbox.take_live()] == [str(n) for n in range(5, MAX_RUNS + 5)]
+
+    async def test_who_wants_no_live_frames_is_not_woken(self, hub):
+        with hub.mailbox("anna", deltas=False) as mailbox:
+            mailbox.take_grown()
+            hub.tell("anna", [lines(0, "a"), stage("running")])
+            assert not await mailbox.wait(0.01)
+            assert mailbox.take_live() == []
+
+
 class TestBounds:
     def test_so_many_wait_and_the_oldest_give_way(self, hub, mailbox):
         hub.deliver("anna", [delta(n, "x") for n in range(MAX_DELTAS + 10)])
         assert mailbox.dropped == 10
-        assert [one.offset for one in mailbox.take_deltas()] == list(range(10, MAX_DELTAS + 10))
+        assert [one.offset for one in mailbox.take_live()] == list(range(10, MAX_DELTAS + 10))
 
     def test_so_much_text_waits(self, hub, mailbox):
         size = MAX_CHARACTERS // 4

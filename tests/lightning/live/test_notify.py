@@ -12,8 +12,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from lightning.errors import InvalidRequest, Unauthorized
-from lightning.live import Notifier, read_notification
-from lightning.live.outbox import MAX_BODY_BYTES
+from lightning.live import Notifier, RunLines, RunProgress, RunStage, read_notification, run_frames
+from lightning.live.outbox import MAX_BODY_BYTES, MAX_RUN_CHARACTERS, Outbox
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ...").decode()
 OTHER = "whsec_" + base64.b64encode(b"another secret, also of 32 bytes").decode()
@@ -206,6 +206,71 @@ class TestNotifier:
         notifier.notify("anna", 1)
         await notifier.close()
         assert receiver.users() == [{"anna": 1}]
+
+
+class TestRuns:
+    async def test_all_of_a_run_goes_together_its_lines_joined(self, receiver, notifier):
+        # Given a receiver that is slow to answer
+        receiver.open.clear()
+        notifier.notify("anna", 1)
+        await receiver.received(1)
+        # When runs show something meanwhile
+        names = {"run": "r", "task": "t"}
+        for status in ("starting", "running"):
+            notifier.stage("anna", RunStage(**names, status=status))
+        notifier.lines("anna", "r", "t", 0, "one\n")
+        notifier.lines("anna", "r", "t", 4, "two\n")
+        said = RunProgress(**names, at="2026-01-01T00:00:00Z", message="half", percent=50)
+        notifier.progress("anna", said)
+        receiver.open.set()
+        await receiver.received(2)
+        await notifier.close()
+        # Then the receiver reads the latest of it, and all lines
+        told = read_notification(SECRET, *receiver.requests[1])
+        assert run_frames(told) == {
+            "anna": [
+                RunStage(**names, status="running"),
+                RunLines(**names, offset=0, text="one\ntwo\n"),
+                said,
+            ]
+        }
+
+    def test_a_run_that_prints_much_displaces_nothing_else(self):
+        # Given an answer and a run that wait, and much that another run prints
+        outbox = Outbox()
+        outbox.delta("anna", "e", "c", 1, 0, "an answer")
+        outbox.lines("anna", "quiet", "t", 0, "a line\n")
+        for number in range(500):
+            outbox.lines("bert", "loud", "u", number * 8192, "x" * 8192)
+        # When all of it is told
+        pieces, deltas = [], []
+        while outbox:
+            body, _ = outbox.take()
+            assert len(body) <= MAX_BODY_BYTES
+            told = json.loads(body)
+            deltas += told["deltas"].get("anna", [])
+            pieces += [each for of in told.get("lines", {}).values() for each in of]
+        # Then only its own oldest lines gave way
+        assert [each["text"] for each in deltas] == ["an answer"]
+        assert [each["text"] for each in pieces if each["run"] == "quiet"] == ["a line\n"]
+        loud = [each for each in pieces if each["run"] == "loud"]
+        assert sum(len(each["text"]) for each in loud) == MAX_RUN_CHARACTERS
+        assert loud[-1]["offset"] + len(loud[-1]["text"]) == 500 * 8192
+
+    def test_many_runs_fit_into_bodies_in_parts(self):
+        outbox = Outbox()
+        for number in range(600):
+            names = {"run": f"{number}", "task": "ü" * 300}
+            outbox.stage("anna", RunStage(**names, status="running"))
+            outbox.progress("anna", RunProgress(**names, at="now", message="ü" * 500, percent=None))
+            outbox.lines("anna", f"{number}", "ü" * 300, 0, "\x00" * 600)
+        seen = {"stages": 0, "progress": 0, "lines": 0}
+        while outbox:
+            body, _ = outbox.take()
+            assert len(body) <= MAX_BODY_BYTES
+            for name in seen:
+                seen[name] += len(json.loads(body).get(name, {}).get("anna", []))
+        assert seen == {"stages": 600, "progress": 600, "lines": 600}
 
 
 class TestDeltas:

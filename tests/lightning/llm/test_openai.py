@@ -159,6 +159,8 @@ async def test_the_environment_does_not_redirect_the_call(server, monkeypatch):
 
 # What is read
 
+FIELDS = ("id", "name", "arguments")
+
 
 async def test_tool_calls_are_assembled(server, model):
     # Given a model that speaks and calls two tools
@@ -201,8 +203,14 @@ async def test_tool_calls_of_servers_with_other_habits_are_assembled(server, mod
     server.script({"raw": events(*pieces, chunk("tool_calls"), "[DONE]")})
 
     # When it is asked, then the calls are two
-    completion = await complete(model)
+    *pieces, completion = [each async for each in model.stream(QUESTION)]
     assert completion.tool_calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "[]"))
+    # And so they are for who joins their pieces
+    joined = [
+        tuple("".join(getattr(each, field) for each in pieces if each.number == number) for field in FIELDS)
+        for number in (0, 1)
+    ]
+    assert joined == [("a", "f", "{}"), ("b", "g", "[]")]
 
 
 async def test_a_refusal_is_an_answer(server, model):
