@@ -57,7 +57,7 @@ class RunApi:
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"{self.url}/otlp",
             # values are encoded as those of a URL (OpenTelemetry, "Specifying headers via environment")
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         }
 
 

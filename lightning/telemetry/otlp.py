@@ -139,10 +139,15 @@ def spans_of(sent: SpansSent, origin: Origin, redactor: Redactor) -> list[Span]:
     """
     found = list(_each(sent))
     if len(found) > MAX_SPANS:
-        raise InvalidRequest(f"send at most {MAX_SPANS} spans at a time", code="too_many_spans")
+        raise too_many_spans()
     for span, _ in found:
         _check(span, origin)
     return [_read(span, service, origin, redactor) for span, service in found]
+
+
+def too_many_spans() -> InvalidRequest:
+    """Say that a request has more spans than may come at a time."""
+    return InvalidRequest(f"send at most {MAX_SPANS} spans at a time", code="too_many_spans")
 
 
 def _each(sent: SpansSent) -> Iterator[tuple[SentSpan, str]]:

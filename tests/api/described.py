@@ -1,6 +1,7 @@
 """Every answer of every test of the API is held against the description that the ingress gives of itself."""
 
 import copy
+import gzip
 import json
 import re
 from functools import cache
@@ -107,9 +108,9 @@ def _check_request(
     if not media_type.endswith("json"):  # bytes, of which nothing is described
         return
     schema = ("paths", *at, "requestBody", "content", media_type, "schema")
-    errors = [
-        error.message for error in _validator(schema, closed=False).iter_errors(json.loads(request.content))
-    ]
+    is_gzip = request.headers.get("content-encoding") == "gzip"
+    sent = json.loads(gzip.decompress(request.content) if is_gzip else request.content)
+    errors = [error.message for error in _validator(schema, closed=False).iter_errors(sent)]
     assert not errors, f"{where} to a body that is not described: {errors}"
 
 

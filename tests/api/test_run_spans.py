@@ -1,9 +1,23 @@
 """Spans that a run sends join its trace, and cannot be taken for the platform's."""
 
 import asyncio
+import gzip
+import json
 import time
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from api.run_spans import BYTES_PER_RUN, SPANS_PER_RUN, RunSpans
 from lightning.domain.run_tokens import RunAccess, mint
@@ -162,8 +176,152 @@ def test_no_value_of_an_attribute_breaks_anything(ingress, value):
     assert stored(run, "d" * 32)["a" * 16].process.startswith("run:")
 
 
-def test_what_is_no_json_of_one_kind_is_refused(run):
-    for headers in ({"content-type": "application/x-protobuf"}, {"content-encoding": "gzip"}):
+def proto(*spans):
+    """Give spans as an exporter would send them in protobuf."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "exporter"
+    scope = resource.scope_spans.add()
+    now = time.time_ns()
+    for changes in spans:
+        given = {"trace_id": bytes.fromhex(TRACE), "span_id": b"p" * 8, "name": "made", **changes}
+        scope.spans.add(start_time_unix_nano=now - 1000, end_time_unix_nano=now, **given)
+    return request
+
+
+def send_proto(run, body, **headers):
+    kind = {"content-type": "application/x-protobuf"}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return run.request("POST", "/otlp/v1/traces", content=body, headers={**kind, **named})
+
+
+@pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
+def test_the_exporter_of_an_sdk_sends_as_it_comes(ingress, compression):
+    # Given an SDK with its exporter, as a run's environment sets it up
+    run = traced(ingress, "1" * 32)
+    exporter = OTLPSpanExporter(
+        f"{ingress.url}/otlp/v1/traces",
+        headers={"authorization": f"Bearer {run.token}"},
+        compression=compression,
+    )
+    provider = TracerProvider(resource=Resource({"service.name": "tools"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    parent = TraceContextTextMapPropagator().extract({"traceparent": f"00-{'1' * 32}-{RUN_SPAN}-01"})
+    # When it makes one span within another
+    tracer = provider.get_tracer("test")
+    with tracer.start_as_current_span("invoke_agent", context=parent, kind=SpanKind.SERVER) as outer:
+        with tracer.start_as_current_span("execute_tool") as inner:
+            inner.set_attributes({"count": 7, "ratio": 0.5, "is": True, "names": ["a", "b"]})
+            inner.add_event("retry", {"attempt": 2})
+        outer.set_status(StatusCode.ERROR, "it broke")
+    provider.shutdown()
+    # Then both hang below the run
+    kept = {each.name: each for each in stored(run, "1" * 32).values()}
+    assert (kept["invoke_agent"].parent_id, kept["invoke_agent"].kind) == (RUN_SPAN, "server")
+    assert (kept["invoke_agent"].status, kept["invoke_agent"].status_message) == ("error", "it broke")
+    assert kept["execute_tool"].parent_id == kept["invoke_agent"].span_id
+    assert kept["execute_tool"].process == "run:tools"
+    attributes = kept["execute_tool"].attributes
+    assert {name: attributes[name] for name in ("count", "ratio", "is", "names")} == {
+        "count": 7,
+        "ratio": 0.5,
+        "is": True,
+        "names": ["a", "b"],
+    }
+    assert [(each["name"], each["attributes"]) for each in kept["execute_tool"].events] == [
+        ("retry", {"attempt": 2})
+    ]
+
+
+def test_protobuf_is_answered_in_protobuf(ingress):
+    # Given a run that has sent as many spans as it may
+    run = traced(ingress, "2" * 32)
+    own = {"trace_id": bytes.fromhex("2" * 32)}
+    for first in range(0, SPANS_PER_RUN, 500):
+        body = proto(*({**own, "span_id": (first + each + 1).to_bytes(8)} for each in range(500)))
+        answer = send_proto(run, body.SerializeToString())
+        assert (answer.status_code, answer.content) == (200, b"")
+    # When it sends one more
+    answer = send_proto(run, proto(own).SerializeToString())
+    # Then it is told how many were not kept
+    assert answer.headers["content-type"] == "application/x-protobuf"
+    told = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (told.rejected_spans, "further ones are not kept" in told.error_message) == (1, True)
+
+
+def nested(levels):
+    """Give a span with lists within lists."""
+    request = proto({})
+    value = request.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="deep").value
+    for _ in range(levels):
+        value = value.array_value.values.add()
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        (b"{}", "not_protobuf", None),
+        (proto({}).SerializeToString()[:-1], "not_protobuf", None),
+        (proto({"trace_id": b"x" * 16}).SerializeToString(), "foreign_trace", None),
+        (proto({"trace_id": b"x"}).SerializeToString(), "invalid_parameter", "traceId"),
+        (proto({"span_id": b""}).SerializeToString(), "invalid_parameter", "spanId"),
+        (proto({"name": ""}).SerializeToString(), "invalid_parameter", "name"),
+        (proto({"name": "a\0b"}).SerializeToString(), "unstorable_text", "name"),
+        (proto({"kind": 9}).SerializeToString(), "invalid_parameter", "kind"),
+        (nested(20), "too_deep", None),
+        (nested(200), "not_protobuf", None),
+        (proto(*[{}] * (MAX_SPANS + 1)).SerializeToString(), "too_many_spans", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_protobuf_that_is_wrong_is_refused(run, body, code, field):
+    pointer = None if field is None else f"/resourceSpans/0/scopeSpans/0/spans/0/{field}"
+    assert_problem(send_proto(run, body), 400, code, pointer=pointer)
+
+
+def test_a_million_empty_values_are_read_or_refused_in_time(ingress):
+    # Given what is small as it comes, and large as it is read
+    run = traced(ingress, "3" * 32)
+    request = proto({"trace_id": bytes.fromhex("3" * 32)})
+    values = request.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="many").value
+    values.array_value.values.extend([AnyValue()] * 400_000)
+    body = request.SerializeToString()
+    assert len(body) < 1024**2
+    # When it is sent
+    answer = send_proto(run, body)
+    # Then it is taken, and what is kept of it is short
+    assert answer.status_code == 200
+    assert len(str(stored(run, "3" * 32)[(b"p" * 8).hex()].attributes)) < 3 * MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"no gzip", 400, "not_gzip"),
+        (gzip.compress(b"x" * 100)[:-4], 400, "not_gzip"),
+        (gzip.compress(b"{}") + b"more", 400, "not_gzip"),
+        (gzip.compress(b" " * (1024**2 + 1)), 413, "too_large"),
+    ],
+    ids=["none", "cut", "more", "large"],
+)
+def test_gzip_that_is_wrong_is_refused(run, body, status, code):
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    answer = run.request("POST", "/otlp/v1/traces", content=body, headers=headers)
+    assert_problem(answer, status, code)
+
+
+def test_json_may_be_compressed_too(ingress):
+    run = traced(ingress, "4" * 32)
+    sent = span(traceId="4" * 32)
+    body = gzip.compress(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [sent]}]}]}).encode())
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    assert run.request("POST", "/otlp/v1/traces", content=body, headers=headers).json() == {}
+    assert list(stored(run, "4" * 32)) == ["a" * 16]
+
+
+def test_what_is_neither_protobuf_nor_json_is_refused(run):
+    for headers in ({"content-type": "text/plain"}, {"content-encoding": "br"}):
         answer = run.request("POST", "/otlp/v1/traces", content=b"{}", headers=headers)
         assert_problem(answer, 415, "unsupported_media_type")
 
