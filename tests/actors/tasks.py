@@ -98,7 +98,7 @@ class Counting:
 class Installation:
     """One process over a data directory; its containers are in ``data / "runs"``, unless told otherwise."""
 
-    def __init__(self, data, *, crash=None, room=None, store="store", notifier=None, **sandbox):
+    def __init__(self, data, *, crash=None, room=None, store="store", notifier=None, looks=None, **sandbox):
         self.data = data
         self.storage = storage_of(data / store)
         self.log = EventLog(self.storage)
@@ -120,6 +120,7 @@ class Installation:
             sandbox_agents(),
             self.dispatch.follow_ended,
             notifier=notifier,
+            looks=looks,
             room=room,
             budgets=self.budgets,
             repositories=self.repositories,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from actors.task_looks import Looks
 from agents.workspace import UNAVAILABLE
 from lightning.ids import run_id
 from lightning.repositories import NO_COMMIT
@@ -21,7 +22,9 @@ async def running_at(tmp_path):
     opened = []
 
     def make(point=None):
-        opened.append(Installation(tmp_path, crash=Dying(point)))
+        # a run is not over within the delivery that starts it: what happens meanwhile is what is asked here
+        looks = Looks(patience_seconds=0)
+        opened.append(Installation(tmp_path, crash=Dying(point), looks=looks))
         return opened[-1]
 
     yield make
