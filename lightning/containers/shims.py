@@ -77,7 +77,10 @@ class Shims:
                     return
                 except OSError:
                     self._let_go()
-            socket.send_fds(self._open(), [b"+"], handles)
+            try:
+                socket.send_fds(self._open(), [b"+"], handles)
+            except OSError:  # it has ended already, so nobody has the pipes, and both are at their end
+                self._let_go()
 
     def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
