@@ -141,7 +141,12 @@ TYPES: Mapping[str, EventType] = {
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
-def _timestamp(value: object) -> datetime:
+def read_moment(value: object) -> datetime:
+    """Read RFC 3339 text as a moment in UTC.
+
+    Raises:
+      ValueError: It is none, has no zone, or is beyond the calendar.
+    """
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
@@ -163,7 +168,7 @@ class Envelope(BaseModel):
     id: Annotated[
         Name | None, Field(description="A key of your own: the same event under it again is no new one.")
     ] = None
-    timestamp: Annotated[datetime, BeforeValidator(_timestamp)]
+    timestamp: Annotated[datetime, BeforeValidator(read_moment)]
     source: Name
     type: Name
     userID: Name  # noqa: N815 -- the wire's name
