@@ -45,9 +45,7 @@ async def accept(
       Transient: The store does not answer; nothing is promised.
     """
     envelope = read_envelope(raw)
-    _check_tenant(envelope, claims)
-    if works_on_repository(envelope.type, envelope.metadata):
-        check_scope(claims, "repos:write")
+    check_may_post(envelope, claims)
     draft = _draft(envelope, raw if said is None else said, key)
     try:
         event, _ = await parts.dispatch.accept(envelope.userID, draft)
@@ -77,13 +75,21 @@ def compound_key(*parts: str) -> str:
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
-def _check_tenant(envelope: Envelope, claims: Claims) -> None:
+def check_may_post(envelope: Envelope, claims: Claims) -> None:
+    """See that somebody posts in their own name, or may post in everybody's, and all that it brings about.
+
+    Raises:
+      Forbidden: ``foreign_user``; or a service token may not change the repository that the event has a run
+        work on (``scope_missing``).
+    """
     if envelope.userID != claims.subject and claims.role not in TRUSTED_ROLES:
         raise Forbidden(
             "the userID is not that of the token; GET /api/me tells yours",
             code="foreign_user",
             pointer="/userID",
         )
+    if works_on_repository(envelope.type, envelope.metadata):
+        check_scope(claims, "repos:write")
 
 
 def _draft(envelope: Envelope, said: Json, key: str | None) -> Draft:

@@ -20,6 +20,7 @@ from api import (
     run_api,
     run_revert,
     runs,
+    schedules,
     service_tokens,
     sessions,
     stream,
@@ -47,6 +48,7 @@ from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.run_tokens import RunTokens
 from lightning.domain.runs import Runs
+from lightning.domain.schedules import Schedules
 from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
@@ -74,6 +76,7 @@ ROUTES: Sequence[Operation] = (
     *repos.ROUTES,
     *repo_files.ROUTES,
     *repo_history.ROUTES,
+    *schedules.ROUTES,
     *system.ROUTES,
     *docs.ROUTES,
 )
@@ -132,6 +135,7 @@ def create_app(settings: Settings) -> Starlette:
             deliveries=Deliveries(storage, log),
             repositories=open_repositories(settings, storage),
             transfers=Transfers(),
+            schedules=Schedules(storage, settings.schedules_per_user),
             hub=hub,
             streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),

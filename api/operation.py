@@ -23,6 +23,8 @@ Scope = Literal[
     "webhooks:write",
     "repos:read",
     "repos:write",
+    "schedules:read",
+    "schedules:write",
     "account",
 ]
 
@@ -35,6 +37,8 @@ SCOPES: tuple[Scope, ...] = (
     "webhooks:write",
     "repos:read",
     "repos:write",
+    "schedules:read",
+    "schedules:write",
     "account",
 )
 

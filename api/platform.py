@@ -15,6 +15,7 @@ from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.run_tokens import RunTokens
 from lightning.domain.runs import Runs
+from lightning.domain.schedules import Schedules
 from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
@@ -50,6 +51,7 @@ class Platform:
     webhook_health: WebhookHealth
     deliveries: Deliveries
     repositories: Repositories
+    schedules: Schedules
     hub: Hub
     streams: Streams
     notify_secret: str

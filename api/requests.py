@@ -104,7 +104,9 @@ async def read_form(request: Request, form: type[Form]) -> Form:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         pointer = json_pointer(first["loc"])
-        raise InvalidEvent(first["msg"], code="invalid_field", pointer=pointer) from None
+        raise InvalidEvent(
+            first["msg"].removeprefix("Value error, "), code="invalid_field", pointer=pointer
+        ) from None
 
 
 def media_type(request: Request) -> str:

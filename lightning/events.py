@@ -107,6 +107,32 @@ class WebhookDeliveryMetadata(Metadata):
     redeliveryOf: str | None = None  # noqa: N815 -- the wire's name
 
 
+#: What becomes of a slot of a schedule while the event of the one before it is not over.
+Overlap = Literal["skip", "queue", "allow", "cancel-previous"]
+
+
+class ScheduleTickMetadata(Metadata):
+    """A slot of a schedule has come; ``revision`` tells which of its plans named it."""
+
+    scheduleID: str  # noqa: N815 -- the wire's name
+    slot: Annotated[str, Field(description="Its name: what the wall clock shows then.")]
+    plannedAt: str  # noqa: N815 -- the wire's name
+    revision: int
+    reason: Literal["due", "missed", "now", "backfill"]
+    overlap: Annotated[
+        Overlap | None, Field(description="What holds for this slot, instead of what the schedule says.")
+    ] = None
+
+
+class ScheduleBackfillMetadata(Metadata):
+    """The slots of a schedule between two moments are to fire, whether or not they did before."""
+
+    scheduleID: str  # noqa: N815 -- the wire's name
+    startAt: str  # noqa: N815 -- the wire's name
+    endAt: str  # noqa: N815 -- the wire's name
+    overlap: Overlap
+
+
 @dataclass(frozen=True, slots=True)
 class EventType:
     """One kind of event.
@@ -134,6 +160,8 @@ TYPES: Mapping[str, EventType] = {
     "worker.task": EventType(TaskMetadata, actor="task_runner", posted_by_users=True),
     "worker.task.result": EventType(TaskResultMetadata, actor="messenger"),
     "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook", scope="webhooks:write"),
+    "schedule.tick": EventType(ScheduleTickMetadata, actor="schedule_tick", scope="schedules:write"),
+    "schedule.backfill": EventType(ScheduleBackfillMetadata, actor="schedule_tick", scope="schedules:write"),
 }
 
 
@@ -229,6 +257,7 @@ class EventDocument(TypedDict):
     trace: dict[str, str]
     conversationID: NotRequired[str]
     webhookID: NotRequired[str]
+    scheduleID: NotRequired[str]
     fingerprint: NotRequired[str]
     replayOf: NotRequired[str]
     cancelledAt: NotRequired[str]
@@ -254,6 +283,7 @@ class Draft:
       replay_of: The event that it repeats.
       despite_cancel: It tells that something was cancelled: it is worked on, with all that follows from it,
         although its root is cancelled.
+      after_seconds: It is worked on so much later than it is recorded.
     """
 
     id: str
@@ -265,6 +295,7 @@ class Draft:
     fingerprint: str | None = None
     replay_of: str | None = None
     despite_cancel: bool = False
+    after_seconds: float = 0.0
 
 
 def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:

@@ -27,6 +27,9 @@ _RUN: Final = uuid_utils.UUID("6a1f0e83-c25d-4b97-9e4f-37d8b0a6c155")
 #: Ids of the ledgers of root events.
 _BUDGET: Final = uuid_utils.UUID("e07c5b12-94ad-4f3e-8b61-5d2a7f9c3066")
 
+#: Ids of the ticks of schedules.
+_TICK: Final = uuid_utils.UUID("b83e5d07-2f41-4c6a-9d18-0c7e6a4f1b77")
+
 
 def new_id() -> str:
     """Make an id that nothing else has: a UUIDv7 (RFC 9562).
@@ -96,6 +99,19 @@ def run_id(event_id: str) -> str:
       A UUIDv5 (RFC 9562) as text.
     """
     return str(uuid_utils.uuid5(_RUN, event_id))
+
+
+def tick_id(schedule_id: str, slot: str) -> str:
+    """Give the id of the tick of a slot of a schedule, whoever finds that it is due, and however often.
+
+    Parameters:
+      schedule_id: The schedule.
+      slot: What tells the slot from all others of the schedule.
+
+    Returns:
+      A UUIDv5 (RFC 9562) as text.
+    """
+    return str(uuid_utils.uuid5(_TICK, _join(schedule_id, slot)))
 
 
 def budget_id(root: str) -> str:

@@ -507,6 +507,11 @@ class Settings(BaseSettings):
         20,
         "Events that a user may have under way; what comes beyond goes behind everybody else's",
     )
+    schedules_per_user: Annotated[int, Field(ge=1, le=1_000_000)] = _setting(
+        "LIGHTNING_SCHEDULES_PER_USER",
+        1000,
+        "Schedules that one user may have; those that have ended are free",
+    )
     expire_days: Annotated[int, Field(ge=1, le=10_000)] | None = _setting(
         "LIGHTNING_EXPIRE_DAYS",
         None,

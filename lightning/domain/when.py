@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -20,11 +20,8 @@ from pydantic import (
 
 from lightning.domain.cron import MAX_CHARS, read_cron
 from lightning.domain.firing import CatchUp, Plan, text
-from lightning.events import read_moment
+from lightning.events import Overlap, read_moment
 from lightning.metadata import Metadata
-
-#: What becomes of a slot while the event of the one before it is not over.
-Overlap = Literal["skip", "queue", "allow", "cancel-previous"]
 
 MIN_EVERY_SECONDS: Final = 10
 MAX_EVERY_SECONDS: Final = 366 * 86_400
@@ -97,24 +94,22 @@ class When(Metadata):
     """When a schedule fires: exactly one of ``timestamp``, ``cron`` and ``every``."""
 
     timestamp: Annotated[
-        Moment | None, Field(description="Once, then (RFC 3339).", examples=["2030-01-31T09:00:00+01:00"])
+        Moment | None, Field(description="Once, then: RFC 3339, such as `2030-01-31T09:00:00+01:00`.")
     ] = None
     cron: Annotated[
-        str | None,
+        Annotated[str, AfterValidator(read_cron)] | None,
         Field(
             max_length=MAX_CHARS,
             description="Five fields: minute, hour, day, month, weekday; or `@hourly`, `@daily`, `@weekly`, "
             "`@monthly`, `@yearly`.",
             examples=["0 9 * * 1-5"],
         ),
-        AfterValidator(read_cron),
     ] = None
     every: Annotated[
         Annotated[Seconds, _within(MIN_EVERY_SECONDS, MAX_EVERY_SECONDS)] | None,
         Field(
             description="Over and over after so many seconds, or an ISO 8601 duration such as `PT15M`; "
             "counted from `startAt`, or from when the schedule was made.",
-            examples=[900],
         ),
     ] = None
     timezone: Annotated[
@@ -123,10 +118,10 @@ class When(Metadata):
         AfterValidator(_zone),
     ] = "UTC"
     startAt: Annotated[  # noqa: N815 -- the wire's name
-        Moment | None, Field(description="Not before (RFC 3339).", examples=[None])
+        Moment | None, Field(description="Not before (RFC 3339).")
     ] = None
     endAt: Annotated[  # noqa: N815 -- the wire's name
-        Moment | None, Field(description="Not after (RFC 3339).", examples=[None])
+        Moment | None, Field(description="Not after (RFC 3339).")
     ] = None
     jitter: Annotated[
         Seconds,

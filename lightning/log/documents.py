@@ -55,8 +55,8 @@ def new_event(
         "wake": 0,
         "attempts": 0,
         "claims": 0,
-        "dueAt": now,
-        "sweepAt": sweep_at,
+        "dueAt": now + draft.after_seconds,
+        "sweepAt": sweep_at + draft.after_seconds,
         "sweeps": 0,
         "claim": None,
         "outputs": [],
@@ -71,6 +71,10 @@ def new_event(
         draft.metadata.setdefault("conversationID", draft.id)
     if "conversationID" in draft.metadata:
         event["conversationID"] = draft.metadata["conversationID"]
+    if draft.after_seconds:
+        event["waitSeconds"] = draft.after_seconds
+    if draft.type == "schedule.tick":
+        event["scheduleID"] = draft.metadata["scheduleID"]
     if draft.type == "webhook.delivery":
         event["webhookID"] = draft.metadata["webhookID"]
     if draft.despite_cancel or (cause is not None and cause.get("despiteCancel")):

@@ -100,7 +100,12 @@ CONTAINERS: dict[str, Container] = {
         indexes=(("userID", "kind"), ("kind", "username"), ("expiresAt",)),
     ),
     "repos": Container(),
-    "schedules": Container(),
+    "schedules": Container(
+        fields=("kind", "dueAt", "state"),
+        orders=("dueAt",),
+        indexes=(("dueAt",),),
+        over=(("kind", ("schedule",)), ("state", ("ended",))),
+    ),
     "events": Container(
         fields=(
             "kind",
@@ -112,6 +117,7 @@ CONTAINERS: dict[str, Container] = {
             "root",
             "conversationID",
             "webhookID",
+            "scheduleID",
         ),
         orders=("seq", "sweepAt", "reclaimAt"),
         indexes=(
@@ -121,6 +127,7 @@ CONTAINERS: dict[str, Container] = {
             ("userID", "type", "seq"),
             ("userID", "state", "seq"),
             ("userID", "webhookID", "seq"),
+            ("userID", "scheduleID", "seq"),
             ("userID", "conversationID", "seq"),
             ("userID", "root", "seq"),
         ),

@@ -71,6 +71,17 @@ def repository_of(owner):
     return found[0]["id"]
 
 
+def schedule_of(owner):
+    """Give a schedule of the owner's; what a case before has deleted is made anew."""
+    found = owner.get("/api/schedules").json()["schedules"]
+    if not found:
+        event = {"type": "user.message", "metadata": {"content": CANARY}}
+        made = owner.request("POST", "/api/schedule", json={"cron": "@yearly", "event": event})
+        assert made.status_code == 201, made.text
+        found = [made.json()]
+    return found[0]["id"]
+
+
 #: For each path with a parameter, by its beginning, how to find or make one of the owner's.
 PARAMETERS = {
     "/api/events/{id}": lambda owner: {"id": owner.log()[0]["id"]},
@@ -83,6 +94,7 @@ PARAMETERS = {
         "delivery": delivery_of(owner),
     },
     "/api/repos/{repo}": lambda owner: {"repo": repository_of(owner)},
+    "/api/schedules/{schedule}": lambda owner: {"schedule": schedule_of(owner)},
     "/api/webhooks/{webhook}": lambda owner: {"webhook": webhook_of(owner)},
 }
 
@@ -104,6 +116,7 @@ WRITING = {
         "/api/conversations",
     ): "makes something new; test_a_conversation_of_the_same_name_is_another_one",
     ("POST", "/api/repos"): "makes something new of the caller's own, its name beside others'; test_repos",
+    ("POST", "/api/schedule"): "makes something new; another's name: test_schedules",
     ("POST", "/api/webhooks"): "makes something new of the caller's own; test_webhooks",
     ("POST", "/api/stream-token"): "makes a token for whom the access token stands for: test_stream_token",
     ("POST", "/notify"): "asks for a signature and shows nothing; test_problems",
@@ -132,7 +145,7 @@ class Tenants:
     def secrets(self):
         """Everything that stands for the owner's things."""
         events = self.owner.log()
-        own = (webhook_of(self.owner), repository_of(self.owner))
+        own = (webhook_of(self.owner), repository_of(self.owner), schedule_of(self.owner))
         return {CANARY, self.owner.id, *own, *(event["id"] for event in events)}
 
 
@@ -147,6 +160,7 @@ def tenants(ingress):
         assert owner.post(event, idempotency_key=f"key-{number}").status_code == 202
     webhook_of(owner)
     repository_of(owner)
+    schedule_of(owner)
     run_of(owner)
     other.says("mine")
     return Tenants(owner, other)
