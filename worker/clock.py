@@ -11,6 +11,7 @@ import structlog
 from lightning.errors import LightningError
 from lightning.settings import Settings, SettingsError, from_environment
 from lightning.telemetry.setup import configure
+from worker.firing import Firing
 from worker.fleet import open_fleet
 from worker.graveyard import Graveyard
 from worker.health import serve_health
@@ -78,9 +79,13 @@ async def run(settings: Settings) -> None:
     graveyard = Graveyard(fleet.broker, fleet.step)
     burials = Every(fleet.broker.dead_letters_every_seconds, graveyard.round)
     orphans = Every(LOOK_SECONDS, Orphans(fleet.runner, fleet.log, fleet.task_runner).round)
+    firing = Firing(fleet.schedules, fleet.dispatch, crash=fleet.crash)
+    firings = Every(TICK_SECONDS, firing.round)
     with serve_health(settings.host, settings.port):
-        # a container may take its time to stop, and nothing else waits for it
-        await asyncio.gather(_tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]))
+        # a container may take its time to stop, and nothing else waits for it; schedules wait for nothing
+        await asyncio.gather(
+            _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _tick(stop, [firings])
+        )
     await fleet.close()
     fleet.broker.close()
 

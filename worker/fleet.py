@@ -12,6 +12,7 @@ from actors.chat import Chat
 from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.places import Places
+from actors.schedule_tick import ScheduleTick
 from actors.step import Step
 from actors.task_looks import Looks
 from actors.task_runner import TaskRunner
@@ -27,6 +28,7 @@ from lightning.domain.deliveries import Deliveries
 from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
+from lightning.domain.schedules import Schedules
 from lightning.domain.tokens import TokenIssuer
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
@@ -57,6 +59,8 @@ class Fleet:
     notifier: Notifier
     runner: Runner
     task_runner: TaskRunner
+    schedules: Schedules
+    crash: CrashPoint
 
     async def close(self) -> None:
         """Let go of what belongs to the event loop, then of the rest."""
@@ -92,6 +96,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     conversations = Conversations(storage, log)
     webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
     compile_agents()
+    schedules = Schedules(storage, settings.schedules_per_user)
     runner = open_runner(settings, mounts=sandbox_mounts(), crash=crash)
     task_runner = _task_runner(settings, storage, runner, dispatch, notifier, crash)
     actors: dict[str, Actor] = {
@@ -104,6 +109,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
             budgets=open_budgets(settings, storage),
         ),
         "eraser": Eraser(conversations),
+        "schedule_tick": ScheduleTick(schedules, log, dispatch),
         "messenger": Messenger(notifier, webhooks),
         "task_runner": task_runner,
         "webhook": _webhook_delivery(settings, storage, log, webhooks),
@@ -119,7 +125,21 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         crash=crash,
     )
     admission = Admission(step, log, dispatch, {"chat": _chat_places(settings)})
-    return Fleet(broker, queue, storage, log, dispatch, step, admission, model, notifier, runner, task_runner)
+    return Fleet(
+        broker,
+        queue,
+        storage,
+        log,
+        dispatch,
+        step,
+        admission,
+        model,
+        notifier,
+        runner,
+        task_runner,
+        schedules,
+        crash,
+    )
 
 
 def _task_runner(

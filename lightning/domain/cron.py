@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from croniter import CroniterBadDateError, CroniterError, croniter
+if TYPE_CHECKING:
+    from croniter import croniter
 
 MAX_CHARS: Final = 256
 
@@ -60,13 +61,15 @@ def read_cron(text: str) -> str:
             "it has not the five fields minute, hour, day, month and weekday of cron; "
             "an example is 0 9 * * 1-5 (at 9 on weekdays), another one @daily"
         )
+    from croniter import CroniterBadDateError  # noqa: PLC0415 -- as in `_parsed`
+
     try:
         copy.copy(_parsed(normal)).get_next()
     except CroniterBadDateError:
         raise ValueError(
             "it never comes: no such day is in any year; an example that does is 0 9 28 2 *"
         ) from None
-    except (CroniterError, ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{error}; an example is 0 9 * * 1-5 (at 9 on weekdays)") from None
     return normal
 
@@ -128,6 +131,8 @@ def _slots(cron: str, start: datetime) -> Iterator[datetime]:
 @lru_cache(maxsize=4096)
 def _parsed(cron: str) -> "croniter[Any]":
     """Read an expression, which takes longer than finding its next time."""
+    from croniter import croniter  # noqa: PLC0415 -- as it is imported, it runs a program to know its machine
+
     return croniter(cron, 0)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from lightning.domain.firing import Decision
+from lightning.domain.firing import Decision, text
 from lightning.domain.schedule import Schedule, from_document, to_document
 from lightning.domain.when import When
 from lightning.errors import Conflict, InvalidEvent, NotFound, PreconditionFailed
 from lightning.events import now_text
-from lightning.storage import Create, Delete, Operation, Page, Replace, Storage, Stored, Where
+from lightning.storage import Create, Delete, Operation, Page, Replace, Storage, Stored, Upsert, Where
 
 CONTAINER: Final = "schedules"
 _COUNT_ID: Final = "count"
@@ -189,6 +189,26 @@ class Schedules:
         )
         await self._write(after, stored, before)
 
+    async def backfilled(self, user_id: str, event_id: str) -> datetime | None:
+        """Give the last slot that a backfill has handed over; None when it has not begun."""
+        stored = await self.storage.get(CONTAINER, user_id, _backfill_id(event_id))
+        return None if stored is None else datetime.fromisoformat(stored.body["slot"])
+
+    async def note_backfilled(self, user_id: str, event_id: str, slot: datetime) -> None:
+        """Note the last slot that a backfill has handed over."""
+        body = {
+            "id": _backfill_id(event_id),
+            "userID": user_id,
+            "kind": "schedule.backfill",
+            "slot": text(slot),
+        }
+        await self.storage.batch(CONTAINER, user_id, [Upsert(body)])
+
+    async def forget_backfill(self, user_id: str, event_id: str) -> None:
+        """Let nothing stay of a backfill that is over."""
+        with suppress(PreconditionFailed):  # it took one look
+            await self.storage.batch(CONTAINER, user_id, [Delete(_backfill_id(event_id))])
+
     async def set_aside(self, stored: Stored) -> None:
         """Pause a schedule that cannot be understood, so that it is not looked at again and again.
 
@@ -259,6 +279,10 @@ def _culprit(when: When) -> str:
     if when.timestamp is not None:
         return "/timestamp"
     return "/endAt" if when.endAt is not None else "/cron"
+
+
+def _backfill_id(event_id: str) -> str:
+    return f"backfill-{event_id}"
 
 
 def _not_found() -> NotFound:

@@ -73,8 +73,8 @@ def new_event(
         event["conversationID"] = draft.metadata["conversationID"]
     if draft.after_seconds:
         event["waitSeconds"] = draft.after_seconds
-    if draft.type == "schedule.tick":
-        event["scheduleID"] = draft.metadata["scheduleID"]
+    if (schedule := _schedule_of(draft, cause)) is not None:
+        event["scheduleID"] = schedule
     if draft.type == "webhook.delivery":
         event["webhookID"] = draft.metadata["webhookID"]
     if draft.despite_cancel or (cause is not None and cause.get("despiteCancel")):
@@ -82,6 +82,13 @@ def new_event(
     if bulk:
         event["bulk"] = True
     return event
+
+
+def _schedule_of(draft: Draft, cause: EventDocument | None) -> str | None:
+    """Name the schedule of a tick, or of what one fires."""
+    if draft.type == "schedule.tick":
+        return draft.metadata["scheduleID"]
+    return None if cause is None or cause["type"] != "schedule.tick" else cause["metadata"]["scheduleID"]
 
 
 def claimed(event: EventDocument, claim: Claim, *, first: bool) -> EventDocument:

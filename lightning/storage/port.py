@@ -128,6 +128,7 @@ CONTAINERS: dict[str, Container] = {
             ("userID", "state", "seq"),
             ("userID", "webhookID", "seq"),
             ("userID", "scheduleID", "seq"),
+            ("userID", "scheduleID", "state", "seq"),
             ("userID", "conversationID", "seq"),
             ("userID", "root", "seq"),
         ),

@@ -15,6 +15,7 @@ CHAT: Final = "chat"
 RUN: Final = "run"
 INVOKE_AGENT: Final = "invoke_agent"
 EXECUTE_TOOL: Final = "execute_tool"
+FIRE: Final = "fire schedule"  # alone: what follows from it is told by `lightning.schedule`
 POST: Final = "POST"  # alone: the address of a webhook holds secrets
 
 # Lightning's own attributes.
@@ -28,6 +29,11 @@ ATTEMPT: Final = "lightning.attempt"
 RUN_ID: Final = "lightning.run_id"
 AGENT: Final = "lightning.agent"
 WEBHOOK: Final = "lightning.webhook"
+SCHEDULE: Final = "lightning.schedule"
+SCHEDULE_DRIFT: Final = "lightning.schedule.drift"
+SCHEDULE_TICKS: Final = "lightning.schedule.ticks"
+SCHEDULE_MISSED: Final = "lightning.schedule.missed"
+SCHEDULE_CAUGHT_UP: Final = "lightning.schedule.caught_up"
 ERROR_CODE: Final = "lightning.error_code"
 SKIPPED: Final = "lightning.skipped"
 USAGE_ESTIMATED: Final = "lightning.usage_estimated"

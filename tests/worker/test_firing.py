@@ -1,0 +1,273 @@
+"""The clock hands over what is due, once, whoever dies and however many do it."""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from lightning.domain.fires import fires_of
+from lightning.domain.schedule import Schedule, Scheduled
+from lightning.domain.schedules import CONTAINER, Schedules
+from lightning.domain.when import Policies, When
+from lightning.ids import new_id
+from lightning.log import Dispatch, EventLog
+from lightning.storage import Replace
+from lightning.telemetry import carrier
+from tests.memory_queue import Clock, MemoryQueue
+from tests.stores import storage_of
+from worker import firing as firing_module
+from worker.firing import AHEAD_SECONDS, Firing
+
+HOUR = 3600.0
+POINTS = ["accept:recorded", "accept:sent", "schedule:ticked", "schedule:settled"]
+
+
+class Killed(BaseException):
+    """Stands for the death of the process, which nothing catches."""
+
+
+class Clocks:
+    """A store, and clocks that look at it; their time moves by hand."""
+
+    def __init__(self, storage):
+        self.storage = storage
+        self.clock = Clock()
+        self.clock.now = datetime.fromisoformat("2026-11-26T12:00:00Z").timestamp()
+        self.schedules = Schedules(storage, clock=self.clock)
+        self.queue = MemoryQueue()
+        self.log = EventLog(storage, clock=self.clock)
+
+    def firing(self, crash=lambda point: None) -> Firing:
+        return Firing(self.schedules, Dispatch(self.log, self.queue, crash=crash), crash=crash)
+
+    async def schedule(self, user="anna", *, policies=None, trace=None, **when):
+        return await self.schedules.create(
+            Schedule(
+                id=new_id(),
+                user_id=user,
+                event=Scheduled("user.message", "my-app", {"content": "hello"}),
+                when=When.model_validate(when or {"every": HOUR}),
+                said_at=self.schedules.now(),
+                policies=Policies.model_validate(policies or {}),
+                trace=trace or {},
+            )
+        )
+
+    async def ticks(self, schedule):
+        return (await fires_of(self.log, schedule.user_id, schedule.id, limit=1000)).ticks[::-1]
+
+    async def slots(self, schedule):
+        return [tick["metadata"]["slot"][11:16] for tick in await self.ticks(schedule)]
+
+
+@pytest.fixture
+async def clocks(tmp_path: Path):
+    store = storage_of(tmp_path)
+    yield Clocks(store)
+    await store.close()
+
+
+async def test_what_is_not_due_is_left_alone_and_not_read(clocks):
+    for user in ("anna", "bob"):
+        await clocks.schedule(user)
+    paused = await clocks.schedule()
+    await clocks.schedules.pause("anna", paused.id)
+    assert await clocks.firing().round() == 0
+    assert clocks.queue.sent == []
+
+
+async def test_a_slot_is_handed_over_shortly_before_as_a_message_that_comes_in_time(clocks):
+    schedule = await clocks.schedule()
+    clocks.clock.now += HOUR - 2
+    # When the clock looks two seconds before
+    assert await clocks.firing().round() == 1
+    # Then the tick is recorded, and its message comes when it is due
+    [tick] = await clocks.ticks(schedule)
+    assert tick["dueAt"] == clocks.clock.now + 2
+    assert [each.event_id for each in clocks.queue.sent] == [tick["id"]]
+    assert tick["metadata"] == {
+        "scheduleID": schedule.id,
+        "slot": "2026-11-26T13:00:00Z",
+        "plannedAt": "2026-11-26T13:00:00Z",
+        "revision": 1,
+        "reason": "due",
+    }
+    # And the schedule waits for its next slot
+    after = await clocks.schedules.get("anna", schedule.id)
+    assert (after.next - schedule.next, after.fired) == (timedelta(hours=1), 1)
+    assert await clocks.firing().round() == 0
+
+
+async def test_what_fires_once_has_ended_then_and_is_free(clocks):
+    clocks.schedules = Schedules(clocks.storage, 1, clocks.clock)
+    schedule = await clocks.schedule(timestamp="2026-11-26T13:00:00Z")
+    clocks.clock.now += HOUR
+    await clocks.firing().round()
+    after = await clocks.schedules.get("anna", schedule.id)
+    assert (after.state, after.next) == ("ended", None)
+    # so that another one has its place, and said anew it would be one too many
+    await clocks.schedule()
+    with pytest.raises(Exception, match="you have 1 schedules"):
+        await clocks.schedules.change(
+            "anna", schedule.id, lambda before: _with(before, when=When(every=HOUR))
+        )
+
+
+def _with(schedule, **changes):
+    return Schedule(**{name: getattr(schedule, name) for name in Schedule.__dataclass_fields__} | changes)
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_clock_that_dies_anywhere_loses_nothing_and_doubles_nothing(clocks, point):
+    # Given schedules that are due, and a clock that dies at its first, at its third
+    schedules = [await clocks.schedule(f"u{number}") for number in range(5)]
+    clocks.clock.now += HOUR
+    for last in (1, 3):
+        left = [last]
+
+        def crash(reached, left=left):
+            left[0] -= reached == point
+            if reached == point and left[0] == 0:
+                raise Killed
+
+        with suppress(Killed):
+            await clocks.firing(crash).round()
+    # When another one looks
+    while await clocks.firing().round():
+        pass
+    # Then each has fired once, and a message for it was sent
+    for schedule in schedules:
+        [tick] = await clocks.ticks(schedule)
+        assert tick["id"] in {each.event_id for each in clocks.queue.sent}
+        assert (await clocks.schedules.get(schedule.user_id, schedule.id)).fired == 1
+
+
+async def test_several_clocks_share_the_work(clocks):
+    schedules = [await clocks.schedule(f"u{number % 7}") for number in range(150)]
+    for hour in range(1, 4):
+        clocks.clock.now += HOUR
+        await asyncio.gather(*(clocks.firing().round() for _ in range(3)))
+        # then each has fired once each time
+        for schedule in schedules:
+            assert len(await clocks.slots(schedule)) == hour
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "slots", "missed"),
+    [
+        ({"catchUp": "none"}, [], 3),
+        ({"catchUp": "latest"}, ["15:00"], 2),
+        ({"catchUp": "all"}, ["13:00", "14:00", "15:00"], 0),
+        ({"catchUp": "all", "catchUpWindow": 1.6 * HOUR}, ["14:00", "15:00"], 1),
+    ],
+)
+async def test_after_three_hours_without_a_clock_missed_slots_do_as_they_were_told(
+    clocks, catch_up, slots, missed
+):
+    schedule = await clocks.schedule(policies=catch_up)
+    clocks.clock.now += 3.5 * HOUR
+    await clocks.firing().round()
+    assert await clocks.slots(schedule) == slots
+    assert {tick["metadata"]["reason"] for tick in await clocks.ticks(schedule)} <= {"missed"}
+    # and the next one comes as ever
+    clocks.clock.now += 0.5 * HOUR
+    await clocks.firing().round()
+    assert await clocks.slots(schedule) == [*slots, "16:00"]
+    assert (await clocks.schedules.get("anna", schedule.id)).missed == missed
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, 24 * HOUR, -24 * HOUR])
+@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+async def test_no_slot_fires_twice_when_the_clock_jumps(clocks, jump, catch_up):
+    schedule = await clocks.schedule(policies={"catchUp": catch_up})
+
+    async def pass_hours(number):
+        for _ in range(number):
+            clocks.clock.now += HOUR
+            await clocks.firing().round()
+
+    await pass_hours(3)
+    clocks.clock.now += jump
+    await clocks.firing().round()
+    await pass_hours(3)
+    clocks.clock.now -= jump
+    await pass_hours(30)
+    ticks = await clocks.ticks(schedule)
+    slots = [tick["metadata"]["slot"] for tick in ticks]
+    assert len(set(slots)) == len(slots)
+    assert slots == sorted(slots)
+    # and it goes on as ever, at the end
+    assert slots[-1] == max(slots)
+    assert (
+        schedule.plan.next(clocks.schedules.now()) <= (await clocks.schedules.get("anna", schedule.id)).next
+    )
+
+
+async def test_a_change_comes_first(clocks):
+    # Given a slot that was handed over, and whose schedule was changed before the clock noted it
+    schedule = await clocks.schedule()
+    clocks.clock.now += HOUR - 1
+    changing = []
+
+    class Between(Dispatch):
+        async def accept(self, user_id, draft):
+            answer = await super().accept(user_id, draft)
+            changing.append(
+                await clocks.schedules.change(
+                    "anna", schedule.id, lambda before: _with(before, when=When(every=2 * HOUR))
+                )
+            )
+            return answer
+
+    await Firing(clocks.schedules, Between(clocks.log, clocks.queue)).round()
+    # Then the change stands; the tick of the old plan will not fire (`ScheduleTick`)
+    after = await clocks.schedules.get("anna", schedule.id)
+    assert after == changing[0]
+    [tick] = await clocks.ticks(schedule)
+    assert tick["metadata"]["revision"] == after.revision - 1
+
+
+async def test_what_cannot_be_read_any_more_is_set_aside(clocks):
+    good, bad = await clocks.schedule(), await clocks.schedule()
+    stored = await clocks.storage.get(CONTAINER, "anna", bad.id)
+    stored.body["when"]["timezone"] = "Mars/Olympus"
+    await clocks.storage.batch(CONTAINER, "anna", [Replace(stored.body, stored.etag)])
+    clocks.clock.now += HOUR
+    await clocks.firing().round()
+    # Then the others fire, and it is not looked at again
+    assert len(await clocks.slots(good)) == 1
+    assert await clocks.firing().round() == 0
+    listed, _ = await clocks.schedules.of("anna", limit=10)
+    assert [each.id for each in listed] == [good.id]
+    await clocks.schedules.delete("anna", bad.id)
+
+
+async def test_pages_of_what_is_due(clocks, monkeypatch):
+    monkeypatch.setattr(firing_module, "PAGE", 3)
+    schedules = [await clocks.schedule() for _ in range(10)]
+    clocks.clock.now += HOUR
+    assert await clocks.firing().round() == 10
+    assert [await clocks.slots(each) for each in schedules] == [["13:00"]] * 10
+
+
+async def test_a_fire_is_a_trace_of_its_own_that_leads_to_where_the_schedule_was_made(clocks, monkeypatch):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(firing_module, "_tracer", provider.get_tracer("test"))
+    with provider.get_tracer("test").start_as_current_span("POST") as request:
+        schedule = await clocks.schedule(trace=carrier.current(), policies={"catchUp": "all"})
+    clocks.clock.now += 2 * HOUR + AHEAD_SECONDS
+    await clocks.firing().round()
+    [span] = [each for each in exporter.get_finished_spans() if each.name == "fire schedule"]
+    assert span.context.trace_id != request.get_span_context().trace_id
+    assert [link.context.span_id for link in span.links] == [request.get_span_context().span_id]
+    assert span.attributes["lightning.schedule"] == schedule.id
+    assert span.attributes["lightning.schedule.caught_up"] == 1
+    assert {tick["trace"]["traceparent"] for tick in await clocks.ticks(schedule)} == {
+        carrier.of(span.context)["traceparent"]
+    }
