@@ -20,6 +20,7 @@ from api import (
     run_api,
     run_revert,
     runs,
+    schedule_fires,
     schedules,
     service_tokens,
     sessions,
@@ -77,6 +78,7 @@ ROUTES: Sequence[Operation] = (
     *repo_files.ROUTES,
     *repo_history.ROUTES,
     *schedules.ROUTES,
+    *schedule_fires.ROUTES,
     *system.ROUTES,
     *docs.ROUTES,
 )

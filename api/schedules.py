@@ -1,26 +1,22 @@
 """`/api/schedule` and `/api/schedules`: events that fire later, once or over and over."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.accepting import check_may_post, checked_key
-from api.events import MAX_PLACE, whole_number
+from api.events import whole_number
 from api.operation import Operation
 from api.requests import authenticated, check_scope, platform, read_json, respond
+from api.schedule_access import UNREADABLE, own, read
 from api.schedule_forms import (
-    MAX_FIRES,
     MAX_PAGE,
-    FireChoice,
-    FirePage,
     ScheduleChange,
     ScheduleChoice,
     ScheduledEvent,
@@ -29,18 +25,16 @@ from api.schedule_forms import (
     ScheduleShown,
     ScheduleWithFires,
 )
-from lightning.domain.fires import fires_of, outcome_of
+from api.schedule_shown import fire_shown, shown
+from lightning.domain.fires import fires_of
 from lightning.domain.schedule import Schedule, Scheduled
 from lightning.domain.tokens import Claims
 from lightning.domain.when import Policies, When, now_utc, stored
-from lightning.errors import Forbidden, InvalidEvent, InvalidRequest, json_pointer
-from lightning.events import TYPES, Envelope, EventDocument, now_text, read_envelope
+from lightning.errors import Forbidden, InvalidEvent, InvalidRequest
+from lightning.events import TYPES, Envelope, now_text, read_envelope
 from lightning.ids import keyed_id, new_id
 from lightning.strict_json import Json
 from lightning.telemetry import carrier
-
-#: Fires that are told in advance.
-FORESEEN = 5
 
 #: Fires that are told with a schedule; `/fires` tells all.
 LATEST_FIRES = 10
@@ -56,7 +50,7 @@ async def create_schedule(request: Request) -> Response:
     """
     claims = await authenticated(request)
     raw = await read_json(request)
-    form = _read(ScheduleNew, raw)
+    form = read(ScheduleNew, raw)
     user_id, event = _event(form.event, claims)
     key = checked_key(request.headers.get("idempotency-key"))
     now = now_utc()
@@ -72,7 +66,7 @@ async def create_schedule(request: Request) -> Response:
         fingerprint=None if key is None else _fingerprint(raw),
     )
     made = await platform(request).schedules.create(draft)
-    return respond(_shown(made), 201, {"location": f"/api/schedules/{made.id}"})
+    return respond(shown(made), 201, {"location": f"/api/schedules/{made.id}"})
 
 
 async def list_schedules(request: Request) -> Response:
@@ -87,39 +81,25 @@ async def list_schedules(request: Request) -> Response:
         raise InvalidRequest(
             "the parameter page is the next of another page", code="invalid_parameter"
         ) from None
-    return respond({"schedules": [_shown(each, foreseen=1) for each in found], "next": following})
+    return respond({"schedules": [shown(each, foreseen=1) for each in found], "next": following})
 
 
 async def get_schedule(request: Request) -> Response:
     """Show one schedule of the caller's, with its next fires and its latest ones."""
-    _, schedule = await _own(request)
+    _, schedule = await own(request)
     found = await fires_of(platform(request).log, schedule.user_id, schedule.id, limit=LATEST_FIRES)
-    return respond({**_shown(schedule), "fires": [_fire(each) for each in found.ticks]})
-
-
-async def list_fires(request: Request) -> Response:
-    """List the slots of a schedule that came, newest first, each with the events that it fired."""
-    _, schedule = await _own(request)
-    before = whole_number(request, "before", MAX_PLACE, lowest=1, highest=MAX_PLACE)
-    limit = whole_number(request, "limit", 20, lowest=1, highest=MAX_FIRES)
-    found = await fires_of(platform(request).log, schedule.user_id, schedule.id, before=before, limit=limit)
-    return respond(
-        {
-            "fires": [_fire(each) for each in found.ticks],
-            "next": found.ticks[-1]["seq"] if found.more else None,
-        }
-    )
+    return respond({**shown(schedule), "fires": [fire_shown(each) for each in found.ticks]})
 
 
 async def change_schedule(request: Request) -> Response:
     """Change a schedule from now on: what was to fire by its old plan, and had not, does not any more."""
-    claims, schedule = await _own(request)
-    form = _read(ScheduleChange, await read_json(request))
+    claims, schedule = await own(request)
+    form = read(ScheduleChange, await read_json(request))
     given = form.model_dump(exclude_unset=True)
     event: Scheduled | None = None
     if form.event is not None:
-        own = form.event.model_copy(update={"userID": form.event.userID or schedule.user_id})
-        user_id, event = _event(own, claims)
+        theirs = form.event.model_copy(update={"userID": form.event.userID or schedule.user_id})
+        user_id, event = _event(theirs, claims)
         if user_id != schedule.user_id:
             message = "a schedule stays with whom it was made for; make another one for somebody else"
             raise Forbidden(message, code="foreign_user", pointer="/event/userID")
@@ -128,7 +108,7 @@ async def change_schedule(request: Request) -> Response:
     made = await platform(request).schedules.change(
         schedule.user_id, schedule.id, lambda before: _changed(before, given, event)
     )
-    return respond(_shown(made))
+    return respond(shown(made))
 
 
 async def delete_schedule(request: Request) -> Response:
@@ -140,14 +120,14 @@ async def delete_schedule(request: Request) -> Response:
 
 async def pause_schedule(request: Request) -> Response:
     """Let a schedule fire nothing until it is resumed."""
-    _, schedule = await _own(request)
-    return respond(_shown(await platform(request).schedules.pause(schedule.user_id, schedule.id)))
+    _, schedule = await own(request)
+    return respond(shown(await platform(request).schedules.pause(schedule.user_id, schedule.id)))
 
 
 async def resume_schedule(request: Request) -> Response:
     """Let a schedule fire again from now on; what it did not fire meanwhile is not made up for."""
-    _, schedule = await _own(request)
-    return respond(_shown(await platform(request).schedules.resume(schedule.user_id, schedule.id)))
+    _, schedule = await own(request)
+    return respond(shown(await platform(request).schedules.resume(schedule.user_id, schedule.id)))
 
 
 def _event(form: ScheduledEvent, claims: Claims) -> tuple[str, Scheduled]:
@@ -178,40 +158,17 @@ def _changed(before: Schedule, given: Mapping[str, Any], event: Scheduled | None
     said = {name: value for name, value in said.items() if value is not None}
     return replace(
         before,
-        when=_read(When, {name: said[name] for name in When.model_fields if name in said}),
-        policies=_read(Policies, {name: said[name] for name in Policies.model_fields if name in said}),
+        when=read(When, {name: said[name] for name in When.model_fields if name in said}),
+        policies=read(Policies, {name: said[name] for name in Policies.model_fields if name in said}),
         event=event or before.event,
         description=given.get("description", before.description),
     )
 
 
-async def _own(request: Request) -> tuple[Claims, Schedule]:
-    """Give the caller, and the schedule of theirs that the path names.
-
-    Raises:
-      NotFound: They have no such schedule.
-    """
-    claims = await authenticated(request)
-    schedule = await platform(request).schedules.get(claims.subject, request.path_params["schedule"])
-    return claims, schedule
+Part = TypeVar("Part", bound=BaseModel)
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _read(model: type[Model], raw: object) -> Model:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        message, named = first["msg"].removeprefix("Value error, "), first["loc"]
-        field = model.model_fields.get(str(named[0])) if named else None
-        if field is not None and field.examples and "example" not in message:
-            message += f"; an example is {orjson.dumps(field.examples[0]).decode()}"
-        raise InvalidEvent(message, code="invalid_field", pointer=json_pointer(named)) from None
-
-
-def _part(model: type[Model], form: ScheduleNew) -> Model:
+def _part(model: type[Part], form: ScheduleNew) -> Part:
     """Give the part of a form that a model of its own describes."""
     said = form.model_dump(mode="json", exclude_none=True, include=set(model.model_fields))
     return model.model_validate(said)
@@ -221,50 +178,7 @@ def _fingerprint(raw: Json) -> str:
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _shown(schedule: Schedule, *, foreseen: int = FORESEEN) -> dict[str, Any]:
-    when: dict[str, Any] = dict.fromkeys(When.model_fields) | stored(schedule.when)
-    event = schedule.event
-    return {
-        "id": schedule.id,
-        "userID": schedule.user_id,
-        "event": {"type": event.type, "source": event.source, "metadata": event.metadata},
-        **when,
-        **stored(schedule.policies),
-        "description": schedule.description,
-        "state": schedule.state,
-        "reason": schedule.reason,
-        "nextFires": list(islice(_foreseen(schedule), foreseen)),
-        "fired": schedule.fired,
-        "missed": schedule.missed,
-        "createdAt": schedule.created_at,
-        "updatedAt": schedule.updated_at,
-    }
-
-
-def _foreseen(schedule: Schedule) -> Iterator[str]:
-    """Tell when a schedule fires, by the clocks of its time zone."""
-    plan, zone, slot = schedule.plan, ZoneInfo(schedule.when.timezone), schedule.next
-    while slot is not None:
-        yield plan.due(slot).astimezone(zone).isoformat(timespec="seconds").replace("+00:00", "Z")
-        slot = plan.next(slot)
-
-
-def _fire(tick: EventDocument) -> dict[str, Any]:
-    return {
-        "id": tick["id"],
-        "seq": tick["seq"],
-        "slot": tick["metadata"]["slot"],
-        "plannedAt": tick["metadata"]["plannedAt"],
-        "reason": tick["metadata"]["reason"],
-        "recordedAt": tick["recordedAt"],
-        "outcome": outcome_of(tick),
-        "events": tick["outputs"],
-        "error": tick["error"],
-    }
-
-
 _EVENT = ("invalid_field", "never_fires", "unknown_type")
-_READ = ("unreadable_schedule",)
 
 ROUTES = (
     Operation(
@@ -279,7 +193,7 @@ ROUTES = (
         problems={
             400: ("invalid_idempotency_key",),
             403: ("foreign_user", "platform_event"),
-            409: ("too_many_schedules", "id_taken", *_READ),
+            409: ("too_many_schedules", "id_taken", *UNREADABLE),
             422: _EVENT,
         },
     ),
@@ -299,17 +213,7 @@ ROUTES = (
         summary="Show a schedule, when it fires next, and what it fired last.",
         scope="schedules:read",
         answers={200: ScheduleWithFires},
-        problems={409: _READ},
-    ),
-    Operation(
-        "GET",
-        "/api/schedules/{schedule}/fires",
-        list_fires,
-        summary="List what a schedule fired, newest first.",
-        scope="schedules:read",
-        query=FireChoice,
-        answers={200: FirePage},
-        problems={409: _READ},
+        problems={409: UNREADABLE},
     ),
     Operation(
         "PATCH",
@@ -321,7 +225,7 @@ ROUTES = (
         answers={200: ScheduleShown},
         problems={
             403: ("foreign_user", "platform_event"),
-            409: ("too_many_schedules", *_READ),
+            409: ("too_many_schedules", *UNREADABLE),
             422: _EVENT,
         },
     ),
@@ -332,7 +236,7 @@ ROUTES = (
         summary="Let a schedule fire nothing until it is resumed.",
         scope="schedules:write",
         answers={200: ScheduleShown},
-        problems={409: _READ},
+        problems={409: UNREADABLE},
     ),
     Operation(
         "POST",
@@ -341,7 +245,7 @@ ROUTES = (
         summary="Let a schedule fire again from now on.",
         scope="schedules:write",
         answers={200: ScheduleShown},
-        problems={409: _READ},
+        problems={409: UNREADABLE},
     ),
     Operation(
         "DELETE",

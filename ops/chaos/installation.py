@@ -45,6 +45,7 @@ class Installation:
       environment: Settings besides those that follow from the others, by their names.
       workers: Worker processes.
       clock: Whether there is a clock; without it only redelivery repairs.
+      clocks: How many there are then.
       program: What runs a process, given the module; a test of the tests puts a saboteur here.
       queue: Where the queue is; by default in the data directory.
       store: Where the log is; by default in the data directory.
@@ -58,6 +59,7 @@ class Installation:
         *,
         workers: int = 1,
         clock: bool = True,
+        clocks: int = 1,
         program: Sequence[str] = (sys.executable, "-m"),
         queue: QueueServer | None = None,
         store: StoreServer | None = None,
@@ -89,7 +91,8 @@ class Installation:
         processes.append(Process("web", [sys.executable, "-m", "api.main"], web))
         processes += [Process(f"worker.{n}", [*program, "worker.main"], others) for n in range(workers)]
         if clock:
-            processes.append(Process("clock", [*program, "worker.clock"], others))
+            names = ["clock", *(f"clock.{number}" for number in range(1, clocks))]
+            processes += [Process(name, [*program, "worker.clock"], others) for name in names]
         self._processes = {process.name: process for process in processes}
         # nothing is left to drain when a scenario is judged, and the directory is thrown away
         self._supervisor = Supervisor(processes, drain_seconds=0, steady_seconds=0.5, start=start)

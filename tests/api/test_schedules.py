@@ -207,3 +207,34 @@ def test_an_id_of_something_else_is_no_schedule(person):
     for other in ("count", new_id()):
         assert at(person, other, method="GET").status_code == 404
         assert at(person, other, method="DELETE").status_code == 404
+
+
+def test_a_schedule_fires_now_when_asked(ingress, person):
+    mine = made(person, cron="@daily")
+    # When it is asked for twice under one key, and once more
+    answers = [at(person, mine["id"], "/run", headers={"idempotency-key": key}) for key in ("a", "a", "b")]
+    assert [answer.status_code for answer in answers] == [202] * 3
+    ticks = [answer.json() for answer in answers]
+    # Then two ticks stand in the log, and among its fires, the newest first
+    assert ticks[0] == ticks[1]
+    fires = at(person, mine["id"], method="GET").json()["fires"]
+    assert [each["id"] for each in fires] == [ticks[2]["id"], ticks[0]["id"]]
+    assert {(each["reason"], each["outcome"]) for each in fires} == {("now", "waiting")}
+    page = at(person, mine["id"], "/fires", method="GET", params={"limit": 1}).json()
+    assert page == {"fires": fires[:1], "next": fires[0]["seq"]}
+    assert at(ingress.person(), mine["id"], "/run").status_code == 404
+
+
+def test_slots_of_the_past_are_asked_for_once_more(person):
+    mine = made(person, cron="@daily")
+    span = {"startAt": "2026-01-01T00:00:00Z", "endAt": "2026-01-31T00:00:00Z"}
+    answer = at(person, mine["id"], "/backfill", json=span)
+    assert answer.status_code == 202
+    assert answer.json()["metadata"] == {"scheduleID": mine["id"], **span, "overlap": "queue"}
+    for wrong, code, pointer in [
+        ({"endAt": "2999-01-01T00:00:00Z"}, "invalid_field", "/endAt"),
+        ({"startAt": "2020-01-01T00:00:00Z"}, "too_many_slots", "/startAt"),
+        ({"overlap": "never"}, "invalid_field", "/overlap"),
+    ]:
+        problem = at(person, mine["id"], "/backfill", json={**span, **wrong}).json()
+        assert (problem["code"], problem["pointer"]) == (code, pointer)

@@ -1,0 +1,136 @@
+"""Schedules on a running platform: each slot fires once, whichever process dies where, and however often."""
+
+import itertools
+import random
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+
+from lightning.client import Client, ClientError
+from ops.chaos.installation import Installation, until
+from tests.acceptance import queues
+from tests.stores import settings_of
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("queue")]
+
+HASTE = {
+    "LIGHTNING_TESTING": "1",
+    "LIGHTNING_CLAIM_SECONDS": "2",
+    "LIGHTNING_SWEEP_SECONDS": "1",
+    "LIGHTNING_RETRY_SECONDS": "0.1",
+    "LIGHTNING_LEASE_SECONDS": "1",
+}
+POINTS = [
+    *("clock/accept:recorded", "clock/accept:sent", "clock/schedule:ticked", "clock/schedule:settled"),
+    *("worker/step:handled", "worker/step:committed"),
+]
+MESSAGE = {"type": "user.message", "metadata": {"content": "good morning"}}
+EVERY_SECONDS = 10
+
+
+def installation(tmp_path, environment=None, **options):
+    settings = {**settings_of(tmp_path / "data"), **HASTE, **(environment or {})}
+    return Installation(tmp_path / "data", settings, queue=queues.current, **options)
+
+
+def asked(client: Client, method: str, path: str, **options):
+    answer = httpx2.request(method, f"{client.url}{path}", headers=client.headers(), timeout=20, **options)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def fires(client: Client, schedule: dict) -> list[dict]:
+    """Read all that a schedule fired, the oldest first."""
+    found, page = [], {}
+    while True:
+        path = f"/api/schedules/{schedule['id']}/fires"
+        answer = asked(client, "GET", path, params={"limit": 100, **page})
+        found += answer["fires"]
+        if answer["next"] is None:
+            return found[::-1]
+        page = {"before": answer["next"]}
+
+
+def is_done(client: Client, event_id: str) -> bool:
+    try:
+        return client.event(event_id)["state"] == "done"
+    except ClientError:
+        return False
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_slot_fires_once_wherever_a_process_dies(tmp_path, point):
+    with (
+        installation(tmp_path, {"LIGHTNING_CRASH_AT": point}) as running,
+        running.user() as client,
+    ):
+        # Given something that is to fire once
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        form = {"timestamp": soon.isoformat(), "event": MESSAGE}
+        schedule = asked(client, "POST", "/api/schedule", json=form)
+        # When a process dies on the way
+        until(running.crashed, f"a process dies at {point}")
+        # Then it fires, no earlier than planned, and nothing more comes
+        until(lambda: [each["outcome"] for each in fires(client, schedule)] == ["fired"], "it has fired")
+        [fire] = fires(client, schedule)
+        [event_id] = fire["events"]
+        until(lambda: is_done(client, event_id), "it is told")
+        event = client.event(event_id)
+        assert datetime.fromisoformat(event["recordedAt"]) >= soon - timedelta(milliseconds=1)
+        assert (event["cause"], event["metadata"]) == (fire["id"], MESSAGE["metadata"])
+        until(
+            lambda: asked(client, "GET", f"/api/schedules/{schedule['id']}")["state"] == "ended",
+            "the schedule has ended",
+        )
+        assert len(client.events(limit=200)["events"]) == 2
+
+
+def test_two_clocks_that_are_killed_over_and_over_lose_and_double_nothing(tmp_path, pytestconfig):
+    seconds = 300 if pytestconfig.getoption("chaos") else 15
+    chance = random.Random(8)
+    with installation(tmp_path, clocks=2) as running, running.user() as client:
+        # Given schedules that fire at all times
+        begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        schedules = [
+            asked(
+                client,
+                "POST",
+                "/api/schedule",
+                json={
+                    "every": EVERY_SECONDS,
+                    "startAt": (begin + timedelta(seconds=number / 2)).isoformat(),
+                    "endAt": (begin + timedelta(seconds=number / 2 + seconds)).isoformat(),
+                    "overlap": "allow",
+                    "catchUp": "all",
+                    "event": MESSAGE,
+                },
+            )
+            for number in range(20)
+        ]
+        # When clocks die at random moments, together too
+        killed = 0
+        until_then = time.monotonic() + seconds
+        while time.monotonic() < until_then:
+            time.sleep(chance.uniform(0.5, 2.5))
+            for name in chance.choice([["clock"], ["clock.1"], ["clock", "clock.1"]]):
+                killed += running.signal(name, signal.SIGKILL)
+        assert killed > seconds / 5
+        # Then each schedule has fired each of its slots once, in order
+        expected = seconds // EVERY_SECONDS + 1
+
+        def all_fired():
+            return all(
+                [each["outcome"] for each in fires(client, schedule)] == ["fired"] * expected
+                for schedule in schedules
+            )
+
+        until(all_fired, "all have fired", seconds=120)
+        for schedule in schedules:
+            found = fires(client, schedule)
+            planned = [datetime.fromisoformat(each["plannedAt"]) for each in found]
+            steps = {behind - before for before, behind in itertools.pairwise(planned)}
+            assert steps == {timedelta(seconds=EVERY_SECONDS)}
+            assert len({event for each in found for event in each["events"]}) == expected
