@@ -62,6 +62,7 @@ for name, module, meaning in (
     ("deadletters", "ops.commands.deadletters", "Messages that the queue gave up."),
     ("runs", "ops.commands.runs", "Runs of tasks in containers."),
     ("repos", "ops.commands.repos", "Repositories: files and their history."),
+    ("schedule", "ops.commands.schedule", "Schedules: events that fire later."),
     ("users", "ops.users", "The accounts of this installation, and who may register."),
     ("storage", "ops.commands.storage", "Move a deployment between stores; check one."),
 ):

@@ -14,6 +14,8 @@ from lightning.client.shapes import (
     Event,
     EventPage,
     EventWithOutputs,
+    Fire,
+    FirePage,
     MessagePage,
     Run,
     RunLog,
@@ -24,6 +26,8 @@ from lightning.client.shapes import (
     RunQuestion,
     RunResult,
     RunWithReport,
+    Schedule,
+    SchedulePage,
 )
 
 __all__ = [
@@ -38,6 +42,8 @@ __all__ = [
     "Event",
     "EventPage",
     "EventWithOutputs",
+    "Fire",
+    "FirePage",
     "MessagePage",
     "Piece",
     "Restarted",
@@ -50,6 +56,8 @@ __all__ = [
     "RunQuestion",
     "RunResult",
     "RunWithReport",
+    "Schedule",
+    "SchedulePage",
     "SessionFile",
     "answer_of",
 ]

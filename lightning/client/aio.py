@@ -16,6 +16,7 @@ from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
 from lightning.client.repositories import AsyncRepositoryCalls
 from lightning.client.requests import Request, WhenBusy
+from lightning.client.schedules import AsyncScheduleCalls
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Conversation,
@@ -33,7 +34,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class AsyncClient(AsyncRepositoryCalls):
+class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
     """Talks to one installation as one user. Tasks of one event loop may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are

@@ -14,6 +14,7 @@ from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
 from lightning.client.repositories import RepositoryCalls
 from lightning.client.requests import Request
+from lightning.client.schedules import ScheduleCalls
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Conversation,
@@ -31,7 +32,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class Client(RepositoryCalls):
+class Client(RepositoryCalls, ScheduleCalls):
     """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are

@@ -187,6 +187,46 @@ def tell_run(run_id: str, content: str, question_id: str | None, key: str | None
     return Request("POST", _path("runs", run_id, "messages"), {**body, **named}, repeatable=True)
 
 
+def create_schedule(fields: Mapping[str, Any], key: str | None) -> Request:
+    """Make a schedule, under a key of its own if none is given: it may be sent again."""
+    return _once("/api/schedule", fields, key)
+
+
+def schedules(query: Query) -> Request:
+    """List schedules."""
+    return _get("/api/schedules", query)
+
+
+def schedule(schedule_id: str) -> Request:
+    """Read a schedule."""
+    return _get(_path("schedules", schedule_id))
+
+
+def schedule_fires(schedule_id: str, query: Query) -> Request:
+    """List what a schedule fired."""
+    return _get(_path("schedules", schedule_id, "fires"), query)
+
+
+def change_schedule(schedule_id: str, fields: Mapping[str, Any]) -> Request:
+    """Change a schedule."""
+    return Request("PATCH", _path("schedules", schedule_id), dict(fields))
+
+
+def steer_schedule(schedule_id: str, what: str) -> Request:
+    """Have a schedule ``pause`` or ``resume``: done twice, it is as good as once."""
+    return Request("POST", _path("schedules", schedule_id, what), repeatable=True)
+
+
+def fire_schedule(schedule_id: str, what: str, fields: Mapping[str, Any] | None, key: str | None) -> Request:
+    """Have a schedule ``run`` now, or ``backfill``."""
+    return _once(_path("schedules", schedule_id, what), fields, key)
+
+
+def delete_schedule(schedule_id: str) -> Request:
+    """Delete a schedule."""
+    return Request("DELETE", _path("schedules", schedule_id))
+
+
 def repositories() -> Request:
     """List repositories."""
     return _get("/api/repos")
@@ -252,6 +292,12 @@ def fetch_repository(name: str) -> Request:
 def follow_run_log(run_id: str, offset: int) -> Request:
     """Follow what a run prints, from an offset on."""
     return _get(_path("runs", run_id, "logs"), {"follow": "true", "offset": offset})
+
+
+def _once(path: str, fields: Mapping[str, Any] | None, key: str | None) -> Request:
+    headers = {"idempotency-key": str(uuid.uuid4()) if key is None else key}
+    body = None if fields is None else dict(fields)
+    return Request("POST", path, body, headers=headers, repeatable=True)
 
 
 def _get(path: str, query: Query | None = None) -> Request:

@@ -287,3 +287,33 @@ def test_a_repository_is_worked_with(real, tmp_path):
     assert ran(real, "repos", "revert", "notes", "run-1").exception.code == "nothing_to_revert"
     assert ran(real, "repos", "delete", "notes").exit_code == 0
     assert json.loads(ran(real, "repos", "list", "--json").stdout) == []
+
+
+def test_a_schedule_is_worked_with(real):
+    # Given a schedule that somebody makes
+    made = ran(real, "schedule", "create", HOSTILE, "--cron", "@daily", "--timezone", "Europe/Berlin")
+    assert made.exit_code == 0, made.output
+    made_id = made.stdout.split()[1]
+    assert len(made.stdout.splitlines()) == 6
+    # When they look at it, and have it fire
+    shown = ran(real, "schedule", "show", made_id)
+    fired = ran(real, "schedule", "run", made_id)
+    assert fired.stdout.startswith("fired ")
+    assert ran(real, "schedule", "pause", made_id).stdout == "paused\n"
+    listed = ran(real, "schedule", "list")
+    assert listed.stdout.count("0 0 * * *") == 1
+    assert ran(real, "schedule", "resume", made_id).stdout.startswith("active 20")
+    again = ran(
+        real, "schedule", "backfill", made_id, "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z", "--json"
+    )
+    assert json.loads(again.stdout)["type"] == "schedule.backfill"
+    # Then what they see acts on no terminal
+    assert not has_control_characters(shown.stdout + listed.stdout)
+    told = json.loads(ran(real, "schedule", "show", made_id, "--json").stdout)
+    assert "fired" in {each["outcome"] for each in told["fires"]}
+    # And what is wrong is one error, and what is deleted is gone
+    refused = ran(real, "schedule", "create", "x", "--cron", "0 0 30 2 *")
+    assert "never comes" in str(refused.exception)
+    assert ran(real, "schedule", "create", "x", "--every", "60", "--type", "worker.task").exit_code == 2
+    assert ran(real, "schedule", "delete", made_id).exit_code == 0
+    assert ran(real, "schedule", "show", made_id).exception.code == "not_found"

@@ -90,3 +90,24 @@ def test_a_wrong_password_is_refused(connect, client, ingress):
     with pytest.raises(ClientError) as raised:
         connect(ingress.url).log_in("nobody", "a wrong password")
     assert (raised.value.status, raised.value.code) == (401, "wrong_credentials")
+
+
+def test_a_schedule_is_worked_with(client):
+    # Given a schedule, which is one only, however often it is asked for under its key
+    event = {"type": "user.message", "metadata": {"content": "good morning"}}
+    made = client.create_schedule(event, key="mine", cron="0 9 * * 1-5", timezone="Europe/Berlin")
+    assert client.create_schedule(event, key="mine", cron="0 9 * * 1-5", timezone="Europe/Berlin") == made
+    assert made["id"] in {each["id"] for each in client.schedules(limit=200)["schedules"]}
+    # When it is changed, paused, resumed, and asked to fire
+    assert client.change_schedule(made["id"], description="wake")["description"] == "wake"
+    assert client.pause_schedule(made["id"])["state"] == "paused"
+    assert client.resume_schedule(made["id"])["state"] == "active"
+    tick = client.run_schedule(made["id"])
+    span = {"startAt": "2026-01-05T00:00:00Z", "endAt": "2026-01-06T00:00:00Z"}
+    assert client.backfill_schedule(made["id"], **span)["type"] == "schedule.backfill"
+    # Then it is told so, until it is gone
+    assert client.schedule(made["id"])["fires"][0]["id"] == tick["id"]
+    assert client.schedule_fires(made["id"])["fires"][0]["reason"] == "now"
+    client.delete_schedule(made["id"])
+    with pytest.raises(ClientError, match="no such schedule"):
+        client.schedule(made["id"])
