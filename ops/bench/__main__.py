@@ -18,6 +18,7 @@ from ops.bench.plan import Result
 from ops.bench.report import document, table
 from ops.bench.request_units import request_units
 from ops.bench.sandbox import sandbox
+from ops.bench.schedules import schedules
 
 
 class Part(StrEnum):
@@ -31,6 +32,7 @@ class Part(StrEnum):
     RUNS = "runs"
     REQUEST_UNITS = "request-units"
     SANDBOX = "sandbox"
+    SCHEDULES = "schedules"
 
 
 def main(
@@ -43,6 +45,8 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
     streams: Annotated[int, typer.Option(min=1, help="Streams that are held open.")] = 3000,
     runs: Annotated[int, typer.Option(min=1, max=500, help="Runs that start at once.")] = 50,
+    stored: Annotated[int, typer.Option(min=0, help="Schedules that are stored, and not due.")] = 100_000,
+    due: Annotated[int, typer.Option(min=1, max=40_000, help="Schedules that are due together.")] = 10_000,
 ) -> None:
     """Measure, print a table, and write it to a file if one is named."""
     # told to stop, we stop what we started
@@ -58,6 +62,7 @@ def main(
         Part.RUNS: lambda: scenarios.runs(workers, threads, at_once=runs),
         Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True),
         Part.SANDBOX: lambda: sandbox(runs),
+        Part.SCHEDULES: lambda: schedules(stored, due),
     }
     results: dict[str, Result] = {}
     for part in parts or list(Part):

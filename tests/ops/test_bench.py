@@ -8,6 +8,7 @@ import typer
 from ops.bench import scenarios
 from ops.bench.plan import spread
 from ops.bench.request_units import request_units
+from ops.bench.schedules import schedules
 from ops.bench.stream import Stream
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -100,3 +101,14 @@ def test_what_an_accept_costs_in_request_units():
     assert together.figures["request units"] < 0.6 * apart.figures["request units"]
     # And nothing is asked besides
     assert {name for name in apart.figures if name.endswith("requests")} == {"batch requests"}
+
+
+@pytest.mark.timeout(300)
+def test_schedules_that_are_due_fire_once_each():
+    # Given a short form of the measurement
+    results = schedules(200, 100, spread_seconds=2, idle_seconds=0.5)
+    # Then all have fired, once each, and none before its time
+    assert [each.events for each in results.values()] == [100, 100]
+    assert [each.figures["fired more than once"] for each in results.values()] == [0, 0]
+    assert all(each.p50_ms >= 0 for each in results.values())
+    assert "% of a core, clock while idle" in results["due within 2 s"].figures
