@@ -22,6 +22,7 @@ ONE_BY_ONE = {
     "tests/acceptance/test_conversation.py",
     "tests/acceptance/test_crash_matrix.py",
     "tests/acceptance/test_poison.py",
+    "tests/acceptance/test_schedules.py",
     "tests/acceptance/test_storm.py",
     "tests/acceptance/test_webhooks.py",
 }
