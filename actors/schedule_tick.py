@@ -72,7 +72,7 @@ class ScheduleTick(Actor):
             return await self._backfill(event, schedule, metadata)
         return await self._fire(event, schedule, metadata)
 
-    def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the schedule shows the dead tick among its fires."""
         del event, error
         return []
