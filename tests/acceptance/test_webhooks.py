@@ -181,8 +181,8 @@ def isolate(tmp_path, receiver, program=PYTHON, **environment):
         for number in range(5):
             villain.webhook(f"{receiver.url}/hang/{number}")
         good.webhook(f"{receiver.url}/ok/good")
-        # Given 60 deliveries to endpoints that hang
-        for number in range(12):
+        # Given 200 deliveries to endpoints that hang, several times as many as a worker has threads
+        for number in range(40):
             villain.says(f"message {number}")
         until(lambda: any("/hang" in post.path for post in receiver.posts), "the first one hangs")
         waits = []

@@ -89,7 +89,7 @@ class Tenant:
     def __init__(self, ingress) -> None:
         self.ingress = ingress
         self.person = ingress.person()
-        self.run = working(self.person, *repository_of(self.person), input=self.person.id)
+        self.run = working(self.person, *repository_of(self.person, "work"), input=self.person.id)
         self.session = requests.Session()
         self.session.trust_env = False
 
