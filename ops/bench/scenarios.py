@@ -1,5 +1,6 @@
 """What is measured on which installation."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -107,7 +108,7 @@ def neighbours(workers: int, threads: int, *, events: int = 10_000) -> dict[str,
             plan = replace(_plan("latency", target, events=10, seconds=60), type=kind, tokens=dict([small]))
             alone = measure(plan)
             flood = _plan("accept", target, events=events, seconds=60, connections=32)
-            with _standing_still(target.processes()["worker"]):
+            with _standing_still(target.processes()["worker"], target.data):
                 measure(replace(flood, type=kind, tokens=dict([noisy])))
             beside = measure(replace(plan, warm_up=0))
             ratio = {"times of what the longest took alone": beside.max_ms / alone.max_ms}
@@ -159,9 +160,13 @@ def runs(workers: int, threads: int, *, at_once: int, alone: int = 60) -> dict[s
 
 
 @contextmanager
-def _standing_still(pid: int) -> Generator[None]:
+def _standing_still(pid: int, data: Path) -> Generator[None]:
     """Keep a process from going on, so that all that is posted meanwhile waits."""
-    os.kill(pid, signal.SIGSTOP)
+    with ExitStack() as locks:
+        # one that stood still while it writes would keep everybody else from that
+        for name in ("log.db-queue.lock", "log.db-turn.lock", "queue.db.lock"):
+            fcntl.flock(locks.enter_context((data / name).open("rb")), fcntl.LOCK_EX)
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:

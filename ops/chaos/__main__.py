@@ -10,9 +10,10 @@ from typing import Annotated, Final
 
 import typer
 
-from ops.chaos.installation import Installation, ModelServer
+from ops.chaos.installation import Installation, ModelServer, until
 from ops.chaos.queues import FileQueue, QueueServer, ServiceBusProcess
 from ops.chaos.receiver import receiving
+from ops.chaos.runners import EmulatedContainers
 from ops.chaos.stores import CosmosProcess, FileStore, StoreServer
 from ops.chaos.storm import THREADS, storm
 from ops.chaos.verdict import Verdict
@@ -63,13 +64,15 @@ def run_storm(
     with (
         ModelServer(data) as model,
         receiving() as receiver,
-        Installation(
-            data / "data", {**HASTE, **model.environment()}, workers=2, queue=queues, store=stores
-        ) as installation,
+        EmulatedContainers(data / "images", data / "arm") as containers,
     ):
-        return asyncio.run(
-            storm(installation, model, receiver, events=events, seed=seed, delete_queue=delete_queue)
-        )
+        until(containers.serves, "Container Instances are emulated", seconds=60)
+        environment = {**HASTE, **model.environment(), **containers.environment()}
+        with Installation(data / "data", environment, workers=2, queue=queues, store=stores) as running:
+            blowing = storm(
+                running, model, receiver, containers, events=events, seed=seed, delete_queue=delete_queue
+            )
+            return asyncio.run(blowing)
 
 
 def main(

@@ -10,7 +10,8 @@ import httpx2
 from lightning.client import Client
 from ops.chaos.installation import Installation, ModelServer, kill_at_random
 from ops.chaos.receiver import Receiver
-from ops.chaos.verdict import Verdict, is_notice, judge
+from ops.chaos.runners import EmulatedContainers
+from ops.chaos.verdict import Verdict, is_notice, is_task, judge
 
 #: Posts under way at a time.
 CLIENTS = 16
@@ -21,8 +22,9 @@ THREADS = 16
 #: Pauses between kills, in seconds.
 KILL_PAUSE = (0.2, 1.0)
 
-#: One of so many events is a message to a webhook; the others are chats.
+#: One of so many events is a message to a webhook, one is for an agent in a container; the others are chats.
 NOTICE_EVERY = 5
+TASK_EVERY = 100
 
 #: Processes that all workers stand on.
 SERVERS = frozenset({"cosmos", "servicebus"})
@@ -35,6 +37,7 @@ async def storm(
     installation: Installation,
     model: ModelServer,
     receiver: Receiver,
+    containers: EmulatedContainers,
     *,
     events: int,
     seed: int,
@@ -47,6 +50,7 @@ async def storm(
       installation: A running installation that asks ``model``.
       model: The model server, where calls are counted.
       receiver: The server that webhooks are posted to, where they are counted.
+      containers: Where ``installation`` starts containers, which are counted there.
       events: How many.
       seed: Decides who dies and when.
       delete_queue: Lose the queue when half of the events are posted.
@@ -66,7 +70,7 @@ async def storm(
         verdict.explained = THREADS * _interrupted(installation, verdict.killed)
         for name in installation.names():
             installation.signal(name, signal.SIGCONT)
-        await asyncio.to_thread(judge, client, model, receiver, verdict, quiet_seconds)
+        await asyncio.to_thread(judge, client, model, receiver, containers, verdict, quiet_seconds)
     verdict.seconds = time.monotonic() - started
     return verdict
 
@@ -94,11 +98,17 @@ async def _post_all(
             for number in numbers:
                 if delete_queue and number == events // 2:
                     await asyncio.to_thread(installation.lose_queue)
-                said = f"message {number}" if number % NOTICE_EVERY else f"notice {number}"
+                said = f"{_kind(number)} {number}"
                 event_id = await _post(http, client.user_id or "", said)
                 verdict.accepted[event_id] = said
 
         await asyncio.gather(*(post() for _ in range(CLIENTS)))
+
+
+def _kind(number: int) -> str:
+    if number % TASK_EVERY == 1:
+        return "task"
+    return "message" if number % NOTICE_EVERY else "notice"
 
 
 async def _post(http: httpx2.AsyncClient, user_id: str, said: str) -> str:
@@ -106,9 +116,8 @@ async def _post(http: httpx2.AsyncClient, user_id: str, said: str) -> str:
     event = {
         "timestamp": datetime.now(UTC).isoformat(),
         "source": "storm",
-        "type": "user.message" if is_notice(said) else "llm.chat",
         "userID": user_id,
-        "metadata": {"content": said, **({"to": [WEBHOOK]} if is_notice(said) else {})},
+        **_event(said),
     }
     while True:
         try:
@@ -121,3 +130,11 @@ async def _post(http: httpx2.AsyncClient, user_id: str, said: str) -> str:
         if answer.status_code < 500:
             raise AssertionError(f"{answer.status_code}: {answer.text}")
         await asyncio.sleep(0.1)
+
+
+def _event(said: str) -> dict[str, object]:
+    if is_task(said):
+        return {"type": "worker.task", "metadata": {"agent": "echo", "input": said, "network": "none"}}
+    if is_notice(said):
+        return {"type": "user.message", "metadata": {"content": said, "to": [WEBHOOK]}}
+    return {"type": "llm.chat", "metadata": {"content": said}}

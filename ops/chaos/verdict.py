@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lightning.client import Client, Event
 from ops.chaos.installation import ModelServer
 from ops.chaos.receiver import Receiver
+from ops.chaos.runners import EmulatedContainers
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Verdict:
     explained: int = 0
     model_calls: int = 0
     posts: int = 0
+    starts: int = 0
     repeated: int = 0
     seconds: float = 0.0
 
@@ -35,12 +37,17 @@ class Verdict:
         return (
             f"{len(self.accepted)} events in {self.seconds:.0f} s, killed {kills or 'nobody'},"
             f" {self.model_calls} model calls and {self.posts} webhook posts"
-            f" ({self.repeated} repeated): {verdict}"
+            f" ({self.repeated} repeated), {self.starts} container starts: {verdict}"
         )
 
 
 def judge(
-    client: Client, model: ModelServer, receiver: Receiver, verdict: Verdict, quiet_seconds: float
+    client: Client,
+    model: ModelServer,
+    receiver: Receiver,
+    containers: EmulatedContainers,
+    verdict: Verdict,
+    quiet_seconds: float,
 ) -> None:
     """Find everything that should not be.
 
@@ -48,6 +55,7 @@ def judge(
       client: Of the user whose events they are.
       model: Where calls are counted.
       receiver: Where posts of webhooks are counted.
+      containers: Where starts of containers are counted.
       verdict: What is known; problems are added.
       quiet_seconds: How long it may take until every event is over.
     """
@@ -56,17 +64,26 @@ def judge(
     _judge_stream(client, found, verdict.problems)
     summary = model.control.get("/control/requests", params={"summary": 1}).json()
     verdict.model_calls, verdict.posts = summary["count"], len(receiver.posts)
-    chats = {said for said in verdict.accepted.values() if not is_notice(said)}
-    _judge_calls("the model", Counter(summary["by_last_user_message"]), chats, verdict)
+    said = set(verdict.accepted.values())
+    notices, tasks = set(filter(is_notice, said)), set(filter(is_task, said))
+    _judge_calls("the model", Counter(summary["by_last_user_message"]), said - notices - tasks, verdict)
     posts = Counter(content for _, content in receiver.posts)
-    _judge_calls("the webhook", posts, set(verdict.accepted.values()) - chats, verdict)
+    _judge_calls("the webhook", posts, notices, verdict)
     if len(set(receiver.posts)) != len(posts):
         verdict.problems.append("a message was posted under several webhook-ids")
+    verdict.starts = containers.deployments()
+    if verdict.starts != len(tasks):
+        verdict.problems.append(f"{verdict.starts} containers were started for {len(tasks)} tasks")
 
 
 def is_notice(said: str) -> bool:
-    """Tell whether a message goes to the webhook; the others are chats."""
+    """Tell whether a message goes to the webhook."""
     return said.startswith("notice")
+
+
+def is_task(said: str) -> bool:
+    """Tell whether a message is for an agent in a container; what is neither is a chat."""
+    return said.startswith("task")
 
 
 def _judge_log(found: list[Event], verdict: Verdict) -> None:
@@ -85,15 +102,24 @@ def _judge_log(found: list[Event], verdict: Verdict) -> None:
             outputs.setdefault(event["cause"], []).append(event)
     for event_id, said in verdict.accepted.items():
         follow = [_followed(event) for event in outputs.get(event_id, [])]
-        if follow != ["webhook.delivery: done" if is_notice(said) else f"You said: {said}"]:
+        if follow != [_expected(said)]:
             problems.append(f"{event_id} ({said}) is followed by {follow}")
         if event_id in roots and roots[event_id]["state"] != "done":
             problems.append(f"{event_id} is {roots[event_id]['state']}: {roots[event_id]['error']}")
 
 
+def _expected(said: str) -> str:
+    """Tell what follows from a message, as `_followed` tells it."""
+    if is_notice(said):
+        return "webhook.delivery: done"
+    return f'echo: "{said}"' if is_task(said) else f"You said: {said}"
+
+
 def _followed(event: Event) -> str:
     if event["type"] == "llm.chat.response":
         return event["metadata"]["content"]
+    if event["type"] == "worker.task.result" and event["metadata"]["status"] == "succeeded":
+        return f"echo: {event['metadata']['output'].splitlines()[-1]}"
     return f"{event['type']}: {event['state']}"
 
 
