@@ -226,7 +226,7 @@ class ServiceBusBroker(FinishingBroker):
 
     def _is_busy(self, queue_name: str) -> bool:
         try:
-            return self.qsize(queue_name) > 0
+            return not self._is_empty(queue_name)
         except QueueMissing:
             raise
         except BrokerConnectionError as error:
@@ -246,7 +246,7 @@ class ServiceBusBroker(FinishingBroker):
             engine.close()
 
     def qsize(self, queue_name: str) -> int:
-        """How many messages a queue has: waiting, delayed and held.
+        """How many messages a queue has: waiting, delayed and held. Each 250 of them cost an operation.
 
         Raises:
           QueueNotFound: When the queue was not declared.
@@ -254,6 +254,11 @@ class ServiceBusBroker(FinishingBroker):
         self._check(queue_name)
         self._settle_all()
         return self._asking.ask(queue_name, lambda parts: parts.browser.count())
+
+    def _is_empty(self, queue_name: str) -> bool:
+        self._check(queue_name)
+        self._settle_all()
+        return self._asking.ask(queue_name, lambda parts: parts.browser.count(most=1)) == 0
 
     def oldest_message_age_seconds(self, queue_name: str | None = None) -> float | None:
         """For how long the oldest message that waits or is held has been due, as of some seconds ago.

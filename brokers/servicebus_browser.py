@@ -1,6 +1,7 @@
 """Looking into a queue without receiving from it: what waits, how long, and what was given up."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,9 +54,9 @@ class Browser:
         self._oldest: datetime | None = None
         self._oldest_until = 0.0
 
-    async def count(self) -> int:
-        """Count what waits, is scheduled or is locked."""
-        return sum([1 async for _ in self._messages(self._management, MAX_PAGES * PAGE)])
+    async def count(self, most: int = sys.maxsize) -> int:
+        """Count what waits, is scheduled or is locked, up to a number, however many looks it takes."""
+        return sum([1 async for _ in self._messages(self._management, most)])
 
     async def oldest_due(self) -> datetime | None:
         """Give the time since when the oldest message that waits or is held has been due.
@@ -113,7 +114,7 @@ class Browser:
     async def flush(self, *, dead_letters: bool = False) -> None:
         """Drop what waits, and what is scheduled; what another program holds stays."""
         management = self._dead if dead_letters else self._management
-        async for message in self._messages(management, MAX_PAGES * PAGE):
+        async for message in self._messages(management, sys.maxsize):
             if message.state is ServiceBusMessageState.SCHEDULED and message.sequence_number is not None:
                 sequence = message.sequence_number
                 await management.ask(lambda link, n=sequence: link.cancel_scheduled([n]))

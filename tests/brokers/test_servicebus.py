@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from brokers import BrokerQueue, open_broker, servicebus_asking, servicebus_browser, servicebus_locks
 from brokers.messages import NotEnqueued
 from brokers.servicebus import ServiceBusBroker
-from brokers.servicebus_browser import number_of
+from brokers.servicebus_browser import MAX_PAGES, PAGE, number_of
 from brokers.servicebus_faults import Backoff, MessageTooLarge, QueueMissing
 from brokers.servicebus_namespace import Namespace
 from brokers.servicebus_wire import Received
@@ -95,6 +95,18 @@ def test_messages_of_one_call_are_one_batch(kit, broker):
     broker.enqueue_many([(message(n), None if n % 2 else 60_000) for n in range(50)])
     assert operations(kit)["send"] - before == 1
     assert broker.qsize("default") == 51
+
+
+def test_all_messages_are_counted_and_flushed_however_many_they_are(broker):
+    # Given more messages than are looked at for the age of the oldest, one of them of a later time
+    many = MAX_PAGES * PAGE
+    broker.enqueue_many([(message(n), None) for n in range(many)])
+    broker.enqueue(message("later"), delay=60_000)
+    # Then all are counted
+    assert broker.qsize("default") == many + 1
+    # And all are dropped
+    broker.flush("default")
+    assert broker.qsize("default") == 0
 
 
 def test_a_message_that_is_too_large_is_refused_and_names_the_limit(broker):
