@@ -3,19 +3,20 @@
 The task is JSON in ``LIGHTNING_TASK``. What an agent prints is the run's log, and its exit code is the run's.
 """
 
-import importlib.util
+from __future__ import annotations
+
+import importlib
 import json
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import agents
 from agents.run_api import RunApi
 from agents.spans import invoke
 
+TYPE_CHECKING = False  # `typing` takes long to load
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -26,7 +27,7 @@ WRONG_DATA = 65
 #: The group in which an installed package names its agents, each a function as `run` is.
 GROUP = "lightning.agents"
 
-_OWN = frozenset({"__init__", "__main__", "run_api", "spans", "workspace"})
+_OWN = frozenset({"__init__", "__main__", "http", "run_api", "spans", "workspace"})
 
 
 def names() -> list[str]:
@@ -35,10 +36,12 @@ def names() -> list[str]:
 
 
 def _modules() -> set[str]:
+    import pkgutil  # noqa: PLC0415 -- seldom needed
+
     return {each.name for each in pkgutil.iter_modules(agents.__path__)} - _OWN
 
 
-def _installed() -> "dict[str, EntryPoint]":
+def _installed() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # noqa: PLC0415 -- slow to load, and seldom needed
 
     return {each.name: each for each in entry_points(group=GROUP)}
@@ -47,8 +50,12 @@ def _installed() -> "dict[str, EntryPoint]":
 def load(name: str) -> Callable[..., int] | None:
     """Give what runs an agent, None if there is none; a module beside this one comes before a package's."""
     # not by the list of them, which is slow to make
-    if name.isidentifier() and name not in _OWN and importlib.util.find_spec(f"agents.{name}") is not None:
-        return importlib.import_module(f"agents.{name}").run
+    if name.isidentifier() and name not in _OWN:
+        try:
+            return importlib.import_module(f"agents.{name}").run
+        except ModuleNotFoundError as error:
+            if error.name != f"agents.{name}":  # it is there, and something that it needs is not
+                raise
     found = _installed().get(name)
     return None if found is None else found.load()
 

@@ -1,11 +1,16 @@
 """An agent that repeats its input, and says that it is one that does no more."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from agents.run_api import RunApi, RunApiError
+
+TYPE_CHECKING = False  # `typing` takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def run(task: Mapping[str, Any], api: RunApi | None) -> int:

@@ -1,14 +1,17 @@
 """The run API for agents in Python, with the standard library alone; see CONTRACT.md."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
+from agents.http import HttpError, Response, request
+
+TYPE_CHECKING = False  # `typing` takes long to load
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
+    from contextlib import AbstractContextManager
+    from typing import IO, Any
 
 #: An ingress that restarts is waited for so long.
 PATIENCE_SECONDS = 60.0
@@ -18,8 +21,6 @@ TIMEOUT_SECONDS = 30.0
 
 #: A workspace may take so long on its way.
 TRANSFER_SECONDS = 300.0
-
-_CHUNK_BYTES = 256 * 1024
 
 #: Answers after which the same request may be taken later.
 _LATER = frozenset({429, 502, 503, 504})
@@ -52,7 +53,7 @@ class RunApi:
     """
 
     def __init__(self, url: str, token: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._url = urlsplit(url)
+        self._url = url.rstrip("/")
         self._token = token
         self._patience_seconds = patience_seconds
 
@@ -95,8 +96,7 @@ class RunApi:
           after: The ``number`` of the last one that is known.
           wait_seconds: Wait so long for one if there is none, 20 at most.
         """
-        query = urlencode({"after": after, "wait": wait_seconds})
-        return self._ask("GET", f"/run/messages?{query}")["messages"]
+        return self._ask("GET", f"/run/messages?after={after}&wait={wait_seconds}")["messages"]
 
     def fetch_workspace(self, into: IO[bytes]) -> str:
         """Write the files of the task's repository into a file, as a tar.
@@ -104,20 +104,17 @@ class RunApi:
         Returns:
           The commit that they are of.
         """
-        from http.client import HTTPException  # noqa: PLC0415 -- slow to load, and lines come first
 
         def attempt() -> tuple[int, Any]:
-            with self._connected(TRANSFER_SECONDS) as connection:
-                connection.request("GET", self._path("/run/workspace"), headers=self._headers())
-                response = connection.getresponse()
+            with self._request("GET", "/run/workspace", timeout_seconds=TRANSFER_SECONDS) as response:
                 if response.status != 200:
                     return response.status, _read(response)
+                if "content-length" not in response.headers:
+                    raise HttpError("nobody says how large the workspace is")
                 into.seek(0)
                 into.truncate()
-                while chunk := response.read(_CHUNK_BYTES):
-                    into.write(chunk)
-                if into.tell() != int(response.headers.get("content-length", "-1")):
-                    raise HTTPException("the workspace was cut off")
+                for piece in response:
+                    into.write(piece)
                 return response.status, response.headers["lightning-commit"]
 
         return self._repeat(attempt, self._patience_seconds + TRANSFER_SECONDS)
@@ -130,18 +127,9 @@ class RunApi:
         """
 
         def attempt() -> tuple[int, Any]:
-            size = tar.seek(0, 2)
             tar.seek(0)
-            about = {
-                "content-type": "application/x-tar",
-                "content-encoding": "gzip",
-                "content-length": str(size),
-            }
-            with self._connected(TRANSFER_SECONDS) as connection:
-                # who refuses it may not read all of it before
-                with suppress(BrokenPipeError, ConnectionResetError):
-                    connection.request("PUT", self._path("/run/workspace"), tar, {**self._headers(), **about})
-                response = connection.getresponse()
+            about = {"content-type": "application/x-tar", "content-encoding": "gzip"}
+            with self._request("PUT", "/run/workspace", about, tar, TRANSFER_SECONDS) as response:
                 return response.status, _read(response)
 
         return self._repeat(attempt, self._patience_seconds + TRANSFER_SECONDS)
@@ -150,14 +138,12 @@ class RunApi:
         return self._repeat(lambda: self._send(method, path, body), self._patience_seconds)
 
     def _repeat(self, attempt: Callable[[], tuple[int, Any]], patience_seconds: float) -> Any:
-        from http.client import HTTPException  # noqa: PLC0415 -- slow to load, and lines come first
-
         deadline = time.monotonic() + patience_seconds
         pause = 0.1
         while True:
             try:
                 status, answer = attempt()
-            except (OSError, HTTPException) as error:
+            except OSError as error:
                 refused = RunApiError(f"the platform is not there: {error}")
             else:
                 if status < 400:
@@ -172,27 +158,23 @@ class RunApi:
             pause = min(pause * 2, 5.0)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
-        headers = {**self._headers(), "content-type": "application/json"}
-        with self._connected(TIMEOUT_SECONDS) as connection:
-            sent = None if body is None else json.dumps(body)
-            connection.request(method, self._path(path), sent, headers)
-            response = connection.getresponse()
+        sent = None if body is None else json.dumps(body).encode()
+        with self._request(method, path, {"content-type": "application/json"}, sent) as response:
             return response.status, _read(response)
 
-    def _connected(self, timeout_seconds: float) -> "closing[HTTPConnection]":
-        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415 -- as above
+    def _request(
+        self,
+        method: str,
+        path: str,
+        about: Mapping[str, str] | None = None,
+        body: bytes | IO[bytes] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> AbstractContextManager[Response]:
+        headers = {"authorization": f"Bearer {self._token}", **(about or {})}
+        return request(method, self._url + path, headers, body, timeout_seconds=timeout_seconds)
 
-        kind = HTTPSConnection if self._url.scheme == "https" else HTTPConnection
-        return closing(kind(self._url.netloc, timeout=timeout_seconds))
 
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._token}"}
-
-    def _path(self, path: str) -> str:
-        return self._url.path.rstrip("/") + path
-
-
-def _read(response: "HTTPResponse") -> Any:
+def _read(response: Response) -> Any:
     """Read an answer in JSON; another one says nothing."""
     text = response.read()
     try:

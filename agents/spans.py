@@ -4,6 +4,8 @@ It is sent to ``OTEL_EXPORTER_OTLP_ENDPOINT`` as the agent ends. Whether it arri
 agent: nothing is printed, and nobody is waited for long.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -11,9 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import closing, suppress
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from contextlib import suppress
+
+from agents.http import request
+
+TYPE_CHECKING = False  # `typing` takes long to load
+if TYPE_CHECKING:
+    from typing import Any
 
 #: An agent that is done waits so long for its span to be taken.
 PATIENCE_SECONDS = 5.0
@@ -97,12 +103,12 @@ def _attributes(texts: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{"key": name, "value": {"stringValue": text}} for name, text in texts.items()]
 
 
-def _send(endpoint: str, headers: str, request: Mapping[str, Any], patience_seconds: float) -> None:
+def _send(endpoint: str, headers: str, spans: Mapping[str, Any], patience_seconds: float) -> None:
     """Send it, in a thread that is left alone when it takes too long, whatever it waits for."""
     with suppress(Exception):  # the log is whole before anybody is waited for
         sys.stdout.flush()
     try:
-        arguments = (endpoint, headers, request, patience_seconds)
+        arguments = (endpoint, headers, spans, patience_seconds)
         sending = threading.Thread(target=_post, args=arguments, daemon=True)
         sending.start()
         sending.join(patience_seconds)
@@ -110,17 +116,14 @@ def _send(endpoint: str, headers: str, request: Mapping[str, Any], patience_seco
         return
 
 
-def _post(endpoint: str, headers: str, request: Mapping[str, Any], timeout_seconds: float) -> None:
+def _post(endpoint: str, headers: str, spans: Mapping[str, Any], timeout_seconds: float) -> None:
     try:
-        from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415 -- slow to load
-
-        url = urlsplit(endpoint)
-        kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-        connection = kind(url.netloc, timeout=timeout_seconds)
+        url = endpoint.rstrip("/") + "/v1/traces"
         said = {**_read(headers), "content-type": "application/json"}
-        with closing(connection):
-            connection.request("POST", url.path.rstrip("/") + "/v1/traces", json.dumps(request), said)
-            connection.getresponse().read()
+        with request(
+            "POST", url, said, json.dumps(spans).encode(), timeout_seconds=timeout_seconds
+        ) as answer:
+            answer.read()
     except Exception:  # noqa: BLE001, S110 -- whatever it is, it is not the agent's
         pass
 
@@ -128,4 +131,9 @@ def _post(endpoint: str, headers: str, request: Mapping[str, Any], timeout_secon
 def _read(headers: str) -> dict[str, str]:
     """Read headers as OpenTelemetry writes them: ``name=value,...``, encoded as in URLs."""
     pairs = (each.partition("=") for each in headers.split(","))
-    return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs if name.strip()}
+    return {name.strip().lower(): _decoded(value.strip()) for name, _, value in pairs if name.strip()}
+
+
+def _decoded(text: str) -> str:
+    """Resolve what is written ``%20`` in a URL; `urllib.parse` takes long to load."""
+    return re.sub("%([0-9A-Fa-f]{2})", lambda each: chr(int(each[1], 16)), text)
