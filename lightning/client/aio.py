@@ -25,7 +25,9 @@ from lightning.client.shapes import (
     Event,
     EventPage,
     EventWithOutputs,
+    Frame,
     MessagePage,
+    RunFrame,
     RunLog,
     RunMessage,
     RunPage,
@@ -220,6 +222,14 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
                 if frame is not None and (event := place.passes(frame)):
                     yield event
 
+    async def watch(self, after: int = 0) -> AsyncGenerator[Frame]:
+        """Follow the log, and what is shown of it as it happens; see `Client.watch`."""
+        place = frames.Place(after, live=True)
+        async with aclosing(self._follow(place)) as arriving:
+            async for frame in arriving:
+                if frame is not None and (isinstance(frame, Delta | RunFrame) or place.passes(frame)):
+                    yield frame
+
     async def deltas(self) -> AsyncGenerator[Delta | None]:
         """Follow the answers that are being written, whatever breaks; what is missed stays missed.
 
@@ -229,7 +239,7 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
         Raises:
           ClientError: The platform refuses for good.
         """
-        async with aclosing(self._follow(frames.Place(frames.BEYOND, deltas=True))) as arriving:
+        async with aclosing(self._follow(frames.Place(frames.BEYOND, live=True))) as arriving:
             async for frame in arriving:
                 if frame is None or isinstance(frame, Delta):
                     yield frame
@@ -246,7 +256,7 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
         """
         return await self._connection.run(self._calls.call(request))
 
-    async def _follow(self, place: frames.Place) -> AsyncGenerator[Event | Delta | None]:
+    async def _follow(self, place: frames.Place) -> AsyncGenerator[Frame | None]:
         backoff = Backoff()
         while True:
             try:

@@ -14,7 +14,7 @@ from lightning.client import frames
 from lightning.client.calls import Calls
 from lightning.client.errors import ClientError, refused, unreachable, unreadable
 from lightning.client.requests import Request
-from lightning.client.shapes import Delta, Event
+from lightning.client.shapes import Frame
 from lightning.client.steps import Ask, Pause, Refresh, Steps
 from lightning.tls import trusted
 
@@ -168,7 +168,7 @@ class AsyncConnection:
         # whoever is cancelled here must not lose the new refresh token for all: the old one is used up
         await asyncio.shield(self._renewal)
 
-    async def frames(self, request: Request) -> AsyncGenerator[Event | Delta | None]:
+    async def frames(self, request: Request) -> AsyncGenerator[Frame | None]:
         """Give None once the stream is there, then what comes over this one connection."""
         await self.run(self._calls.renewed())
         used = self._calls.tokens.access
@@ -184,7 +184,7 @@ class AsyncConnection:
                 async for frame in arriving:
                     yield frame
 
-    async def _connected(self, request: Request) -> AsyncGenerator[Event | Delta | None]:
+    async def _connected(self, request: Request) -> AsyncGenerator[Frame | None]:
         timeout = httpx2.Timeout(self._timeout_seconds, read=frames.SILENCE_SECONDS)
         try:
             response = await self._http.send(self._calls.build(self._http, request, timeout), stream=True)

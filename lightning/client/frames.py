@@ -1,14 +1,15 @@
-"""The frames of `/api/stream`: events, which have a place in the log, and deltas, which have none."""
+"""The frames of `/api/stream`: events, which have a place in the log, and live frames, which have none."""
 
 import json
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import httpx2
 
 from lightning.client import requests
 from lightning.client.errors import ClientError
 from lightning.client.requests import Request
-from lightning.client.shapes import Delta, Event, RunLog
+from lightning.client.shapes import Delta, Event, Frame, RunFrame, RunLog
 
 #: The platform pings every 15 seconds; a connection that is silent for so long is dead.
 SILENCE_SECONDS = 45.0
@@ -20,7 +21,7 @@ BEYOND = 2**53
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 
 
-def read(frame: httpx2.ServerSentEvent) -> Event | Delta | None:
+def read(frame: httpx2.ServerSentEvent) -> Frame | None:
     """Read a frame.
 
     Returns:
@@ -35,9 +36,21 @@ def read(frame: httpx2.ServerSentEvent) -> Event | Delta | None:
         data = json.loads(frame.data)
         if frame.event == "delta":
             return Delta(data["event"], data["attempt"], data["offset"], data["text"])
-        return cast("Event", data) if "seq" in data else None
+        return cast("Event", data) if "seq" in data else _of_run(frame.event, data)
     except (ValueError, KeyError, TypeError) as error:
         raise ClientError(f"the stream holds an unreadable {frame.event}", temporary=True) from error
+
+
+def _of_run(kind: str, data: Mapping[str, Any]) -> RunFrame | None:
+    match kind:
+        case "run":
+            return RunFrame(kind, data["run"], data["task"], data["status"])
+        case "log":
+            return RunFrame(kind, data["run"], data["task"], data["text"], offset=data["offset"])
+        case "progress":
+            return RunFrame(kind, data["run"], data["task"], data["message"], percent=data["percent"])
+        case _:
+            return None
 
 
 def read_log(frame: httpx2.ServerSentEvent) -> RunLog | None:
@@ -60,20 +73,20 @@ class Place:
 
     Parameters:
       after: The ``seq`` to begin behind.
-      deltas: Whether answers are followed too while they are written.
+      live: Whether answers are followed too while they are written, and runs while they go on.
     """
 
-    def __init__(self, after: int, *, deltas: bool = False) -> None:
+    def __init__(self, after: int, *, live: bool = False) -> None:
         self.after = after
-        self._deltas = deltas
+        self._live = live
 
     def request(self) -> Request:
         """Follow on from here."""
-        return requests.stream(self.after, deltas=self._deltas)
+        return requests.stream(self.after, deltas=self._live)
 
-    def passes(self, frame: Event | Delta) -> Event | None:
+    def passes(self, frame: Frame) -> Event | None:
         """Give the event of a frame if it is the next; none is seen twice."""
-        if isinstance(frame, Delta) or frame["seq"] <= self.after:
+        if isinstance(frame, Delta | RunFrame) or frame["seq"] <= self.after:
             return None
         self.after = frame["seq"]
         return frame

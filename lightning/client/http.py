@@ -23,7 +23,9 @@ from lightning.client.shapes import (
     Event,
     EventPage,
     EventWithOutputs,
+    Frame,
     MessagePage,
+    RunFrame,
     RunLog,
     RunMessage,
     RunPage,
@@ -278,7 +280,7 @@ class Client(RepositoryCalls, ScheduleCalls):
         for frame in self._connection.frames(
             requests.stream(after, deltas=False), timeout_seconds, frames.read
         ):
-            if not isinstance(frame, Delta):
+            if not isinstance(frame, Delta | RunFrame):
                 yield frame
 
     def tail(self, after: int = 0) -> Generator[Event]:
@@ -290,13 +292,32 @@ class Client(RepositoryCalls, ScheduleCalls):
         Raises:
           ClientError: The platform refuses for good.
         """
-        place, backoff = frames.Place(after), Backoff()
+        for frame in self._follow(frames.Place(after)):
+            if not isinstance(frame, Delta | RunFrame):
+                yield frame
+
+    def watch(self, after: int = 0) -> Generator[Frame]:
+        """Follow the log from a place on without end, and what is shown of it as it happens.
+
+        Events come as `tail` gives them. Pieces of answers (`Delta`) and what runs show of themselves
+        (`RunFrame`) come when there is time; what is missed stays missed, and is in the events and logs.
+
+        Parameters:
+          after: The ``seq`` to begin behind.
+
+        Raises:
+          ClientError: The platform refuses for good.
+        """
+        yield from self._follow(frames.Place(after, live=True))
+
+    def _follow(self, place: frames.Place) -> Generator[Frame]:
+        backoff = Backoff()
         while True:
             try:
                 for frame in self._connection.frames(place.request(), frames.SILENCE_SECONDS, frames.read):
                     backoff.reset()
-                    if event := place.passes(frame):
-                        yield event
+                    if isinstance(frame, Delta | RunFrame) or place.passes(frame):
+                        yield frame
                 problem = frames.ended()
             except ClientError as error:
                 problem = error

@@ -1,7 +1,7 @@
 """What the platform answers, in the wire's own names."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 
 class Problem(TypedDict):
@@ -352,6 +352,31 @@ class Delta:
     attempt: int
     offset: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFrame:
+    """What a run shows of itself while it goes on; its end is an event, `worker.task.result`.
+
+    Parameters:
+      kind: ``run`` says where it stands, ``log`` what it printed next, ``progress`` how far it has come.
+      run: Its id.
+      task: The `worker.task` that it is of.
+      text: ``starting`` or ``running``; what was printed; what it says of its progress.
+      offset: For ``log``: how many characters were printed before.
+      percent: For ``progress``, if the run gives one.
+    """
+
+    kind: Literal["run", "log", "progress"]
+    run: str
+    task: str
+    text: str
+    offset: int = 0
+    percent: float | None = None
+
+
+#: What a stream brings.
+Frame: TypeAlias = Event | Delta | RunFrame
 
 
 @dataclass(frozen=True, slots=True)

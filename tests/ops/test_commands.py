@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from lightning.client import ClientError
 from ops.cli import app
 from ops.ports import free_port
+from tests.acceptance.images import make_image
 from tests.ops.conftest import CommandLine, clean_environment
 from tests.ops.terminal import CTRL_C, CTRL_D
 
@@ -152,6 +153,37 @@ def test_tail_shows_what_comes(real):
     seen = json.loads(follower.stdout.readline())
     assert (seen["type"], seen["cause"]) == ("llm.chat.response", sent["id"])
     # And Ctrl-C ends it as it ends any program
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(10) == 130
+    follower.stdout.close()
+
+
+def test_tail_shows_runs_while_they_go_on(real):
+    # Given an image that holds a shell, and somebody who follows the log live and has seen something already
+    make_image(real.data / "images" / "shell", {"/bin/sh": "/bin/sh", "/bin/sleep": "/bin/sleep"})
+    follower = subprocess.Popen(
+        real.command("tail", "--live"), stdout=subprocess.PIPE, text=True, env=clean_environment()
+    )
+    assert follower.stdout
+    sent = json.loads(real.run("send", "before the run", "--json").stdout)
+    lines = iter(follower.stdout.readline, "")
+    assert any(sent["id"] in line for line in lines)
+    # When a run prints something, and goes on
+    script = "printf 'half a '; sleep 0.1; printf 'line\\033[31m\\n'; sleep 600"
+    with real.client() as client:
+        task = client.send(
+            "worker.task", {"image": "shell", "command": ["/bin/sh", "-c", script], "network": "none"}
+        )
+        # Then they see where it stands, and each line once it is whole, without what a terminal would act on
+        seen = []
+        for line in lines:
+            seen.append(line)
+            if "half a line" in line:
+                break
+        [started] = [line.split()[1] for line in seen if line.endswith("  starting\n")]
+        assert seen[-1] == f"run {started} | half a line[31m\n"
+        client.cancel(task["id"])
+    assert any("worker.task.result" in line for line in lines)
     follower.send_signal(signal.SIGINT)
     assert follower.wait(10) == 130
     follower.stdout.close()
