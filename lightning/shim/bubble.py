@@ -25,6 +25,10 @@ _HOST_SETTINGS: Final = (
 #: What the sandbox makes itself, whatever an image has there.
 _OWN: Final = {"dev", "proc", "run", "sys", "tmp", "workspace"}
 
+#: Bubblewrap's own process, which all of them could look into: it keeps the environment that it gave the
+#: command, so what an agent hides from what it starts, such as its token, would stand there.
+_HIDDEN: Final = ("--perms", "0555", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1")
+
 _NOBODY: Final = "65534"
 _SHARED_MEMORY_BYTES: Final = 64 * 1024 * 1024
 
@@ -78,7 +82,7 @@ class Bubble:
     def _system(self) -> list[str]:
         """Bind the image, or the host's own system, and make the kernel's file systems."""
         root = self._order.root
-        options = ["--proc", "/proc", "--dev", "/dev", "--size", str(_SHARED_MEMORY_BYTES)]
+        options = ["--proc", "/proc", *_HIDDEN, "--dev", "/dev", "--size", str(_SHARED_MEMORY_BYTES)]
         options += ["--perms", "1777", "--tmpfs", _SHARED_MEMORY, "--remount-ro", "/dev"]
         for name in _names(root):
             options += self._entry(root or "/", name)

@@ -83,13 +83,13 @@ def test_the_environment_is_the_spec_and_nothing_of_the_platform(findings):
     assert findings["environment"]["LIGHTNING_TOKEN"] == "its own"
     assert CANARY not in json.dumps(findings)
     # and no other process in it has one of the platform's
-    assert len(findings["environments"]) >= 2
+    assert len(findings["environments"]) >= 1
     assert not any("JWT" in text for text in findings["environments"].values())
 
 
 def test_the_processes_of_the_host_are_not_seen(findings):
-    assert len(findings["processes"]) == 2
-    assert findings["processes"]["1"].startswith("bwrap")
+    # nor is bubblewrap's own, which knows the environment of the command whatever that hides of itself
+    assert list(findings["processes"]) == ["2"]
 
 
 def test_it_is_nobody_without_capabilities_and_can_become_nothing_else(findings):
