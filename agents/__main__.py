@@ -27,7 +27,12 @@ WRONG_DATA = 65
 #: The group in which an installed package names its agents, each a function as `run` is.
 GROUP = "lightning.agents"
 
-_OWN = frozenset({"__init__", "__main__", "http", "run_api", "spans", "workspace"})
+_OWN = frozenset(
+    {
+        *("__init__", "__main__", "http", "run_api", "spans", "workspace"),
+        *("brief", "dialogue", "kept", "shell", "tools"),
+    }
+)
 
 
 def names() -> list[str]:
@@ -82,10 +87,9 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError:
         sys.stderr.write("LIGHTNING_TASK holds no JSON; it is the task.\n")
         return WRONG_DATA
-    # an agent that needs nothing of the platform takes its task alone
-    takes_api = _parameters(run) > 1
     api = connected()
-    work = partial(run, task, api) if takes_api else partial(run, task)
+    # an agent that needs nothing of the platform takes its task alone
+    work = partial(run, *(task, api, os.environ)[: max(1, _parameters(run))])
     if task.get("repo") is not None:
         from agents.workspace import within  # noqa: PLC0415 -- slow to load, and seldom needed
 

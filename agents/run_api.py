@@ -22,8 +22,17 @@ TIMEOUT_SECONDS = 30.0
 #: A workspace may take so long on its way.
 TRANSFER_SECONDS = 300.0
 
+#: A model may think for so long before it answers; the platform ends a call that takes longer.
+MODEL_SECONDS = 930.0
+
+#: A model that is away, or asked too often, is asked again for so many times as long as the platform.
+_MODEL_PATIENCE = 5
+
 #: Answers after which the same request may be taken later.
 _LATER = frozenset({429, 502, 503, 504})
+
+#: Codes of such answers that stay the same until an operator has done something.
+_FINAL = frozenset({"model_quota_exhausted", "model_credentials_refused", "model_not_configured"})
 
 
 class RunApiError(Exception):
@@ -98,6 +107,29 @@ class RunApi:
         """
         return self._ask("GET", f"/run/messages?after={after}&wait={wait_seconds}")["messages"]
 
+    def models(self) -> list[str]:
+        """List the language models that may be asked: first the usual one, or ``echo``, which is none."""
+        return [each["id"] for each in self._ask("GET", "/v1/models")["data"]]
+
+    def complete(self, asked: Mapping[str, Any], *, trace: str | None = None) -> dict[str, Any]:
+        """Have a language model continue a conversation, within the budget of the task.
+
+        Parameters:
+          asked: A request of OpenAI's chat completions, not streamed.
+          trace: The span that the call hangs below, as ``TRACEPARENT``.
+
+        Returns:
+          The chat completion.
+
+        Raises:
+          RunApiError: With the code ``budget_exhausted``, ``context_too_long`` or another one.
+        """
+        about = {} if trace is None else {"traceparent": trace}
+        return self._repeat(
+            lambda: self._send("POST", "/v1/chat/completions", asked, about, MODEL_SECONDS),
+            self._patience_seconds * _MODEL_PATIENCE,
+        )
+
     def fetch_workspace(self, into: IO[bytes]) -> str:
         """Write the files of the task's repository into a file, as a tar.
 
@@ -150,16 +182,24 @@ class RunApi:
                     return answer
                 detail = str(answer.get("detail", "no reason was given"))
                 refused = RunApiError(detail, status=status, code=answer.get("code"))
-                if status not in _LATER:
+                if status not in _LATER or refused.code in _FINAL:
                     raise refused
             if time.monotonic() + pause > deadline:
                 raise refused
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        about: Mapping[str, str] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> tuple[int, Any]:
         sent = None if body is None else json.dumps(body).encode()
-        with self._request(method, path, {"content-type": "application/json"}, sent) as response:
+        about = {"content-type": "application/json", **(about or {})}
+        with self._request(method, path, about, sent, timeout_seconds) as response:
             return response.status, _read(response)
 
     def _request(

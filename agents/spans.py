@@ -1,6 +1,6 @@
-"""The span of an agent in the trace of its run (OTLP in JSON), with the standard library alone.
+"""The spans of an agent in the trace of its run (OTLP in JSON), with the standard library alone.
 
-It is sent to ``OTEL_EXPORTER_OTLP_ENDPOINT`` as the agent ends. Whether it arrives makes no difference to the
+Each is sent to ``OTEL_EXPORTER_OTLP_ENDPOINT`` as it ends. Whether it arrives makes no difference to the
 agent: nothing is printed, and nobody is waited for long.
 """
 
@@ -12,8 +12,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 
 from agents.http import request
 
@@ -77,12 +77,80 @@ def invoke(
         failure = type(error).__name__  # not what it says: that is for the log alone
         raise
     finally:
-        _send(endpoint, headers, _request(span, agent, failure), patience_seconds)
+        said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
+        _send(endpoint, headers, _request(span, agent, said, failure), patience_seconds)
     return code
 
 
-def _request(span: Mapping[str, Any], agent: str, failure: str) -> dict[str, Any]:
-    said = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
+class Spans:
+    """Opens spans below that of an agent, where the run belongs to a trace.
+
+    Parameters:
+      agent: Its name.
+      environment: The variables of the run.
+    """
+
+    def __init__(self, agent: str, environment: Mapping[str, str]) -> None:
+        self._agent = agent
+        self._above = _TRACEPARENT.fullmatch(environment.get("TRACEPARENT", ""))
+        self._endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        self._headers = environment.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+        self._sending: list[threading.Thread] = []
+
+    @contextmanager
+    def open(self, name: str, attributes: Mapping[str, str | int]) -> Generator[Opened]:
+        """Open a span for as long as a block lasts; one that raises makes it an error.
+
+        Parameters:
+          name: The operation, and what it is done to.
+          attributes: What is known before.
+        """
+        span_id, begun = os.urandom(8).hex(), str(time.time_ns())
+        trace_id, parent_id, flags = ("", "", "") if self._above is None else self._above.groups()
+        opened = Opened(None if self._above is None else f"00-{trace_id}-{span_id}-{flags}", attributes)
+        try:
+            yield opened
+        except BaseException as error:
+            opened.failure = opened.failure or type(error).__name__
+            raise
+        finally:
+            if self._above is not None and self._endpoint:
+                where = {"traceId": trace_id, "spanId": span_id, "parentSpanId": parent_id}
+                span = {**where, "name": name, "kind": 1, "startTimeUnixNano": begun}  # internal
+                self._send(_request(span, self._agent, opened.attributes, opened.failure))
+
+    def close(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait for spans that are on their way, but not for long."""
+        deadline = time.monotonic() + patience_seconds
+        for each in self._sending:
+            each.join(max(0.0, deadline - time.monotonic()))
+
+    def _send(self, request: Mapping[str, Any]) -> None:
+        self._sending = [each for each in self._sending if each.is_alive()]
+        arguments = (self._endpoint, self._headers, request, PATIENCE_SECONDS)
+        sending = threading.Thread(target=_post, args=arguments, daemon=True)
+        with suppress(RuntimeError):  # the run may have no more processes
+            sending.start()
+            self._sending.append(sending)
+
+
+class Opened:
+    """A span that is open.
+
+    Parameters:
+      trace: What names it as a parent, as ``TRACEPARENT``; None where the run belongs to no trace.
+      attributes: What is known of it.
+    """
+
+    def __init__(self, trace: str | None, attributes: Mapping[str, str | int]) -> None:
+        self.trace = trace
+        self.attributes = dict(attributes)
+        self.failure = ""
+
+
+def _request(
+    span: Mapping[str, Any], agent: str, said: Mapping[str, str | int], failure: str
+) -> dict[str, Any]:
     # a clock that was set back while the agent ran makes no span end before it began
     ends = max(time.time_ns(), int(span["startTimeUnixNano"]))
     ended = {
@@ -99,8 +167,11 @@ def _request(span: Mapping[str, Any], agent: str, failure: str) -> dict[str, Any
     }
 
 
-def _attributes(texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"key": name, "value": {"stringValue": text}} for name, text in texts.items()]
+def _attributes(values: Mapping[str, str | int]) -> list[dict[str, Any]]:
+    return [
+        {"key": name, "value": {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)}}
+        for name, value in values.items()
+    ]
 
 
 def _send(endpoint: str, headers: str, spans: Mapping[str, Any], patience_seconds: float) -> None:
