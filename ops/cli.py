@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from lightning.client import ClientError
 from lightning.settings import SettingsError, from_environment
-from ops.commands import chat, events, login, output, tail
+from ops.commands import chat, evaluation, events, login, output, tail
 from ops.commands.later import later
 from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
 from ops.emulation import emulated_settings
@@ -57,6 +57,7 @@ for command in (
     *(events.cancel, events.replay),
 ):
     app.command()(command)
+app.command("eval")(evaluation.evaluate)
 for name, module, meaning in (
     ("conversations", "ops.commands.conversations", "Conversations."),
     ("deadletters", "ops.commands.deadletters", "Messages that the queue gave up."),

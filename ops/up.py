@@ -54,7 +54,7 @@ def up(settings: Settings, *, emulate_azure: bool = False, quiet: bool = False) 
         settings = settings.model_copy(update={"notify_url": f"{url}/notify"})
     azure = _emulated_azure(settings) if emulate_azure else None
     settings = settings if azure is None else azure.settings
-    supervisor = Supervisor(_processes(settings), drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
+    supervisor = Supervisor(processes(settings), drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()
@@ -75,7 +75,8 @@ def _emulated_azure(settings: Settings) -> "EmulatedAzure":
     return EmulatedAzure(settings)
 
 
-def _processes(settings: Settings) -> list[Process]:
+def processes(settings: Settings) -> list[Process]:
+    """Say what runs an installation: ingress, workers, clock, with settings whose port is decided."""
     ingress = for_child(settings)
     # workers and clock share the machine with the ingress: their health is on a free port
     others = {**ingress, "PORT": "0"}

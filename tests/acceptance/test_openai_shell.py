@@ -7,6 +7,9 @@ import pytest
 
 from lightning.telemetry.spans import SpanStore
 from ops.chaos.installation import Installation, ModelServer, until
+from ops.eval.judging import judge
+from ops.eval.running import run
+from ops.eval.scenario import SHIPPED, read
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -98,12 +101,12 @@ def test_it_works_mends_its_mistake_and_commits(running, client, model):
     assert client.repository("numbers")["commit"] == done.result["commit"]
 
     # And its run tells each command, with its exit code and what it printed
-    run = client.run(done.result["runID"])
-    first, second = (each["message"] for each in run["progress"])
+    reported = client.run(done.result["runID"])
+    first, second = (each["message"] for each in reported["progress"])
     assert first.startswith("$ sort numbers.tx > sorted.txt\n[exit code 2 after ")
     assert "No such file" in first
     assert second.endswith("sorted.txt\n1\n2\n3")
-    metrics = {each["name"]: each["value"] for each in run["metrics"]}
+    metrics = {each["name"]: each["value"] for each in reported["metrics"]}
     assert (metrics["turns"], metrics["commands"]) == (3, 2)
     assert done.said["usage"] == {name: metrics[name] for name in ("prompt_tokens", "completion_tokens")}
     assert "$ sort numbers.tx > sorted.txt\n[exit code 2" in done.result["output"]
@@ -300,6 +303,25 @@ def test_when_the_model_takes_no_more_the_oldest_is_left_out(client, model):
     first, second = done.told()
     assert "left out to save room" in first
     assert second.endswith("4000\n")
+
+
+def test_a_running_platform_judges_scenarios_too(client, model):
+    # Given a scenario that comes with `lightning eval`, and a platform with a model of its own
+    [scenario] = read(SHIPPED / "01-write-a-file.toml")
+    assert model.control.post("/control/script", json=scenario.steps()).status_code == 200
+    model.control.delete("/control/requests")
+    kept = client.repositories()
+    # When it is run there, with another model, and by another agent
+    came = run(client, scenario, model="other-model")
+    assert judge(scenario, came) == []
+    assert {each["body"]["model"] for each in model.control.get("/control/requests").json()["requests"]} == {
+        "other-model"
+    }
+    assert client.run(came.run_id)["agent"] == "openai_shell"
+    problems = judge(scenario, run(client, scenario, agent="echo"))
+    # Then the echo does not pass, and nothing of either is left
+    assert problems == ["hello.txt is missing", "nothing was committed"]
+    assert client.repositories() == kept
 
 
 def test_a_run_that_is_cancelled_ends(client, model):

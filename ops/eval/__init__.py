@@ -1,0 +1,1 @@
+"""Judges agents and models by scenarios whose outcome can be checked (`lightning eval`)."""
