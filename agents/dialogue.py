@@ -10,6 +10,9 @@ from agents.kept import shorten
 #: Of what was left out to save room, so much still tells what it was.
 _TRACE_CHARS = 100
 
+#: An output so short is not shortened any more.
+_SHORT_CHARS = 1000
+
 _LEFT_OUT = "[left out to save room; run the command again if it matters]"
 
 
@@ -96,9 +99,17 @@ class Dialogue:
         return [*self._kept, *self._said]
 
     def shrink(self) -> bool:
-        """Leave out the older half of it, since the model takes no more; tell whether there was any."""
+        """Leave out the older half of it, since the model takes no more; tell whether there was any.
+
+        When only the latest turn is left, its outputs lose their middle.
+        """
         self._most_chars = self._size() // 2
-        return self._shrink_oldest()
+        if self._shrink_oldest():
+            return True
+        long = [each for each in self._said if each["role"] == "tool" and len(each["content"]) > _SHORT_CHARS]
+        for each in long:
+            each["content"] = shorten(each["content"], len(each["content"]) // 2)
+        return bool(long)
 
     def reply(self, reply: Reply) -> None:
         """Add what the model said; each call must be answered by a `result`."""

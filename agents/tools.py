@@ -100,4 +100,4 @@ def arguments_of(name: str, text: str) -> dict[str, Any]:
 
 def seconds_of(given: Mapping[str, Any]) -> float:
     """Say how long a command may take."""
-    return min(max(float(given.get("timeout_seconds", USUAL_SECONDS)), 1.0), MOST_SECONDS)
+    return min(max(1.0, float(given.get("timeout_seconds", USUAL_SECONDS))), MOST_SECONDS)

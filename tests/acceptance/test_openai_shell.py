@@ -124,6 +124,9 @@ def test_it_works_mends_its_mistake_and_commits(running, client, model):
     [agent] = spans("invoke_agent openai_shell")
     failed, well = spans("execute_tool bash")
     assert {failed.parent_id, well.parent_id} == {agent.span_id}
+    asked = spans("POST /v1/chat/completions")
+    assert {span.parent_id for span in asked} == {agent.span_id}
+    assert {span.parent_id for span in spans("chat gpt-3.5-turbo")} == {span.span_id for span in asked}
     assert (failed.status, well.status) == ("error", "ok")
     assert failed.attributes["gen_ai.tool.call.arguments"] == "sort numbers.tx > sorted.txt"
     assert failed.attributes["process.exit.code"] == 2

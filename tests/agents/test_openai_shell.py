@@ -13,6 +13,7 @@ from agents.brief import Order, has_network
 from agents.dialogue import Call, Dialogue, Reply, read
 from agents.kept import Kept, shorten
 from agents.shell import Shell, commands_environment
+from agents.tools import arguments_of, seconds_of
 from ops.chaos.installation import until
 from tests.agents.test_entry import agent
 from tests.architecture.tree import ROOT
@@ -94,10 +95,15 @@ def test_a_dialogue_keeps_the_task_and_the_latest_turn():
     assert "left out" in messages[3]["content"]
     assert "left_out" in messages[2]["tool_calls"][0]["function"]["arguments"]
     assert messages[7]["content"] == "2" * 900
-    # And there is an end to it
+    # And when the model takes no more, what is left of it is shortened, to an end
+    dialogue.result(call, "4" * 5000)
     while dialogue.shrink():
         pass
-    assert dialogue.messages()[7]["content"] == "2" * 900
+    latest, longest = (each["content"] for each in dialogue.messages()[7:])
+    assert latest == "2" * 900
+    assert longest.startswith("444")
+    assert " ... " in longest
+    assert len(longest) <= 1000
 
 
 def test_calls_without_an_id_of_their_own_get_one():
@@ -105,6 +111,13 @@ def test_calls_without_an_id_of_their_own_get_one():
     for call, given in zip(answer["choices"][0]["message"]["tool_calls"], ["", "c", "c"], strict=True):
         call["id"] = given
     assert [call.id for call in read(answer, 4).calls] == ["call-4-0", "c", "call-4-2"]
+
+
+def test_a_command_may_take_as_long_as_is_said_within_bounds():
+    for given, seconds in [("7.5", 7.5), ("0", 1), ("-1e999", 1), ("NaN", 1), ("1e999", 1800)]:
+        arguments = f'{{"command": "true", "timeout_seconds": {given}}}'
+        assert seconds_of(arguments_of("bash", arguments)) == seconds
+    assert seconds_of(arguments_of("bash", '{"command": "true"}')) == 120
 
 
 def test_commands_get_no_variable_of_the_platform():
