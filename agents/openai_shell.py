@@ -201,10 +201,10 @@ class _Work:
             except (OSError, ValueError) as error:  # no more processes, or no command
                 span.failure = type(error).__name__
                 said = f"[it could not be started: {error}]"
-                ran = None
             else:
                 said = _told(ran, timeout_seconds)
-                span.failure = "" if ran.exit_code == 0 else said.partition("\n")[0].strip("[]")
+                if ran.exit_code != 0:
+                    span.failure = "timeout" if ran.exit_code is None else f"exit code {ran.exit_code}"
                 if ran.exit_code is not None:
                     span.attributes["process.exit.code"] = ran.exit_code
             span.attributes["gen_ai.tool.call.result"] = shorten(said, _SPAN_CHARS)

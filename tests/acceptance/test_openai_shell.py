@@ -127,7 +127,7 @@ def test_it_works_mends_its_mistake_and_commits(running, client, model):
     asked = spans("POST /v1/chat/completions")
     assert {span.parent_id for span in asked} == {agent.span_id}
     assert {span.parent_id for span in spans("chat gpt-3.5-turbo")} == {span.span_id for span in asked}
-    assert (failed.status, well.status) == ("error", "ok")
+    assert (failed.status, failed.status_message, well.status) == ("error", "exit code 2", "ok")
     assert failed.attributes["gen_ai.tool.call.arguments"] == "sort numbers.tx > sorted.txt"
     assert failed.attributes["process.exit.code"] == 2
     assert "No such file" in failed.attributes["gen_ai.tool.call.result"]
