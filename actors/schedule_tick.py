@@ -12,6 +12,7 @@ from opentelemetry.metrics import get_meter
 
 from actors.actor import Actor
 from actors.outcome import Again, Done, Outcome, Output
+from lightning.domain.disabled import DisabledAccounts
 from lightning.domain.fires import going_on
 from lightning.domain.schedule import Schedule
 from lightning.domain.schedules import Schedules
@@ -45,12 +46,16 @@ class ScheduleTick(Actor):
       schedules: Says what a slot fires now, and whether it does.
       log: Tells what became of the slots before.
       dispatch: Cancels what is to give way, and records the slots that fire once more.
+      disabled: Tells whose schedules do not fire.
     """
 
-    def __init__(self, schedules: Schedules, log: EventLog, dispatch: Dispatch) -> None:
+    def __init__(
+        self, schedules: Schedules, log: EventLog, dispatch: Dispatch, disabled: DisabledAccounts
+    ) -> None:
         self._schedules = schedules
         self._event_log = log
         self._dispatch = dispatch
+        self._disabled = disabled
         meter = get_meter(__name__)
         self._drift = meter.create_histogram(
             names.SCHEDULE_DRIFT, unit="s", description="How much later than planned slots fired"
@@ -64,10 +69,12 @@ class ScheduleTick(Actor):
     ) -> Outcome:
         """Fire a slot, or have many do so; see `Actor.handle`."""
         trace.get_current_span().set_attribute(names.SCHEDULE, metadata.scheduleID)
+        if await self._disabled.has(event["userID"]):
+            return await self._given_up(event, metadata, "account_disabled")
         try:
             schedule = await self._schedules.get(event["userID"], metadata.scheduleID)
         except NotFound:
-            return self._left_out(event, "deleted")
+            return await self._given_up(event, metadata, "deleted")
         if isinstance(metadata, ScheduleBackfillMetadata):
             return await self._backfill(event, schedule, metadata)
         return await self._fire(event, schedule, metadata)
@@ -100,6 +107,13 @@ class ScheduleTick(Actor):
         trace.get_current_span().set_attribute(names.SCHEDULE_DRIFT, drift)
         fires = schedule.event
         return Done([Output(FIRED, fires.type, fires.metadata, fires.source)])
+
+    async def _given_up(
+        self, event: EventDocument, metadata: ScheduleTickMetadata | ScheduleBackfillMetadata, why: str
+    ) -> Done:
+        if isinstance(metadata, ScheduleBackfillMetadata):
+            await self._schedules.forget_backfill(event["userID"], event["id"])
+        return self._left_out(event, why)
 
     def _left_out(self, event: EventDocument, why: str) -> Done:
         trace.get_current_span().set_attribute(names.SKIPPED, why)

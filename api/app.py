@@ -44,6 +44,7 @@ from lightning.domain.accounts import Accounts
 from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.handover import Handover
 from lightning.domain.identity import Identity
 from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
@@ -109,6 +110,7 @@ def create_app(settings: Settings) -> Starlette:
         broker = open_broker(settings, crash=crash)
         queue = BrokerQueue(broker, settings.servicebus_queue)
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds, bulk_above=settings.bulk_above)
+        dispatch = Dispatch(log, queue, crash=crash)
         tokens = _issuer(settings)
         people = Identity(storage, tokens, settings)
         accounts = Accounts(storage)
@@ -121,7 +123,7 @@ def create_app(settings: Settings) -> Starlette:
         app.state.platform = Platform(
             settings=settings,
             log=log,
-            dispatch=Dispatch(log, queue, crash=crash),
+            dispatch=dispatch,
             queue=queue,
             identity=people,
             tokens=tokens,
@@ -138,6 +140,7 @@ def create_app(settings: Settings) -> Starlette:
             repositories=open_repositories(settings, storage),
             transfers=Transfers(),
             schedules=Schedules(storage, settings.schedules_per_user),
+            handover=Handover(dispatch),
             hub=hub,
             streams=streams,
             notify_secret=secret(settings.notify_secret, "NOTIFY_SECRET"),

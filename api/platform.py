@@ -10,6 +10,7 @@ from api.transfers import Transfers
 from lightning.crash import CrashPoint
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.handover import Handover
 from lightning.domain.identity import Identity
 from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
@@ -52,6 +53,7 @@ class Platform:
     deliveries: Deliveries
     repositories: Repositories
     schedules: Schedules
+    handover: Handover
     hub: Hub
     streams: Streams
     notify_secret: str

@@ -104,7 +104,8 @@ class ScheduleShown(BaseModel):
         Literal["active", "paused", "ended"], Field(description="Ended when nothing fires any more.")
     ]
     reason: Annotated[
-        str | None, Field(description="Why it is paused, where the platform did it.", examples=[None])
+        str | None,
+        Field(description="Why it is paused, or did not fire, where the platform did it.", examples=[None]),
     ]
     nextFires: Annotated[  # noqa: N815 -- the wire's name
         list[str],
@@ -114,7 +115,7 @@ class ScheduleShown(BaseModel):
         ),
     ]
     fired: Annotated[int, Field(description="Slots that were handed over to fire.", examples=[0])]
-    missed: Annotated[int, Field(description="Slots that nobody fired.", examples=[0])]
+    missed: Annotated[int, Field(description="Slots that did not fire.", examples=[0])]
     createdAt: str  # noqa: N815 -- the wire's name
     updatedAt: str  # noqa: N815 -- the wire's name
 

@@ -66,6 +66,7 @@ async def create_schedule(request: Request) -> Response:
         fingerprint=None if key is None else _fingerprint(raw),
     )
     made = await platform(request).schedules.create(draft)
+    await platform(request).handover.soon(made, now_utc())
     return respond(shown(made), 201, {"location": f"/api/schedules/{made.id}"})
 
 
@@ -108,6 +109,7 @@ async def change_schedule(request: Request) -> Response:
     made = await platform(request).schedules.change(
         schedule.user_id, schedule.id, lambda before: _changed(before, given, event)
     )
+    await platform(request).handover.soon(made, now_utc())
     return respond(shown(made))
 
 
@@ -127,7 +129,9 @@ async def pause_schedule(request: Request) -> Response:
 async def resume_schedule(request: Request) -> Response:
     """Let a schedule fire again from now on; what it did not fire meanwhile is not made up for."""
     _, schedule = await own(request)
-    return respond(shown(await platform(request).schedules.resume(schedule.user_id, schedule.id)))
+    made = await platform(request).schedules.resume(schedule.user_id, schedule.id)
+    await platform(request).handover.soon(made, now_utc())
+    return respond(shown(made))
 
 
 def _event(form: ScheduledEvent, claims: Claims) -> tuple[str, Scheduled]:

@@ -5,9 +5,12 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 
+from lightning.domain.handover import LONGEST_REST_SECONDS, Handover
 from lightning.errors import LightningError
 from lightning.settings import Settings, SettingsError, from_environment
 from lightning.telemetry.setup import configure
@@ -21,6 +24,8 @@ from worker.sweep import Sweep
 
 #: A round of the clock.
 TICK_SECONDS = 1.0
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -79,12 +84,17 @@ async def run(settings: Settings) -> None:
     graveyard = Graveyard(fleet.broker, fleet.step)
     burials = Every(fleet.broker.dead_letters_every_seconds, graveyard.round)
     orphans = Every(LOOK_SECONDS, Orphans(fleet.runner, fleet.log, fleet.task_runner).round)
-    firing = Firing(fleet.schedules, fleet.dispatch, crash=fleet.crash)
-    firings = Every(TICK_SECONDS, firing.round)
+    firing = Firing(
+        fleet.schedules,
+        Handover(fleet.dispatch),
+        fleet.disabled,
+        rest_seconds=LONGEST_REST_SECONDS if fleet.storage.charges else TICK_SECONDS,
+        crash=fleet.crash,
+    )
     with serve_health(settings.host, settings.port):
         # a container may take its time to stop, and nothing else waits for it; schedules wait for nothing
         await asyncio.gather(
-            _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _tick(stop, [firings])
+            _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _fire(stop, firing)
         )
     await fleet.close()
     fleet.broker.close()
@@ -94,17 +104,31 @@ async def _tick(stop: asyncio.Event, jobs: Sequence[Every]) -> None:
     """Do jobs in rounds until told to stop."""
     while not stop.is_set():
         for job in jobs:
-            try:
-                await job.round()
-            except LightningError as error:
-                _log.warning("clock_round_failed", error=error.message)
-            except Exception:  # noqa: BLE001 -- a clock that stops is worse than one that complains
-                _log.exception("clock_round_failed")
-        try:
-            async with asyncio.timeout(TICK_SECONDS):
-                await stop.wait()
-        except TimeoutError:
-            continue
+            await _done(job.round)
+        await _pause(stop, TICK_SECONDS)
+
+
+async def _fire(stop: asyncio.Event, firing: Firing) -> None:
+    """Hand over what is due, when it is, until told to stop."""
+    while not stop.is_set():
+        await _pause(stop, await _done(firing.look) or TICK_SECONDS)
+
+
+async def _done(job: Callable[[], Awaitable[T]]) -> T | None:
+    """Do a job; give None where it fails."""
+    try:
+        return await job()
+    except LightningError as error:
+        _log.warning("clock_round_failed", error=error.message)
+    except Exception:  # noqa: BLE001 -- a clock that stops is worse than one that complains
+        _log.exception("clock_round_failed")
+    return None
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 def main() -> None:

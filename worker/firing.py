@@ -7,25 +7,25 @@ recorded: its id derives from the slot. So any number of clocks may do this at o
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
-from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.metrics import get_meter
 
 from lightning.crash import CrashPoint, no_crash
-from lightning.domain.firing import GRACE, Decision, decide
-from lightning.domain.schedule import Reason, Schedule, from_document
-from lightning.domain.schedules import Schedules
+from lightning.domain.disabled import DisabledAccounts
+from lightning.domain.firing import Decision, decide
+from lightning.domain.handover import AHEAD_SECONDS, LONGEST_REST_SECONDS, Handover
+from lightning.domain.schedule import from_document
+from lightning.domain.schedules import DISABLED, Schedules
 from lightning.errors import PreconditionFailed
-from lightning.log import Dispatch
 from lightning.storage import Stored
-from lightning.telemetry import carrier, names
+from lightning.telemetry import names
 
-#: Slots are handed over so long before they are due, as messages that come in time: longer than a look takes.
-AHEAD_SECONDS: Final = 2.5
+#: After a look that found something there may be more of it so soon.
+NEXT_SECONDS: Final = 1.0
 
 #: Schedules that one look reads together, and works on together.
 PAGE: Final = 500
@@ -35,7 +35,6 @@ TOGETHER: Final = 64
 PAGES_PER_ROUND: Final = 40
 
 _log = structlog.get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
 
 
 class Firing:
@@ -43,24 +42,53 @@ class Firing:
 
     Parameters:
       schedules: The schedules.
-      dispatch: Records and announces the ticks.
+      handover: Records and announces the ticks.
+      disabled: Tells whose schedules do not fire.
+      rest_seconds: The longest time between two looks. What is made meanwhile and due before, whoever makes
+        it hands over.
       crash: Told of the points between the tick and the schedule.
     """
 
-    def __init__(self, schedules: Schedules, dispatch: Dispatch, *, crash: CrashPoint = no_crash) -> None:
+    def __init__(
+        self,
+        schedules: Schedules,
+        handover: Handover,
+        disabled: DisabledAccounts,
+        *,
+        rest_seconds: float = LONGEST_REST_SECONDS,
+        crash: CrashPoint = no_crash,
+    ) -> None:
         self._schedules = schedules
-        self._dispatch = dispatch
+        self._handover = handover
+        self._disabled = disabled
+        self._rest_seconds = rest_seconds
         self._crash = crash
-        meter = get_meter(__name__)
-        self._missed = meter.create_counter(
+        self._missed = get_meter(__name__).create_counter(
             names.SCHEDULE_MISSED, description="Slots that nobody fired when they were due, and never will"
         )
-        self._caught_up = meter.create_counter(
-            names.SCHEDULE_CAUGHT_UP, description="Slots that were handed over late"
-        )
+
+    async def look(self) -> float:
+        """Hand over what is due, if anything is.
+
+        Asked is for the one schedule that is due next: where all are idle, none is read.
+
+        Returns:
+          After how many seconds to look again.
+
+        Raises:
+          Transient: The store does not answer.
+        """
+        until = self._schedules.clock() + AHEAD_SECONDS
+        found = await self._schedules.due(until + self._rest_seconds, 1)
+        if not found.items:
+            return self._rest_seconds
+        if (wait := found.items[0].body["dueAt"] - until) > 0:
+            return wait
+        await self.round()
+        return NEXT_SECONDS
 
     async def round(self) -> int:
-        """Look once.
+        """Hand over what is due.
 
         Returns:
           How many schedules were found due.
@@ -104,10 +132,13 @@ class Firing:
         policies = schedule.policies
         window = timedelta(seconds=policies.catchUpWindow)
         decision = decide(schedule.plan, schedule.next, until, policies.catchUp, window)
-        await self._record(schedule, decision, now)
+        reason = None
+        if await self._disabled.has(schedule.user_id):
+            decision, reason = _left_out(decision), DISABLED
+        await self._handover.ticks(schedule, decision.slots, now, missed=decision.missed)
         self._crash("schedule:ticked")
         try:
-            await self._schedules.settle(stored, decision)
+            await self._schedules.settle(stored, decision, reason)
         except PreconditionFailed:
             return  # another clock was first, or somebody changed it: then its ticks of before do not fire
         self._crash("schedule:settled")
@@ -115,25 +146,6 @@ class Firing:
             self._missed.add(decision.missed)
             _log.warning("slots_missed", schedule=schedule.id, slots=decision.missed)
 
-    async def _record(self, schedule: Schedule, decision: Decision, now: datetime) -> None:
-        """Record and announce the ticks, in a trace of their own, linked to where the schedule was made."""
-        if not decision.slots:
-            return
-        made = trace.get_current_span(carrier.parent(schedule.trace)).get_span_context()
-        with _tracer.start_as_current_span(
-            names.FIRE,
-            context=Context(),
-            links=[trace.Link(made)] if made.is_valid else [],
-            attributes={names.SCHEDULE: schedule.id},
-        ) as span:
-            at = carrier.current()
-            drafts = [schedule.tick(each, _reason(schedule, each, now), now, at) for each in decision.slots]
-            await asyncio.gather(*(self._dispatch.accept(schedule.user_id, draft) for draft in drafts))
-            late = sum(draft.metadata["reason"] == "missed" for draft in drafts)
-            span.set_attributes({names.SCHEDULE_MISSED: decision.missed, names.SCHEDULE_CAUGHT_UP: late})
-        if late:
-            self._caught_up.add(late)
 
-
-def _reason(schedule: Schedule, slot: datetime, now: datetime) -> Reason:
-    return "missed" if now - schedule.plan.due(slot).astimezone(UTC) > GRACE else "due"
+def _left_out(decision: Decision) -> Decision:
+    return replace(decision, slots=(), missed=decision.missed + len(decision.slots))

@@ -22,9 +22,11 @@ from brokers import AnyBroker, BrokerQueue, open_broker
 from lightning.containers import Runner
 from lightning.containers.opening import open_runner
 from lightning.crash import CrashPoint, crash_at
+from lightning.domain.accounts import Accounts
 from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.disabled import DisabledAccounts
 from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
@@ -60,6 +62,7 @@ class Fleet:
     runner: Runner
     task_runner: TaskRunner
     schedules: Schedules
+    disabled: DisabledAccounts
     crash: CrashPoint
 
     async def close(self) -> None:
@@ -97,6 +100,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
     webhooks = Webhooks(storage, Guard.allowing(settings.webhook_allow))
     compile_agents()
     schedules = Schedules(storage, settings.schedules_per_user)
+    disabled = DisabledAccounts(Accounts(storage))
     runner = open_runner(settings, mounts=sandbox_mounts(), crash=crash)
     task_runner = _task_runner(settings, storage, runner, dispatch, notifier, crash)
     actors: dict[str, Actor] = {
@@ -109,7 +113,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
             budgets=open_budgets(settings, storage),
         ),
         "eraser": Eraser(conversations),
-        "schedule_tick": ScheduleTick(schedules, log, dispatch),
+        "schedule_tick": ScheduleTick(schedules, log, dispatch, disabled),
         "messenger": Messenger(notifier, webhooks),
         "task_runner": task_runner,
         "webhook": _webhook_delivery(settings, storage, log, webhooks),
@@ -138,6 +142,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         runner,
         task_runner,
         schedules,
+        disabled,
         crash,
     )
 

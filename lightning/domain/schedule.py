@@ -48,7 +48,7 @@ class Schedule:
       policies: What becomes of slots that overlap or were missed.
       description: What it is for, in its owner's words.
       state: ``ended`` when nothing is to fire any more.
-      reason: Why it is paused, if the platform did it.
+      reason: Why it is paused, or did not fire, if the platform did it.
       next: The first slot that is not settled; None while it is paused, or when it has ended.
       fired: How many slots were handed over to fire.
       missed: How many were not, as nobody fired them when they were due.

@@ -25,6 +25,9 @@ _COUNT_ID: Final = "count"
 #: The name of the pause that the platform makes where a schedule cannot be understood any more.
 UNREADABLE: Final = "its plan cannot be read any more; delete it, and make it anew"
 
+#: Why a schedule did not fire, though it is active.
+DISABLED: Final = "its account was disabled when its latest slot came, so nothing fired"
+
 Change = Callable[[Schedule], Schedule]
 
 
@@ -173,8 +176,13 @@ class Schedules:
         where = [Where("dueAt", "<=", until)]
         return await self.storage.query(CONTAINER, None, where, order_by="dueAt", limit=limit, page=page)
 
-    async def settle(self, stored: Stored, decision: Decision) -> None:
+    async def settle(self, stored: Stored, decision: Decision, reason: str | None = None) -> None:
         """Note what was decided about a schedule, whose ticks are recorded.
+
+        Parameters:
+          stored: The schedule, as it was when that was decided.
+          decision: What was decided.
+          reason: Why nothing fires, if the platform forbids it.
 
         Raises:
           PreconditionFailed: Somebody else was first; nothing was changed.
@@ -184,6 +192,7 @@ class Schedules:
             before,
             next=decision.next,
             state="active" if decision.next is not None else "ended",
+            reason=reason,
             fired=before.fired + len(decision.slots),
             missed=before.missed + decision.missed,
         )

@@ -75,6 +75,8 @@ class CosmosStorage:
       expire_seconds: How long after their last write documents that are over are removed; None never.
     """
 
+    charges = True
+
     def __init__(self, account: Account, *, expire_seconds: int | None = None) -> None:
         self._account = account
         self._expire_seconds = expire_seconds

@@ -7,7 +7,7 @@ by etag, and bounded queries over declared fields.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Body = dict[str, Any]
 
@@ -146,7 +146,12 @@ class Storage(Protocol):
     Every document has an ``id`` and a ``userID``, its partition. Nothing spans
     two partitions or containers but a query without a partition. An id has 1
     to 255 characters, no control character and none of ``/ \ ? #``.
+
+    Parameters:
+      charges: Whether each question is paid for, so that none is asked over and over.
     """
+
+    charges: ClassVar[bool]
 
     async def get(self, container: str, partition: str, id: str) -> Stored | None:
         """Read one document.

@@ -52,6 +52,8 @@ class SqliteStorage:
       query_seconds: A query that takes longer fails.
     """
 
+    charges = False
+
     def __init__(self, path: Path, *, query_seconds: float = READ_SECONDS) -> None:
         self._file = SqliteFile(path)
         prepare(self._file)

@@ -1,18 +1,23 @@
 """The schedule-tick actor, over a real store: what a tick fires, what gives way, and slots of the past."""
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from actors.actor import Actor
 from actors.outcome import Again, Done
 from actors.schedule_tick import BACKFILLED_TOGETHER, ScheduleTick
 from actors.step import Step
+from lightning.domain.accounts import Accounts
+from lightning.domain.disabled import DisabledAccounts
 from lightning.domain.fires import fires_of, outcome_of
 from lightning.domain.schedule import Schedule, Scheduled
 from lightning.domain.schedules import Schedules
-from lightning.domain.when import Policies, When
+from lightning.domain.when import Policies, When, now_utc
 from lightning.events import Draft, now_text
 from lightning.ids import new_id
 from lightning.log import Dispatch, EventLog, wakeup
@@ -37,22 +42,27 @@ class Installation:
     """Schedules, log, step and actors of one process."""
 
     def __init__(self, storage):
+        self.storage = storage
+        self.user = "anna"
         self.queue = MemoryQueue()
         self.log = EventLog(storage)
         self.schedules = Schedules(storage)
         self.dispatch = Dispatch(self.log, self.queue)
         self.slow = Slow()
+        self.accounts = Accounts(storage, rounds=4)
+        self.disabled = DisabledAccounts(self.accounts, clock=itertools.count(step=60).__next__)
         actors = {
-            "schedule_tick": ScheduleTick(self.schedules, self.log, self.dispatch),
+            "schedule_tick": ScheduleTick(self.schedules, self.log, self.dispatch, self.disabled),
             "messenger": self.slow,
         }
         self.step = Step(self.log, self.dispatch, actors, owner="w")
 
-    async def schedule(self, overlap="allow", **when):
+    async def schedule(self, overlap="allow", user="anna", **when):
+        self.user = user
         return await self.schedules.create(
             Schedule(
                 id=new_id(),
-                user_id="anna",
+                user_id=user,
                 event=Scheduled("user.message", "my-app", {"content": "hello"}),
                 when=When.model_validate(when or {"every": 60}),
                 said_at=self.schedules.now() - timedelta(hours=3),
@@ -66,19 +76,19 @@ class Installation:
             schedule.next + timedelta(minutes=number), reason, schedule.next + timedelta(hours=1), {}
         )
         draft.metadata.update(changes)
-        await self.dispatch.accept("anna", draft)
+        await self.dispatch.accept(self.user, draft)
         await self.look(draft.id)
         return draft.id
 
     async def look(self, event_id):
-        event = await self.log.get("anna", event_id)
+        event = await self.log.get(self.user, event_id)
         if event["state"] == "accepted":
-            event = await self.log.hasten("anna", event_id) or event
+            event = await self.log.hasten(self.user, event_id) or event
             await self.step.run(wakeup(event))
 
     async def fired(self, event_id):
-        event = await self.log.get("anna", event_id)
-        return outcome_of(event), [await self.log.get("anna", each) for each in event["outputs"]]
+        event = await self.log.get(self.user, event_id)
+        return outcome_of(event), [await self.log.get(self.user, each) for each in event["outputs"]]
 
     async def outcome(self, event_id):
         return (await self.fired(event_id))[0]
@@ -126,6 +136,49 @@ async def test_nothing_fires_of_what_is_paused_changed_or_deleted(platform):
     assert await platform.outcome(await platform.tick(schedule, number=4, revision=7)) == "skipped"
     await platform.schedules.delete("anna", schedule.id)
     assert await platform.outcome(await platform.tick(schedule, number=5)) == "skipped"
+
+
+async def test_nothing_fires_for_an_account_that_is_disabled(platform):
+    # Given ticks that were recorded, and a backfill that has begun, before an account was disabled
+    account = await platform.accounts.register("anna", "correct horse")
+    schedule = await platform.schedule(user=account.id, cron="* * * * *")
+    backfill_id = await backfill(platform, schedule, 24)
+    await platform.look(backfill_id)
+    assert await platform.schedules.backfilled(account.id, backfill_id) is not None
+    await platform.accounts.set_disabled("anna", disabled=True)
+    # Then none fires, not even what somebody had asked for, and the backfill ends
+    for number, reason in enumerate(("due", "missed", "now", "backfill")):
+        tick = await platform.tick(schedule, reason=reason, number=30 + number)
+        assert await platform.outcome(tick) == "skipped"
+    await platform.look(backfill_id)
+    assert (await platform.log.get(account.id, backfill_id))["state"] == "done"
+    assert await platform.schedules.backfilled(account.id, backfill_id) is None
+    # When it is enabled again, then they fire
+    await platform.accounts.set_disabled("anna", disabled=False)
+    assert await platform.outcome(await platform.tick(schedule, number=40)) == "fired"
+
+
+async def test_drift_and_outcomes_are_metrics(platform, monkeypatch):
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    monkeypatch.setattr("actors.schedule_tick.get_meter", provider.get_meter)
+    metered = Installation(platform.storage)
+    schedule = await metered.schedule()
+    # Given a slot that fires five seconds late, and one that is left out
+    late = now_utc() - timedelta(seconds=5)
+    await metered.tick(schedule, plannedAt=late.isoformat())
+    await metered.tick(schedule, number=1, revision=7)
+    # Then its drift is measured, and each is counted by what became of it
+    [scope] = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    metrics = {metric.name: metric.data.data_points for metric in scope.metrics}
+    [drift] = metrics["lightning.schedule.drift"]
+    assert drift.count == 1
+    assert 5 <= drift.sum < 65
+    assert {tuple(sorted(point.attributes.items())) for point in metrics["lightning.schedule.ticks"]} == {
+        (("outcome", "fired"), ("reason", "due")),
+        (("outcome", "skipped"), ("reason", "changed")),
+    }
+    provider.shutdown()
 
 
 async def test_a_slot_is_left_out_while_the_one_before_goes_on(platform):
@@ -202,7 +255,7 @@ async def backfill(platform, schedule, minutes: int, overlap="allow"):
         "overlap": overlap,
     }
     draft = Draft(new_id(), "schedule.backfill", "test", metadata, now_text(), {})
-    await platform.dispatch.accept("anna", draft)
+    await platform.dispatch.accept(platform.user, draft)
     return draft.id
 
 

@@ -170,6 +170,25 @@ def test_what_is_deleted_is_gone(person):
     assert person.get("/api/schedules").json() == {"schedules": [], "next": None}
 
 
+def test_what_is_due_soon_is_handed_over_at_once(person):
+    # Given schedules whose slots come before each clock has surely looked, and one that comes later
+    soon = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
+    late = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    once = made(person, timestamp=soon)
+    changed = made(person, cron="@yearly")
+    resumed = made(person, timestamp=soon)
+    far = made(person, timestamp=late)
+    at(person, changed["id"], method="PATCH", json={"timestamp": soon})
+    at(person, resumed["id"], "/pause")
+    at(person, resumed["id"], "/resume")
+    # Then their ticks wait for them, one each, and they stand as they were
+    for mine in (once, changed, resumed):
+        shown = at(person, mine["id"], method="GET").json()
+        assert [each["outcome"] for each in shown["fires"]] == ["waiting"]
+        assert (shown["state"], shown["fired"], len(shown["nextFires"])) == ("active", 0, 1)
+    assert at(person, far["id"], method="GET").json()["fires"] == []
+
+
 def test_a_list_comes_in_pages(person):
     all_of_them = {made(person, cron="@daily")["id"] for _ in range(5)}
     seen, page = [], {}

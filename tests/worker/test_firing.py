@@ -6,14 +6,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from lightning.domain import handover as handover_module
+from lightning.domain.accounts import Accounts
+from lightning.domain.disabled import DisabledAccounts
 from lightning.domain.fires import fires_of
+from lightning.domain.handover import AHEAD_SECONDS, LONGEST_REST_SECONDS, Handover
 from lightning.domain.schedule import Schedule, Scheduled
-from lightning.domain.schedules import CONTAINER, Schedules
+from lightning.domain.schedules import CONTAINER, DISABLED, Schedules
 from lightning.domain.when import Policies, When
+from lightning.errors import Transient
 from lightning.ids import new_id
 from lightning.log import Dispatch, EventLog
 from lightning.storage import Replace
@@ -21,7 +28,7 @@ from lightning.telemetry import carrier
 from tests.memory_queue import Clock, MemoryQueue
 from tests.stores import storage_of
 from worker import firing as firing_module
-from worker.firing import AHEAD_SECONDS, Firing
+from worker.firing import NEXT_SECONDS, Firing
 
 HOUR = 3600.0
 POINTS = ["accept:recorded", "accept:sent", "schedule:ticked", "schedule:settled"]
@@ -41,9 +48,12 @@ class Clocks:
         self.schedules = Schedules(storage, clock=self.clock)
         self.queue = MemoryQueue()
         self.log = EventLog(storage, clock=self.clock)
+        self.accounts = Accounts(storage, rounds=4)
+        self.disabled = DisabledAccounts(self.accounts, clock=self.clock)
 
-    def firing(self, crash=lambda point: None) -> Firing:
-        return Firing(self.schedules, Dispatch(self.log, self.queue, crash=crash), crash=crash)
+    def firing(self, crash=lambda point: None, dispatch=None) -> Firing:
+        handover = Handover(dispatch or Dispatch(self.log, self.queue, crash=crash))
+        return Firing(self.schedules, handover, self.disabled, crash=crash)
 
     async def schedule(self, user="anna", *, policies=None, trace=None, **when):
         return await self.schedules.create(
@@ -101,6 +111,105 @@ async def test_a_slot_is_handed_over_shortly_before_as_a_message_that_comes_in_t
     after = await clocks.schedules.get("anna", schedule.id)
     assert (after.next - schedule.next, after.fired) == (timedelta(hours=1), 1)
     assert await clocks.firing().round() == 0
+
+
+async def test_a_clock_rests_until_something_is_due(clocks):
+    looks = clocks.firing()
+    assert await looks.look() == LONGEST_REST_SECONDS
+    # Given a schedule that is due in an hour: it is not read, and whatever others make is found in time
+    schedule = await clocks.schedule()
+    assert await looks.look() == LONGEST_REST_SECONDS
+    clocks.clock.now += HOUR - 20
+    # When it comes near, then it is known, and nothing is asked meanwhile
+    wait = await looks.look()
+    assert wait == pytest.approx(20 - AHEAD_SECONDS)
+    assert await clocks.ticks(schedule) == []
+    clocks.clock.now += wait
+    # And once it is handed over, there may be more soon, before the next rest
+    assert await looks.look() == NEXT_SECONDS
+    assert len(await clocks.ticks(schedule)) == 1
+    assert await looks.look() == LONGEST_REST_SECONDS
+
+
+async def test_what_is_due_before_clocks_have_looked_is_handed_over_by_whoever_makes_it(clocks):
+    # Given a clock that has just begun to rest, and a schedule that is made behind its back
+    looks = clocks.firing()
+    rest = await looks.look()
+    schedule = await clocks.schedule(every=10, startAt="2026-11-26T12:00:04Z")
+    handover = Handover(Dispatch(clocks.log, clocks.queue))
+    for _ in range(2):
+        await handover.soon(schedule, clocks.schedules.now())
+    # Then all of its slots have ticks up to when the clock looks again, and it stands as it was
+    ticks = await clocks.ticks(schedule)
+    assert [tick["metadata"]["slot"][14:19] for tick in ticks] == ["00:04", "00:14", "00:24", "00:34"]
+    assert [tick["dueAt"] - clocks.clock.now for tick in ticks] == [4, 14, 24, 34]
+    assert await clocks.schedules.get("anna", schedule.id) == schedule
+    # When the clock looks, it notes what has fired, and no slot has another tick
+    clocks.clock.now += rest
+    while await looks.round():
+        pass
+    after = await clocks.schedules.get("anna", schedule.id)
+    assert (after.fired, after.missed, after.next - schedule.next) == (3, 0, timedelta(seconds=30))
+    assert len(await clocks.ticks(schedule)) == 4
+    # And what is far off is left to it
+    far = await clocks.schedule(timestamp="2026-11-26T12:01:10Z")
+    await handover.soon(far, clocks.schedules.now())
+    assert await clocks.ticks(far) == []
+
+
+async def test_what_whoever_makes_it_cannot_hand_over_is_left_to_the_clock(clocks):
+    class Away(Dispatch):
+        async def accept(self, user_id, draft):
+            raise Transient("the store is away")
+
+    schedule = await clocks.schedule(timestamp="2026-11-26T12:00:05Z")
+    await Handover(Away(clocks.log, clocks.queue)).soon(schedule, clocks.schedules.now())
+    clocks.clock.now += LONGEST_REST_SECONDS
+    await clocks.firing().look()
+    assert [tick["metadata"]["reason"] for tick in await clocks.ticks(schedule)] == ["due"]
+
+
+@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+async def test_schedules_of_a_disabled_account_fire_nothing_and_go_on_when_it_is_enabled(clocks, catch_up):
+    account = await clocks.accounts.register("anna", "correct horse")
+    schedule = await clocks.schedule(account.id, policies={"catchUp": catch_up})
+    other = await clocks.schedule("bob")
+    # Given an account that is disabled for three slots
+    await clocks.accounts.set_disabled("anna", disabled=True)
+    for _ in range(3):
+        clocks.clock.now += HOUR
+        await clocks.firing().round()
+    # Then nothing was recorded for it, the schedule tells why, and those of others fire
+    assert await clocks.ticks(schedule) == []
+    during = await clocks.schedules.get(account.id, schedule.id)
+    assert (during.state, during.missed, during.reason) == ("active", 3, DISABLED)
+    assert await clocks.slots(other) == ["13:00", "14:00", "15:00"]
+    # When it is enabled, then the next slot fires, and those of before do not
+    await clocks.accounts.set_disabled("anna", disabled=False)
+    clocks.clock.now += HOUR
+    await clocks.firing().round()
+    assert await clocks.slots(schedule) == ["16:00"]
+    assert (await clocks.schedules.get(account.id, schedule.id)).reason is None
+
+
+async def test_what_was_missed_and_caught_up_is_counted(clocks, monkeypatch):
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    for module in (firing_module, handover_module):
+        monkeypatch.setattr(module, "get_meter", provider.get_meter)
+    await clocks.schedule(policies={"catchUp": "all", "catchUpWindow": 1.6 * HOUR})
+    clocks.clock.now += 3.5 * HOUR
+    await clocks.firing().round()
+    assert counted(reader) == {"lightning.schedule.missed": 1, "lightning.schedule.caught_up": 2}
+    provider.shutdown()
+
+
+def counted(reader):
+    return {
+        metric.name: metric.data.data_points[0].value
+        for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics
+        for metric in scope.metrics
+    }
 
 
 async def test_what_fires_once_has_ended_then_and_is_free(clocks):
@@ -224,7 +333,7 @@ async def test_a_change_comes_first(clocks):
             )
             return answer
 
-    await Firing(clocks.schedules, Between(clocks.log, clocks.queue)).round()
+    await clocks.firing(dispatch=Between(clocks.log, clocks.queue)).round()
     # Then the change stands; the tick of the old plan will not fire (`ScheduleTick`)
     after = await clocks.schedules.get("anna", schedule.id)
     assert after == changing[0]
@@ -258,7 +367,7 @@ async def test_pages_of_what_is_due(clocks, monkeypatch):
 async def test_a_fire_is_a_trace_of_its_own_that_leads_to_where_the_schedule_was_made(clocks, monkeypatch):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(firing_module, "_tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(handover_module, "_tracer", provider.get_tracer("test"))
     with provider.get_tracer("test").start_as_current_span("POST") as request:
         schedule = await clocks.schedule(trace=carrier.current(), policies={"catchUp": "all"})
     clocks.clock.now += 2 * HOUR + AHEAD_SECONDS
