@@ -6,7 +6,7 @@ session token that this process knows of, its own or one that came with a messag
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
@@ -75,7 +75,7 @@ class CosmosStorage:
       expire_seconds: How long after their last write documents that are over are removed; None never.
     """
 
-    charges = True
+    charges: ClassVar[bool] = True
 
     def __init__(self, account: Account, *, expire_seconds: int | None = None) -> None:
         self._account = account

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
+import structlog
 from azure.core.exceptions import AzureError, ResourceExistsError
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos import PartitionKey
@@ -16,7 +17,8 @@ from azure.cosmos.documents import ConnectionPolicy
 
 from lightning.errors import Transient
 from lightning.storage.cosmos_errors import status_of
-from lightning.storage.port import CONTAINERS, Container
+from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
+from lightning.storage.port import CONTAINERS
 
 #: To reach the account, and for an answer of it.
 CONNECT_SECONDS: Final = 5
@@ -26,6 +28,8 @@ READ_SECONDS: Final = 8
 LARGE_BYTES: Final = 512 * 1024
 
 PARTITION_PATH: Final = "/userID"
+
+_log = structlog.get_logger(__name__)
 
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
@@ -130,9 +134,22 @@ class Account:
             message = f"there is no {where}; deploy it as infra/ does, or name another by its setting"
         else:
             if properties["partitionKey"]["paths"] == [PARTITION_PATH]:
+                await self._complete(database, name, properties)
                 return container
             message = f"the {where} is not partitioned by {PARTITION_PATH}; make it anew"
         raise Transient(message, retry_after=5, code="store_unavailable")
+
+    async def _complete(self, database: DatabaseProxy, name: str, properties: Mapping[str, Any]) -> None:
+        """Give a container that an older version made the indexes that it lacks."""
+        policy = completed(properties["indexingPolicy"], CONTAINERS[name])
+        if policy is None:
+            return
+        if not self._create:
+            # whoever deployed it would find it changed; and the identity of the process may not do so
+            _log.warning("cosmos_indexes_missing", container=self._names[name], remedy="deploy infra/ again")
+            return
+        await database.replace_container(self._names[name], indexing_policy=policy, **kept(properties))
+        _log.info("cosmos_indexes_added", container=self._names[name])
 
 
 _Send: TypeAlias = Callable[..., Awaitable[Any]]
@@ -180,21 +197,3 @@ def _client(address: str, credential: Any) -> CosmosClient:
         enable_compact_utf8_item_writes=True,
         user_agent_suffix="lightning",
     )
-
-
-def indexing_policy(container: Container) -> dict[str, Any]:
-    """Give the indexes that a container needs, and no other: each write pays for each.
-
-    The same stands in what infra/ deploys. Source: "Indexing policies in Azure Cosmos DB": an order by
-    several fields needs a composite index of just these, which serves its reverse too.
-    """
-    return {
-        "indexingMode": "consistent",
-        "automatic": True,
-        "includedPaths": [{"path": f"/{field}/?"} for field in ("userID", *container.fields)],
-        "excludedPaths": [{"path": "/*"}, {"path": '/"_etag"/?'}],
-        "compositeIndexes": [
-            [{"path": f"/{field}", "order": "ascending"} for field in order]
-            for order in (("id", "userID"), *((field, "id", "userID") for field in container.orders))
-        ],
-    }

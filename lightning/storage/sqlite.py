@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import getrandbits
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -52,7 +52,7 @@ class SqliteStorage:
       query_seconds: A query that takes longer fails.
     """
 
-    charges = False
+    charges: ClassVar[bool] = False
 
     def __init__(self, path: Path, *, query_seconds: float = READ_SECONDS) -> None:
         self._file = SqliteFile(path)
