@@ -18,6 +18,7 @@ from ops.bench.plan import Result
 from ops.bench.report import document, table
 from ops.bench.request_units import request_units
 from ops.bench.sandbox import sandbox
+from ops.bench.schedule_units import schedule_units
 from ops.bench.schedules import schedules
 
 
@@ -45,7 +46,7 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
     streams: Annotated[int, typer.Option(min=1, help="Streams that are held open.")] = 3000,
     runs: Annotated[int, typer.Option(min=1, max=500, help="Runs that start at once.")] = 50,
-    stored: Annotated[int, typer.Option(min=0, help="Schedules that are stored, and not due.")] = 100_000,
+    stored: Annotated[int, typer.Option(min=2, help="Schedules that are stored, and not due.")] = 100_000,
     due: Annotated[int, typer.Option(min=1, max=40_000, help="Schedules that are due together.")] = 10_000,
 ) -> None:
     """Measure, print a table, and write it to a file if one is named."""
@@ -60,7 +61,7 @@ def main(
         Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads),
         Part.IDLE_STREAMS: lambda: scenarios.idle_streams(streams),
         Part.RUNS: lambda: scenarios.runs(workers, threads, at_once=runs),
-        Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True),
+        Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True) | schedule_units(),
         Part.SANDBOX: lambda: sandbox(runs),
         Part.SCHEDULES: lambda: schedules(stored, due),
     }

@@ -22,8 +22,8 @@ from ops.bench.posts import CONTENT, event_id
 from ops.bench.target import Target
 from ops.emulators.cosmos import CosmosEmulator
 
-#: How long nothing is posted, to see what a platform asks by itself.
-IDLE_SECONDS: Final = 10.0
+#: How long nothing is posted, to see what a platform asks by itself; it asks some things each half minute.
+IDLE_SECONDS: Final = 60.0
 
 #: All that an event brings about has ended when nothing was written for so long.
 QUIET_SECONDS: Final = 1.0

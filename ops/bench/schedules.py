@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import sqlite3
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,7 +55,8 @@ def schedules(
         storage = open_storage(Settings.load({"LIGHTNING_DATA": str(data)}))
         with asyncio.Runner() as runner:
             far = datetime.now(UTC) + timedelta(days=300)
-            runner.run(_write(storage, [far] * stored))
+            runner.run(write_schedules(storage, [far]))
+            _multiply(data / "log.db", stored)
             with Installation(data, {"LIGHTNING_LOG_LEVEL": "error"}) as running:
                 share = _idle(running, idle_seconds)
                 over_a_while = runner.run(_fire(storage, due, spread_seconds))
@@ -74,7 +77,23 @@ def _idle(running: Installation, seconds: float) -> float:
     return (cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
-async def _write(storage: Storage, moments: Sequence[datetime], prefix: str = "stored") -> None:
+def _multiply(file: Path, number: int) -> None:
+    """Make so many of the one schedule that stands in a file; through the store a million takes long."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            """
+            INSERT INTO schedules (userID, id, etag, kind, dueAt, state, body)
+            WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < ?)
+            SELECT 'stored-' || (n % ?), 'stored-' || n, etag, kind, dueAt + n, state, CAST(json_set(
+                body, '$.userID', 'stored-' || (n % ?), '$.id', 'stored-' || n, '$.dueAt', dueAt + n
+            ) AS BLOB)
+            FROM (SELECT etag, kind, dueAt, state, CAST(body AS TEXT) AS body FROM schedules), counted
+            """,
+            (number - 1, USERS, USERS),
+        )
+
+
+async def write_schedules(storage: Storage, moments: Sequence[datetime], prefix: str = "stored") -> None:
     """Write schedules down that fire once each, those of a user together."""
     for start in range(0, len(moments), _TOGETHER * 16):
         parts = [
@@ -109,7 +128,7 @@ async def _fire(storage: Storage, number: int, spread_seconds: float) -> Result:
     takes = _AHEAD_SECONDS + number / 2000
     begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=takes)
     moments = [begin + timedelta(seconds=chance.random() * spread_seconds) for _ in range(number)]
-    await _write(storage, moments, prefix)
+    await write_schedules(storage, moments, prefix)
     if datetime.now(UTC) > begin:
         raise typer.BadParameter("this machine does not write so many schedules in time; choose fewer --due")
     log = EventLog(storage)

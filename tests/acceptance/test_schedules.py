@@ -1,15 +1,25 @@
 """Schedules on a running platform: each slot fires once, whichever process dies where, and however often."""
 
+import asyncio
 import itertools
 import random
 import signal
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
 
 from lightning.client import Client, ClientError
+from lightning.domain.handover import LONGEST_REST_SECONDS
+from lightning.domain.schedule import Schedule, Scheduled
+from lightning.domain.schedules import Schedules
+from lightning.domain.usernames import account_id_of
+from lightning.domain.when import Policies, When, now_utc
+from lightning.ids import new_id
+from lightning.storage import open_storage
+from lightning.telemetry.spans import Span, SpanStore
 from ops.chaos.installation import Installation, until
 from tests.acceptance import queues
 from tests.stores import settings_of
@@ -24,6 +34,7 @@ HASTE = {
     "LIGHTNING_LEASE_SECONDS": "1",
 }
 POINTS = [
+    *("web/accept:recorded", "web/accept:sent"),
     *("clock/accept:recorded", "clock/accept:sent", "clock/schedule:ticked", "clock/schedule:settled"),
     *("worker/step:handled", "worker/step:committed"),
 ]
@@ -61,6 +72,45 @@ def is_done(client: Client, event_id: str) -> bool:
         return False
 
 
+def made_over_and_over(running: Installation, client: Client, moment: datetime) -> dict:
+    """Ask for a schedule under one key until it is answered."""
+    form = {"timestamp": moment.isoformat(), "event": MESSAGE}
+    answers = []
+
+    def is_made():
+        with suppress(httpx2.TransportError):
+            headers = {"idempotency-key": "once", **client.headers()}
+            answer = httpx2.post(f"{client.url}/api/schedule", headers=headers, timeout=20, json=form)
+            answers.append(answer.raise_for_status().json())
+        return bool(answers)
+
+    until(is_made, "the schedule is made")
+    return answers[0]
+
+
+def made_behind_everybodys_back(running: Installation, client: Client, moment: datetime) -> dict:
+    """Make a schedule in the store itself, as an ingress does that dies at once."""
+
+    async def make() -> Schedule:
+        storage = open_storage(running.settings)
+        try:
+            return await Schedules(storage).create(
+                Schedule(
+                    id=new_id(),
+                    user_id=account_id_of("storm"),
+                    event=Scheduled("user.message", "test", MESSAGE["metadata"]),
+                    when=When(timestamp=moment),
+                    said_at=now_utc(),
+                    policies=Policies(),
+                )
+            )
+        finally:
+            await storage.close()
+
+    with asyncio.Runner() as runner:
+        return {"id": runner.run(make()).id}
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_a_slot_fires_once_wherever_a_process_dies(tmp_path, point):
     with (
@@ -69,10 +119,11 @@ def test_a_slot_fires_once_wherever_a_process_dies(tmp_path, point):
     ):
         # Given something that is to fire once
         soon = datetime.now(UTC) + timedelta(seconds=2)
-        form = {"timestamp": soon.isoformat(), "event": MESSAGE}
-        schedule = asked(client, "POST", "/api/schedule", json=form)
+        # of which a clock alone knows where it is a clock that dies
+        made = made_behind_everybodys_back if point.startswith("clock/") else made_over_and_over
+        schedule = made(running, client, soon)
         # When a process dies on the way
-        until(running.crashed, f"a process dies at {point}")
+        until(running.crashed, f"a process dies at {point}", seconds=3 * LONGEST_REST_SECONDS)
         # Then it fires, no earlier than planned, and nothing more comes
         until(lambda: [each["outcome"] for each in fires(client, schedule)] == ["fired"], "it has fired")
         [fire] = fires(client, schedule)
@@ -84,8 +135,40 @@ def test_a_slot_fires_once_wherever_a_process_dies(tmp_path, point):
         until(
             lambda: asked(client, "GET", f"/api/schedules/{schedule['id']}")["state"] == "ended",
             "the schedule has ended",
+            seconds=3 * LONGEST_REST_SECONDS,
         )
         assert len(client.events(limit=200)["events"]) == 2
+
+
+def test_what_fires_is_a_trace_that_leads_to_the_request_that_made_the_schedule(tmp_path):
+    with installation(tmp_path) as running, running.user() as client:
+        # Given a schedule that was made within a trace of the user's
+        theirs = "0af7651916cd43dd8448eb211c80319c"
+        headers = {"traceparent": f"00-{theirs}-b7ad6b7169203331-01", **client.headers()}
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        form = {"timestamp": soon.isoformat(), "event": MESSAGE}
+        answer = httpx2.post(f"{client.url}/api/schedule", json=form, headers=headers, timeout=20)
+        schedule = answer.raise_for_status().json()
+        # When it has fired, and that is told
+        until(lambda: [each["outcome"] for each in fires(client, schedule)] == ["fired"], "it has fired")
+        [event_id] = fires(client, schedule)[0]["events"]
+        until(lambda: is_done(client, event_id), "it is told")
+        # Then all of it is one trace, from the fire on, and not the trace of the request
+        store = SpanStore(running.data / "spans.db")
+        queue = running.settings.servicebus_queue
+        wanted = {"fire schedule", f"process {queue}-schedule-tick", f"process {queue}-messenger"}
+        until(lambda: wanted <= spans_of(store, event_id).keys(), "the spans are stored")
+        found = spans_of(store, event_id)
+        store.close()
+        assert len({span.trace_id for span in found.values()}) == 1
+        # And its beginning leads to the request that made the schedule
+        begin = found["fire schedule"]
+        assert (begin.parent_id, begin.trace_id == theirs) == (None, False)
+        assert [link["trace_id"] for link in begin.links] == [theirs]
+
+
+def spans_of(store: SpanStore, event_id: str) -> dict[str, Span]:
+    return {span.name: span for trace_id in store.traces_of_event(event_id) for span in store.trace(trace_id)}
 
 
 def test_two_clocks_that_are_killed_over_and_over_lose_and_double_nothing(tmp_path, pytestconfig):

@@ -5,9 +5,11 @@ import resource
 import pytest
 import typer
 
+from lightning.domain.handover import LONGEST_REST_SECONDS
 from ops.bench import scenarios
 from ops.bench.plan import spread
 from ops.bench.request_units import request_units
+from ops.bench.schedule_units import schedule_units
 from ops.bench.schedules import schedules
 from ops.bench.stream import Stream
 
@@ -101,6 +103,13 @@ def test_what_an_accept_costs_in_request_units():
     assert together.figures["request units"] < 0.6 * apart.figures["request units"]
     # And nothing is asked besides
     assert {name for name in apart.figures if name.endswith("requests")} == {"batch requests"}
+
+
+def test_schedules_that_are_not_due_cost_a_look_now_and_then():
+    [result] = schedule_units().values()
+    # a look asks how to ask, then each of three ranges, and reads nothing, however many are stored
+    assert result.figures["query requests"] == 4 * 3600 / LONGEST_REST_SECONDS
+    assert 0 < result.figures["request units"] <= 2.3 * result.figures["query requests"]
 
 
 @pytest.mark.timeout(300)
