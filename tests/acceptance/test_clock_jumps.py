@@ -96,3 +96,55 @@ def test_a_jump_of_the_clock_loses_nothing_and_repeats_nothing(tmp_path, monkeyp
     assert [event["outputs"][0]["metadata"]["content"] for event in done] == [
         f"You said: {content}" for content, _ in [*said, ("before", ""), ("after", "")]
     ]
+
+
+#: Each is put right again before the next one.
+JUMPS = [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0]
+
+
+def test_no_jump_of_the_clock_fires_a_slot_twice_or_holds_up_what_is_made_then(tmp_path, monkeypatch, skew):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("skew")))
+    monkeypatch.setenv("SKEW_FILE", str(tmp_path / "skew"))
+    environment = {**settings_of(tmp_path / "data"), **HASTE}
+    with (
+        Installation(tmp_path / "data", environment, clocks=2, start=launch) as running,
+        running.user() as client,
+    ):
+        # Given schedules of each policy, one of which fires all the time
+        begun = [
+            scheduled(client, every=10, catchUp="none", overlap="allow"),
+            scheduled(client, every=10, catchUp="latest", overlap="allow"),
+            scheduled(client, cron="0 * * * *", catchUp="all", overlap="allow"),
+        ]
+        until(lambda: ticks_of(client, begun[1]), "a slot has fired")
+        for jump in JUMPS:
+            # When the clocks of all processes jump
+            skew.set(jump)
+            with logged_in(running) as again:
+                # Then what is to fire soon by them does
+                soon = datetime.now(UTC) + timedelta(seconds=jump + 3)
+                once = scheduled(again, timestamp=soon.isoformat())
+                until(lambda again=again, once=once: has_fired(again, once), f"it fires, {jump} s off")
+        # And no slot of any has come twice, nor fired two events
+        with logged_in(running) as again:
+            for schedule in begun:
+                ticks = ticks_of(again, schedule)
+                slots = [tick["metadata"]["slot"] for tick in ticks]
+                assert len(set(slots)) == len(slots)
+                assert all(len(tick["outputs"]) <= 1 for tick in ticks)
+            # the day ahead had its slots, each once: by the hour those that were missed, too
+            assert len(slots) >= DAY / HOUR - 1
+
+
+def scheduled(client: Client, **form) -> str:
+    event = {"type": "user.message", "metadata": {"content": "now"}}
+    return client.create_schedule(event, **form)["id"]
+
+
+def ticks_of(client: Client, schedule: str) -> list[dict]:
+    found = client.events(type="schedule.tick", limit=200)["events"]
+    return [each for each in found if each["metadata"]["scheduleID"] == schedule]
+
+
+def has_fired(client: Client, schedule: str) -> bool:
+    return [tick["state"] for tick in ticks_of(client, schedule)] == ["done"]
