@@ -8,19 +8,18 @@ from rich.table import Table
 
 from lightning.client import ClientError, Event
 from ops.commands import output
-from ops.commands.options import AsJson, Data, Url, User, connect
+from ops.commands.options import AsJson, Data, Limit, PageName, Url, User, connect
 
 app = typer.Typer()
 
 Id = Annotated[str, typer.Argument(help="Id of a conversation.")]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
 
 
 @app.command("list")
 def list_conversations(
     *,
     limit: Limit = 50,
-    page: Annotated[str | None, typer.Option(help="The page that the one before names.")] = None,
+    page: PageName = None,
     user: User = None,
     url: Url = None,
     data: Data = None,

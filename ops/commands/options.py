@@ -19,6 +19,8 @@ User = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
+PageName = Annotated[str | None, typer.Option(help="The page that the one before names.")]
 Event = Annotated[str, typer.Argument(help="Id of an event.")]
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Column
 
 #: What could move the cursor, set colors, reverse the order of letters or end a line unseen: C0 but for
 #: line feed and tab, DEL and C1 (ECMA-48), line separators and bidirectional overrides (Unicode), halves
@@ -28,6 +29,9 @@ def one_line(text: str) -> str:
     return " ".join(plain(text).split())
 
 
+_ID_CHARS = 36
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
         """Leave without a word."""
@@ -35,6 +39,11 @@ class _Console(Console):
 
 
 console = _Console(highlight=False, soft_wrap=True)
+
+
+def id_column() -> Column:
+    """Make a column of ids, which are there to be copied, however narrow the terminal is."""
+    return Column("id", no_wrap=True, min_width=_ID_CHARS)
 
 
 def write(text: str) -> None:

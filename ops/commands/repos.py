@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from lightning.client import ClientError
 from lightning.client.shapes import CommitMade
 from ops.commands import output
-from ops.commands.options import AsJson, Data, Url, User, connect
+from ops.commands.options import AsJson, Data, Limit, Url, User, connect
 
 app = typer.Typer()
 
@@ -226,7 +226,7 @@ def log(
     name: Name,
     path: Annotated[str | None, typer.Argument(help="Only what changed this.", show_default=False)] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
+    limit: Limit = 20,
     at: At = None,
     user: User = None,
     url: Url = None,

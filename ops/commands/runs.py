@@ -6,20 +6,17 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from lightning.client import Client, Run, RunQuestion, RunWithReport
 from ops.commands import output
-from ops.commands.options import AsJson, AsJsonLines, Data, Url, User, connect
+from ops.commands.options import AsJson, AsJsonLines, Data, Limit, PageName, Url, User, connect
 
 app = typer.Typer()
 
 Id = Annotated[str, typer.Argument(help="Id of a run.")]
 
 RESULT = "worker.task.result"
-
-#: An id is there to be copied, however narrow the terminal is.
-ID_CHARS = 36
 
 #: A run may have to wait for room, beside the time that it takes.
 WAIT_SECONDS = 3700.0
@@ -65,8 +62,8 @@ def start(
 @app.command("list")
 def list_runs(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
-    page: Annotated[str | None, typer.Option(help="The page that the one before names.")] = None,
+    limit: Limit = 50,
+    page: PageName = None,
     user: User = None,
     url: Url = None,
     data: Data = None,
@@ -78,7 +75,7 @@ def list_runs(
     if as_json:
         output.write_json(found, indent=2)
         return
-    table = Table(Column("id", no_wrap=True, min_width=ID_CHARS), "what", "status", "created", box=None)
+    table = Table(output.id_column(), "what", "status", "created", box=None)
     for run in found["runs"]:
         table.add_row(run["id"], escape(_what(run)), run["status"], run["createdAt"])
     output.console.print(table)

@@ -1,77 +1,125 @@
-"""`lightning schedule`: create, list, show, pause, resume, run, backfill, delete."""
+"""`lightning schedule`: create, change, list, show, pause, resume, run, backfill, delete."""
 
 import json
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from lightning.client import Fire, Schedule
 from ops.commands import output
-from ops.commands.options import AsJson, Data, Url, User, connect
+from ops.commands.options import AsJson, Data, Limit, PageName, Url, User, connect
 
 app = typer.Typer()
 
 Id = Annotated[str, typer.Argument(help="Id of a schedule.")]
 
-SOURCE = "lightning.cli"
+At = Annotated[str | None, typer.Option(help="Once, then: 2030-01-31T09:00:00+01:00.")]
+Cron = Annotated[str | None, typer.Option(help="'0 9 * * 1-5', or @daily and such.")]
+Every = Annotated[str | None, typer.Option(help="Seconds, or PT15M.")]
+Zone = Annotated[str | None, typer.Option(help="Whose clocks --cron means.", show_default="UTC")]
+Start = Annotated[str | None, typer.Option(help="Not before (RFC 3339).")]
+End = Annotated[str | None, typer.Option(help="Not after (RFC 3339).")]
+Jitter = Annotated[str | None, typer.Option(help="Later by up to so many seconds, or PT5M.")]
+Overlap = Annotated[
+    str | None, typer.Option(help="skip, queue, allow or cancel-previous.", show_default="skip")
+]
+CatchUp = Annotated[str | None, typer.Option(help="none, latest or all.", show_default="latest")]
+Window = Annotated[str | None, typer.Option(help="How late a slot may be for all.", show_default="P1D")]
+Description = Annotated[str | None, typer.Option(help="What it is for.")]
+Type = Annotated[str, typer.Option(help="Type of the event.")]
 
-#: An id is there to be copied, however narrow the terminal is.
-ID_CHARS = 36
+SOURCE = "lightning.cli"
 
 
 @app.command()
 def create(
     content: Annotated[str, typer.Argument(help="What is said, or the metadata of --type as JSON.")],
     *,
-    at: Annotated[str | None, typer.Option(help="Once, then: 2030-01-31T09:00:00+01:00.")] = None,
-    cron: Annotated[str | None, typer.Option(help="'0 9 * * 1-5', or @daily and such.")] = None,
-    every: Annotated[str | None, typer.Option(help="Seconds, or PT15M.")] = None,
-    timezone: Annotated[str, typer.Option(help="Whose clocks --cron means.")] = "UTC",
-    type: Annotated[str, typer.Option(help="Type of the event.")] = "user.message",
-    start: Annotated[str | None, typer.Option(help="Not before (RFC 3339).")] = None,
-    end: Annotated[str | None, typer.Option(help="Not after (RFC 3339).")] = None,
-    jitter: Annotated[float, typer.Option(help="Later by up to so many seconds.")] = 0.0,
-    overlap: Annotated[str, typer.Option(help="skip, queue, allow or cancel-previous.")] = "skip",
-    catch_up: Annotated[str, typer.Option(help="none, latest or all.")] = "latest",
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    at: At = None,
+    cron: Cron = None,
+    every: Every = None,
+    timezone: Zone = None,
+    type: Type = "user.message",
+    start: Start = None,
+    end: End = None,
+    jitter: Jitter = None,
+    overlap: Overlap = None,
+    catch_up: CatchUp = None,
+    catch_up_window: Window = None,
+    description: Description = None,
     user: User = None,
     url: Url = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Have an event fire later, and print when."""
-    fields: dict[str, Any] = {
-        "timestamp": at,
-        "cron": cron,
-        "every": _seconds(every),
-        "timezone": timezone,
-        "startAt": start,
-        "endAt": end,
-        "jitter": jitter,
-        "overlap": overlap,
-        "catchUp": catch_up,
-        "description": description,
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    metadata = {"content": content} if type in {"user.message", "llm.chat"} else _object(content)
-    event = {"type": type, "source": SOURCE, "metadata": metadata}
+    given = _given(
+        timestamp=at,
+        cron=cron,
+        every=_seconds(every),
+        timezone=timezone,
+        startAt=start,
+        endAt=end,
+        jitter=_seconds(jitter),
+        overlap=overlap,
+        catchUp=catch_up,
+        catchUpWindow=_seconds(catch_up_window),
+        description=description,
+    )
     with connect(url, data, user) as client:
-        made = client.create_schedule(event, **given)
-    if as_json:
-        output.write_json(made, indent=2)
-        return
-    output.console.print(f"made {made['id']}")
-    for moment in made["nextFires"]:
-        output.console.print(f"  {moment}")
+        made = client.create_schedule(_event(type, content), **given)
+    _foresee(made, "made", as_json=as_json)
+
+
+@app.command()
+def change(
+    schedule: Id,
+    *,
+    content: Annotated[str | None, typer.Option(help="What is said, or the metadata of --type.")] = None,
+    at: At = None,
+    cron: Cron = None,
+    every: Every = None,
+    timezone: Zone = None,
+    type: Type = "user.message",
+    start: Start = None,
+    end: End = None,
+    jitter: Jitter = None,
+    overlap: Overlap = None,
+    catch_up: CatchUp = None,
+    catch_up_window: Window = None,
+    description: Description = None,
+    user: User = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a schedule from now on; what is not named stays as it is."""
+    given = _given(
+        event=None if content is None else _event(type, content),
+        timestamp=at,
+        cron=cron,
+        every=_seconds(every),
+        timezone=timezone,
+        startAt=start,
+        endAt=end,
+        jitter=_seconds(jitter),
+        overlap=overlap,
+        catchUp=catch_up,
+        catchUpWindow=_seconds(catch_up_window),
+        description=description,
+    )
+    with connect(url, data, user) as client:
+        changed = client.change_schedule(schedule, **given)
+    _foresee(changed, "changed", as_json=as_json)
 
 
 @app.command("list")
 def list_schedules(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
-    page: Annotated[str | None, typer.Option(help="The page that the one before names.")] = None,
+    limit: Limit = 50,
+    page: PageName = None,
     user: User = None,
     url: Url = None,
     data: Data = None,
@@ -83,7 +131,7 @@ def list_schedules(
     if as_json:
         output.write_json(found, indent=2)
         return
-    table = Table(Column("id", no_wrap=True, min_width=ID_CHARS), "when", "state", "next", "what", box=None)
+    table = Table(output.id_column(), "when", "state", "next", "what", box=None)
     for each in found["schedules"]:
         table.add_row(
             each["id"], _when(each), each["state"], next(iter(each["nextFires"]), ""), escape(_what(each))
@@ -158,7 +206,9 @@ def backfill(
     start: Annotated[str, typer.Argument(help="From this moment on (RFC 3339).")],
     end: Annotated[str, typer.Argument(help="Up to this one.")],
     *,
-    overlap: Annotated[str, typer.Option(help="skip, queue, allow or cancel-previous.")] = "queue",
+    overlap: Annotated[
+        str, typer.Option(help="What holds for these slots: skip, queue, allow or cancel-previous.")
+    ] = "queue",
     user: User = None,
     url: Url = None,
     data: Data = None,
@@ -178,6 +228,24 @@ def delete(schedule: Id, *, user: User = None, url: Url = None, data: Data = Non
     """Delete a schedule; what it fired stays."""
     with connect(url, data, user) as client:
         client.delete_schedule(schedule)
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _event(type: str, content: str) -> dict[str, Any]:
+    metadata = {"content": content} if type in {"user.message", "llm.chat"} else _object(content)
+    return {"type": type, "source": SOURCE, "metadata": metadata}
+
+
+def _foresee(schedule: Schedule, became: str, *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(schedule, indent=2)
+        return
+    output.console.print(f"{became} {schedule['id']}")
+    for moment in schedule["nextFires"]:
+        output.console.print(f"  {moment}")
 
 
 def _tell(schedule: Schedule, *, as_json: bool) -> None:

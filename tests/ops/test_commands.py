@@ -343,6 +343,31 @@ def test_a_schedule_is_worked_with(real):
     assert not has_control_characters(shown.stdout + listed.stdout)
     told = json.loads(ran(real, "schedule", "show", made_id, "--json").stdout)
     assert "fired" in {each["outcome"] for each in told["fires"]}
+    # And what is named of it changes
+    changed = ran(
+        real,
+        "schedule",
+        "change",
+        made_id,
+        "--every",
+        "PT15M",
+        "--catch-up-window",
+        "60",
+        "--content",
+        "anew",
+    )
+    assert changed.stdout.startswith(f"changed {made_id}\n  20")
+    told = json.loads(ran(real, "schedule", "show", made_id, "--json").stdout)
+    assert (
+        told["every"],
+        told["cron"],
+        told["catchUpWindow"],
+        told["timezone"],
+        told["event"]["metadata"],
+    ) == (
+        *(900, None, 60, "Europe/Berlin"),
+        {"content": "anew"},
+    )
     # And what is wrong is one error, and what is deleted is gone
     refused = ran(real, "schedule", "create", "x", "--cron", "0 0 30 2 *")
     assert "never comes" in str(refused.exception)
