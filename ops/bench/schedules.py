@@ -78,18 +78,28 @@ def _idle(running: Installation, seconds: float) -> float:
 
 
 def _multiply(file: Path, number: int) -> None:
-    """Make so many of the one schedule that stands in a file; through the store a million takes long."""
+    """Make so many of the one schedule that stands in a file; through the store a million takes long.
+
+    They are written in the order of their keys, which is several times as fast.
+    """
     with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute(
             """
             INSERT INTO schedules (userID, id, etag, kind, dueAt, state, body)
-            WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < ?)
-            SELECT 'stored-' || (n % ?), 'stored-' || n, etag, kind, dueAt + n, state, CAST(json_set(
-                body, '$.userID', 'stored-' || (n % ?), '$.id', 'stored-' || n, '$.dueAt', dueAt + n
+            WITH RECURSIVE
+              counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :number),
+              one AS (SELECT etag, kind, dueAt, state, CAST(body AS TEXT) AS body FROM schedules LIMIT 1),
+              named AS (
+                SELECT n, printf('stored-%03d', n * :users / (:number + 1)) AS user, printf('s-%08d', n) AS id
+                FROM counted
+              )
+            SELECT user, id, etag, kind, dueAt + n, state, CAST(json_set(
+                body, '$.userID', user, '$.id', id, '$.dueAt', dueAt + n
             ) AS BLOB)
-            FROM (SELECT etag, kind, dueAt, state, CAST(body AS TEXT) AS body FROM schedules), counted
+            FROM one, named
             """,
-            (number - 1, USERS, USERS),
+            {"number": number - 1, "users": USERS},
         )
 
 
