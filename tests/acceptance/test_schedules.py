@@ -34,7 +34,8 @@ HASTE = {
     "LIGHTNING_LEASE_SECONDS": "1",
 }
 POINTS = [
-    *("web/accept:recorded", "web/accept:sent"),
+    "web/accept:recorded",
+    pytest.param("web/accept:sent", marks=pytest.mark.chaos),
     *("clock/accept:recorded", "clock/accept:sent", "clock/schedule:ticked", "clock/schedule:settled"),
     *("worker/step:handled", "worker/step:committed"),
 ]
