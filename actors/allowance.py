@@ -8,7 +8,7 @@ from lightning.containers import RunStatus
 from lightning.domain.budgets import BudgetExhausted, Budgets, Ledger, Limits
 from lightning.domain.runs import Run
 from lightning.events import EventDocument
-from lightning.tasks import TaskMetadata
+from lightning.tasks import Budget, TaskMetadata
 
 #: A look that is due at the end of a budget comes so long behind it, so that it finds it spent.
 _BEHIND_SECONDS: Final = 0.01
@@ -50,6 +50,13 @@ class Allowed:
         return seconds if left is None else min(seconds, max(0.0, left) + _BEHIND_SECONDS)
 
 
+def limits_of(budget: Budget | None) -> Limits | None:
+    """Give the limits that a budget names."""
+    if budget is None:
+        return None
+    return Limits(budget.tokens, budget.containerSeconds, budget.wallSeconds)
+
+
 class Allowance:
     """Keeps the time of runs within the budgets of their tasks.
 
@@ -62,9 +69,7 @@ class Allowance:
 
     async def of(self, event: EventDocument, task: TaskMetadata) -> Allowed:
         """Read what a task may spend, with the budget that it brings."""
-        asked = task.budget
-        limits = None if asked is None else Limits(asked.tokens, asked.containerSeconds, asked.wallSeconds)
-        return Allowed(event["id"], await self._budgets.open(event, limits))
+        return Allowed(event["id"], await self._budgets.open(event, limits_of(task.budget)))
 
     async def ran(
         self, event: EventDocument, allowed: Allowed, run: Run, status: RunStatus, looked: float

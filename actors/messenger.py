@@ -1,7 +1,8 @@
 """Delivers messages to people: to live clients, and to the endpoints that the user named."""
 
 from actors.actor import Actor
-from actors.outcome import Done, Outcome, Output
+from actors.outcome import Again, Done, Outcome, Output
+from actors.task_joins import TaskJoins
 from lightning.domain.webhook import recipients
 from lightning.domain.webhooks import Webhooks
 from lightning.errors import LightningError
@@ -15,6 +16,9 @@ from lightning.live import Notifier
 
 SOURCE = "lightning.messenger"
 
+#: A group that is being looked at when one of its tasks ends is told again so soon.
+LOOKED_AT_SECONDS = 0.2
+
 
 class Messenger(Actor):
     """The messenger actor.
@@ -27,17 +31,21 @@ class Messenger(Actor):
     Parameters:
       notifier: Reaches the processes that hold the clients' connections.
       webhooks: The users' endpoints.
+      joins: Tells groups that one of their tasks is over.
     """
 
-    def __init__(self, notifier: Notifier, webhooks: Webhooks) -> None:
+    def __init__(self, notifier: Notifier, webhooks: Webhooks, joins: TaskJoins) -> None:
         self._notifier = notifier
         self._webhooks = webhooks
+        self._joins = joins
 
     async def handle(
         self, event: EventDocument, metadata: ChatResponseMetadata | UserMessageMetadata
     ) -> Outcome:
         """Tell the user's live clients, and have it delivered to webhooks; see `Actor.handle`."""
         self._notifier.notify(event["userID"], event["seq"])
+        if not await self._joins.told(event):
+            return Again(LOOKED_AT_SECONDS, keep_attempts=True)
         webhooks = await self._webhooks.of(event["userID"])
         to = metadata.to if isinstance(metadata, UserMessageMetadata) else None
         return Done(

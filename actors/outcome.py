@@ -72,12 +72,14 @@ class Again:
 
     Parameters:
       after_seconds: When to look again.
+      outputs: Events that follow already, recorded in the same batch.
       keep_attempts: This look was no attempt, and the failed ones before it still count; otherwise
         there was progress, and they are forgotten.
     """
 
     after_seconds: float
     keep_attempts: bool = False
+    outputs: Sequence[Output] = ()
 
 
 Outcome = Done | Again
@@ -90,15 +92,14 @@ def check(outcome: object) -> None:
       Permanent: It is no outcome (``invalid_outcome``), one of its outputs does not fit its type
         (``invalid_output``), or it is too large (``output_too_large``).
     """
-    if isinstance(outcome, Again):
-        return
-    if not isinstance(outcome, Done):
+    if not isinstance(outcome, Done | Again):
         raise Permanent(f"the handler returned {type(outcome).__name__}", code="invalid_outcome")
     if len({output.name for output in outcome.outputs}) < len(outcome.outputs):
         raise Permanent("two outputs have one name", code="invalid_output")
     size = sum(len(orjson.dumps(_checked(output))) for output in outcome.outputs)
-    size += sum(len(orjson.dumps(getattr(write, "body", None))) for write in outcome.writes)
-    operations = len(outcome.outputs) + len(outcome.writes)
+    writes = outcome.writes if isinstance(outcome, Done) else ()
+    size += sum(len(orjson.dumps(getattr(write, "body", None))) for write in writes)
+    operations = len(outcome.outputs) + len(writes)
     if operations > MAX_OPERATIONS or size > MAX_OUTCOME_BYTES:
         raise Permanent(
             f"the outcome has {operations} documents and {size} bytes; at most {MAX_OPERATIONS} and"

@@ -208,7 +208,7 @@ class Step:
             await self._release(claim.event["userID"], claim.event["id"])
             return
         except Permanent as error:
-            if not isinstance(outcome, Done):
+            if not isinstance(outcome, Done | Again):
                 raise
             await self._commit(claim, error)  # the store takes no such outcome, ever
             return
@@ -257,6 +257,12 @@ class Step:
             return wakeups(await self._log.end(claim, "done", outputs=drafts, writes=outcome.writes))
         if isinstance(outcome, Again):
             kept = (event["attempts"] - 1, event["error"]) if outcome.keep_attempts else (0, None)
+            if outcome.outputs:
+                drafts = _drafts(event, outcome.outputs, turns=turns)
+                follow = await self._log.go_on(
+                    claim, outcome.after_seconds, drafts, attempts=kept[0], error=kept[1]
+                )
+                return wakeups(follow)
             later = await self._log.postpone(claim, outcome.after_seconds, attempts=kept[0], error=kept[1])
             return [wakeup(later, delay_seconds=outcome.after_seconds)]
         error = {"code": outcome.code, "message": outcome.message}

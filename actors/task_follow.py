@@ -6,13 +6,14 @@ from actors.outcome import Output
 from actors.task_result import GONE
 from lightning.domain.runs import Run
 from lightning.events import EventDocument
+from lightning.groups import GroupMetadata
 from lightning.tasks import ROLLBACK, Status, TaskMetadata
 
 SOURCE: Final = "lightning.tasks"
 
 
-def follow_ups(task: TaskMetadata, status: Status) -> list[Output]:
-    """Give the events that a user wanted to follow from how a task ended; none follows a cancellation."""
+def follow_ups(task: TaskMetadata | GroupMetadata, status: Status) -> list[Output]:
+    """Give the events that a user wanted to follow from such an end; none follows a cancellation."""
     if status == "cancelled":
         return []
     name, wanted = ("onSuccess", task.onSuccess) if status == "succeeded" else ("onFailure", task.onFailure)

@@ -33,7 +33,7 @@ from lightning.errors import LightningError, Permanent, Transient
 from lightning.events import Draft, EventDocument
 from lightning.ids import derived_id
 from lightning.live import Notifier
-from lightning.tasks import ROLLBACK, TaskMetadata
+from lightning.tasks import ENDINGS, ROLLBACK, TaskMetadata
 from lightning.telemetry import names
 
 #: What a run printed last may delay its result by so much, so that it is shown before.
@@ -145,7 +145,7 @@ class TaskRunner(Actor):
         result = await result_of(self._runs, event, run, await self._reports.read(run.document))
         if undoing:
             result.rollbackID = derived_id(event["id"], ROLLBACK)
-        told = Output("result", "worker.task.result", result, SOURCE)
+        told = Output(ENDINGS["done"], "worker.task.result", result, SOURCE)
         return Done([told, *follow_ups(metadata, result.status), *undoing])
 
     async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
@@ -158,7 +158,7 @@ class TaskRunner(Actor):
         told = failure(event, error)
         if undoing:
             told.rollbackID = derived_id(event["id"], ROLLBACK)
-        result = Output("failure", "worker.task.result", told, SOURCE)
+        result = Output(ENDINGS["dead"], "worker.task.result", told, SOURCE)
         return [result, *follow_ups(TaskMetadata.model_validate(event["metadata"]), "failed"), *undoing]
 
     async def release(self, event: EventDocument) -> None:

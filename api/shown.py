@@ -48,6 +48,9 @@ class EventShown(BaseModel):
     attempts: int
     outputs: Annotated[list[str], Field(examples=[[]])]
     error: Annotated[ProblemShown | None, Field(examples=[None])]
+    endedAt: Annotated[  # noqa: N815 -- the wire's name
+        str | None, Field(description="When it was over (RFC 3339).", examples=[None])
+    ] = None
     cancelledAt: str | None = None  # noqa: N815 -- the wire's name
     replayOf: str | None = None  # noqa: N815 -- the wire's name
     late: LateShown | None = None

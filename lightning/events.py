@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from lightning.errors import Forbidden, InvalidEvent, json_pointer
+from lightning.groups import GroupMetadata, GroupResultMetadata
 from lightning.metadata import Metadata, Problem
 from lightning.tasks import FollowUp, TaskMetadata, TaskResultMetadata
 
@@ -159,6 +160,8 @@ TYPES: Mapping[str, EventType] = {
     "user.message": EventType(UserMessageMetadata, actor="messenger", posted_by_users=True),
     "worker.task": EventType(TaskMetadata, actor="task_runner", posted_by_users=True),
     "worker.task.result": EventType(TaskResultMetadata, actor="messenger"),
+    "worker.group": EventType(GroupMetadata, actor="task_group", posted_by_users=True),
+    "worker.group.result": EventType(GroupResultMetadata, actor="messenger"),
     "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook", scope="webhooks:write"),
     "schedule.tick": EventType(ScheduleTickMetadata, actor="schedule_tick", scope="schedules:write"),
     "schedule.backfill": EventType(ScheduleBackfillMetadata, actor="schedule_tick", scope="schedules:write"),
@@ -227,8 +230,8 @@ class EventDocument(TypedDict):
     one for ``dueAt``, until it is claimed. One that nobody claimed is looked at again at ``sweepAt``, one
     that somebody has at ``reclaimAt``, when the claim has run out. ``attempts`` begins anew when
     there was progress or somebody replays the event; ``claims`` never does. ``despiteCancel`` is worked on
-    although its root was cancelled. ``bulk`` came when its user had many others under way: its messages go on
-    a queue behind everybody else's.
+    although its root was cancelled. ``endedAt`` is there once it is over. ``bulk`` came when its user had
+    many others under way: its messages go on a queue behind everybody else's.
     """
 
     id: str
@@ -260,6 +263,7 @@ class EventDocument(TypedDict):
     scheduleID: NotRequired[str]
     fingerprint: NotRequired[str]
     replayOf: NotRequired[str]
+    endedAt: NotRequired[str]
     cancelledAt: NotRequired[str]
     late: NotRequired[LateResult]
     lookAt: NotRequired[float]
@@ -350,14 +354,16 @@ def _read_metadata(name: str, raw: dict[str, Any], where: str) -> dict[str, Any]
         raise _invalid(error, f"{where}/metadata") from None
     if isinstance(metadata, TaskMetadata):
         _read_what_follows(metadata, f"{where}/metadata")
+    elif isinstance(metadata, GroupMetadata):
+        _read_follow_ups(metadata, f"{where}/metadata")
+        for place, task in enumerate(metadata.tasks):
+            _read_what_follows(task, f"{where}/metadata/tasks/{place}")
     return metadata.model_dump(mode="json", exclude_none=True)
 
 
 def _read_what_follows(task: TaskMetadata, where: str) -> None:
     """Check what may follow from a task; the bounds of a posted event's depth and size hold for all of it."""
-    for name, follow_ups in (("onSuccess", task.onSuccess), ("onFailure", task.onFailure)):
-        for number, each in enumerate(follow_ups):
-            each.metadata = _read_follow_up(each, f"{where}/{name}/{number}")
+    _read_follow_ups(task, where)
     if task.rollback is not None:
         if task.rollback.get("rollback") is not None:
             raise InvalidEvent(
@@ -369,6 +375,12 @@ def _read_what_follows(task: TaskMetadata, where: str) -> None:
             raise _invalid(error, f"{where}/rollback") from None
         _read_what_follows(rollback, f"{where}/rollback")
         task.rollback = rollback.model_dump(mode="json", exclude_none=True)
+
+
+def _read_follow_ups(of: TaskMetadata | GroupMetadata, where: str) -> None:
+    for name, follow_ups in (("onSuccess", of.onSuccess), ("onFailure", of.onFailure)):
+        for number, each in enumerate(follow_ups):
+            each.metadata = _read_follow_up(each, f"{where}/{name}/{number}")
 
 
 def _read_follow_up(follow_up: FollowUp, where: str) -> dict[str, Any]:

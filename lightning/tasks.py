@@ -26,6 +26,9 @@ MAX_FOLLOW_UPS: Final = 8
 #: Among what follows from a task, the one that undoes it.
 ROLLBACK: Final = "rollback"
 
+#: And the one that tells how it ended, by the state that the task is in then.
+ENDINGS: Final = {"done": "result", "dead": "failure", "cancelled": "cancelled"}
+
 #: Characters of the log's end that a result repeats.
 MAX_OUTPUT_CHARS: Final = 8192
 
@@ -91,7 +94,8 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_Whole = Annotated[int, BeforeValidator(_whole)]
+#: A number without a fraction.
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Resources(Metadata):
@@ -99,14 +103,14 @@ class Resources(Metadata):
 
     cpu: Annotated[float, Field(ge=0.1, le=4, description="Cores.", examples=[1])] = 1.0
     memoryMiB: Annotated[  # noqa: N815 -- the wire's name
-        _Whole,
+        Whole,
         Field(ge=32, le=16384, description="What all its processes hold together.", examples=[1024]),
     ] = 1024
     diskMiB: Annotated[  # noqa: N815 -- the wire's name
-        _Whole, Field(ge=1, le=16384, description="What its working directory may hold.", examples=[512])
+        Whole, Field(ge=1, le=16384, description="What its working directory may hold.", examples=[512])
     ] = 512
     pids: Annotated[
-        _Whole, Field(ge=1, le=1024, description="Processes and threads at one time.", examples=[128])
+        Whole, Field(ge=1, le=1024, description="Processes and threads at one time.", examples=[128])
     ] = 128
 
 
@@ -117,7 +121,7 @@ class Budget(Metadata):
     """
 
     tokens: Annotated[
-        _Whole | None,
+        Whole | None,
         Field(
             ge=1, le=10**12, description="Tokens of language models, questions and answers.", examples=[50000]
         ),
@@ -153,6 +157,11 @@ class TaskMetadata(Metadata):
         },
     )
 
+    name: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$"),
+        Field(description="What people are to know it by.", examples=["summary"]),
+    ] = None
     agent: Annotated[
         str | None,
         StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$"),
@@ -285,10 +294,11 @@ def works_on_repository(kind: str, asked: Mapping[str, Any]) -> bool:
       kind: The type of the event.
       asked: Its metadata.
     """
-    if kind != "worker.task":
+    if kind not in {"worker.task", "worker.group"}:
         return False
     followed = [each for name in ("onSuccess", "onFailure") for each in asked.get(name) or ()]
     further = [(each["type"], each["metadata"]) for each in followed]
+    further += [("worker.task", each) for each in asked.get("tasks") or ()]
     if asked.get("rollback") is not None:
         further.append((kind, asked["rollback"]))
     return asked.get("repo") is not None or any(works_on_repository(*each) for each in further)

@@ -14,6 +14,8 @@ from actors.messenger import Messenger
 from actors.places import Places
 from actors.schedule_tick import ScheduleTick
 from actors.step import Step
+from actors.task_group import TaskGroup
+from actors.task_joins import TaskJoins
 from actors.task_looks import Looks
 from actors.task_runner import TaskRunner
 from actors.task_spec import RunApi
@@ -114,7 +116,8 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
         ),
         "eraser": Eraser(conversations),
         "schedule_tick": ScheduleTick(schedules, log, dispatch, disabled),
-        "messenger": Messenger(notifier, webhooks),
+        "messenger": Messenger(notifier, webhooks, TaskJoins(log, dispatch)),
+        "task_group": TaskGroup(log, dispatch, Runs(storage), open_budgets(settings, storage), crash=crash),
         "task_runner": task_runner,
         "webhook": _webhook_delivery(settings, storage, log, webhooks),
     }

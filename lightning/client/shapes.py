@@ -25,6 +25,7 @@ class _EventFields(TypedDict):
     state: Literal["accepted", "done", "dead", "cancelled"]
     attempts: int
     error: Problem | None
+    endedAt: NotRequired[str | None]
     replayOf: NotRequired[str | None]
 
 

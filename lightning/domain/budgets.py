@@ -69,9 +69,12 @@ class Budgets:
         """
         timed = self._ceilings.container_seconds is not None or self._ceilings.wall_seconds is not None
         if asked is None and not timed:
-            return await self.find(event["userID"], event["root"])
+            found = await self.find(event["userID"], event["root"])
+            if found is None or found.below(event["id"], event["cause"]) == found:
+                return found
 
         def change(ledger: Ledger) -> Ledger:
+            ledger = ledger.below(event["id"], event["cause"])
             if asked is None:
                 return ledger
             return ledger.opened(event["id"], _recorded(event), asked, self._ceilings)

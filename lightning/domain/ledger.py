@@ -95,12 +95,21 @@ class Ledger:
       accounts: By event; the one of `WHOLE` is always there.
       holds: By the name of the call.
       containers: By the name of the start.
+      within: By event, the one that it follows from, where that or one before it has an account of its own.
     """
 
     accounts: dict[str, Account]
     owner: str | None = None
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
     containers: dict[str, Container] = field(default_factory=dict[str, Container])
+    within: dict[str, str] = field(default_factory=dict[str, str])
+
+    def below(self, event: str, cause: str | None) -> "Ledger":
+        """Let what an event spends count on the accounts of those that it follows from, too."""
+        limited = cause is not None and (cause in self.accounts or cause in self.within)
+        if cause is None or not limited or event in self.within:
+            return self
+        return replace(self, within={**self.within, event: cause})
 
     def opened(self, event: str, since: float, asked: Limits, ceilings: Limits) -> "Ledger":
         """Take in the budget that an event brings: the first one is that of the whole, a later one its own.
@@ -174,13 +183,13 @@ class Ledger:
             left = limit - account.tokens
             if left < least:
                 raise BudgetExhausted(
-                    f"The budget{_whose(of)} is spent: {account.tokens} of {limit} tokens are used, and this"
-                    f" call needs at least {least}. {_ADVICE}"
+                    f"The budget{_whose(of, event)} is spent: {account.tokens} of {limit} tokens are used,"
+                    f" and this call needs at least {least}. {_ADVICE}"
                 )
             free = left - self.held(of)
             if free < least:
                 raise BudgetReserved(
-                    f"Calls under way have reserved what is left of the budget{_whose(of)}, {left} of"
+                    f"Calls under way have reserved what is left of the budget{_whose(of, event)}, {left} of"
                     f" {limit} tokens; try again when one of them has ended.",
                     retry_after=2.0,
                 )
@@ -197,13 +206,14 @@ class Ledger:
             seconds, limit = self.container_seconds(of), account.limits.container_seconds
             if limit is not None and seconds >= limit:
                 raise BudgetExhausted(
-                    f"The budget{_whose(of)} is spent: containers ran {seconds:.0f} of {limit:g} seconds."
-                    f" {_ADVICE}"
+                    f"The budget{_whose(of, event)} is spent: containers ran {seconds:.0f} of {limit:g}"
+                    f" seconds. {_ADVICE}"
                 )
             limit = account.limits.wall_seconds
             if limit is not None and now - account.since >= limit:
                 raise BudgetExhausted(
-                    f"The budget{_whose(of)} is spent: its {limit:g} seconds of wall time are over. {_ADVICE}"
+                    f"The budget{_whose(of, event)} is spent: its {limit:g} seconds of wall time are over."
+                    f" {_ADVICE}"
                 )
 
     def seconds_left(self, event: str, now: float) -> float | None:
@@ -218,24 +228,37 @@ class Ledger:
 
     def held(self, of: str) -> int:
         """Add up the tokens that are reserved on an account."""
-        return sum(hold.tokens for hold in self.holds.values() if of in {WHOLE, hold.event})
+        return sum(hold.tokens for hold in self.holds.values() if self._counts(hold.event, of))
 
     def container_seconds(self, of: str) -> float:
         """Add up the seconds that containers ran on an account."""
-        return sum(each.seconds for each in self.containers.values() if of in {WHOLE, each.event})
+        return sum(each.seconds for each in self.containers.values() if self._counts(each.event, of))
 
     def _of(self, event: str) -> Iterator[tuple[str, Account]]:
         """Give the accounts on which an event's expenses count."""
         yield WHOLE, self.accounts[WHOLE]
-        if event in self.accounts:
-            yield event, self.accounts[event]
+        for each in self._line(event):
+            if each in self.accounts:
+                yield each, self.accounts[each]
+
+    def _line(self, event: str) -> Iterator[str]:
+        """Give an event, and those that it follows from as far as it is known to matter."""
+        at: str | None = event
+        while at is not None:
+            yield at
+            at = self.within.get(at)
+
+    def _counts(self, event: str, of: str) -> bool:
+        return of == WHOLE or of in self._line(event)
 
 
 _ADVICE: Final = "Start the task again with a larger budget, or give it less to do."
 
 
-def _whose(of: str) -> str:
-    return "" if of == WHOLE else " of this task alone"
+def _whose(of: str, event: str) -> str:
+    if of == WHOLE:
+        return ""
+    return " of this task alone" if of == event else " of what this task is a part of"
 
 
 def _lower(one: Any, other: Any) -> Any:
@@ -271,6 +294,7 @@ def written(ledger: Ledger, id: str, user_id: str, root: str) -> Body:
         "containers": {
             name: {"event": each.event, "seconds": each.seconds} for name, each in ledger.containers.items()
         },
+        "within": ledger.within,
     }
 
 
@@ -292,4 +316,5 @@ def read(body: Body) -> Ledger:
         },
         holds={name: Hold(**each) for name, each in body["holds"].items()},
         containers={name: Container(**each) for name, each in body["containers"].items()},
+        within=body.get("within", {}),
     )

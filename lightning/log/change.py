@@ -17,7 +17,7 @@ from lightning.events import Draft, EventDocument, State
 from lightning.ids import conversation_document_id, run_id
 from lightning.log import documents
 from lightning.log.head import HEAD, advance
-from lightning.log.last_words import last_words
+from lightning.log.last_words import last_words, told_of
 from lightning.log.portions import portion
 from lightning.log.turns import Turns, turn_of, turn_of_draft
 from lightning.storage import Create, Operation, Replace, Storage, Stored
@@ -188,7 +188,9 @@ class Changes:
         for end in change.ended:
             told = None
             if end.state == "cancelled":
-                told = last_words(end.event, begun=await self._has_begun(user_id, end.event))
+                begun = await self._has_begun(user_id, end.event)
+                known = await self._read(user_id, told_of(end.event))
+                told = last_words(end.event, begun=begun, why=end.error, known=known)
             if told is None:
                 ended.append(end)
             else:

@@ -6,7 +6,7 @@ lost; the sweep finds the event and sends another.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -144,6 +144,21 @@ class Dispatch:
         event, released = await self._log.interventions.cancel(user_id, event_id)
         await self.announce(wakeups(released))
         return event
+
+    async def cancel_branches(
+        self, event: EventDocument, heads: Collection[str], why: dict[str, str]
+    ) -> None:
+        """Stop some events of the tree of an event, and what follows from them.
+
+        Their workers hear of it at once, so that containers are stopped.
+
+        Raises:
+          Transient: The store does not answer.
+        """
+        user_id = event["userID"]
+        ended, follow = await self._log.interventions.cancel_branches(user_id, event["root"], heads, why)
+        over = [found for each in ended if (found := await self._log.get(user_id, each)) is not None]
+        await self.announce([*wakeups(follow), *(wakeup(each) for each in over if each["type"] in TYPES)])
 
     async def replay(self, user_id: str, event_id: str, *, key: str | None = None) -> EventDocument:
         """Have an event worked on once more: a dead one again, one that ended otherwise as a new event.

@@ -1,5 +1,6 @@
 """How an event stands in the log, from its draft to its outcome."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from lightning.events import Claim, Draft, EventDocument, State, now_text
@@ -113,8 +114,13 @@ def ended(
     event: EventDocument, state: State, outputs: list[str], error: dict[str, str] | None
 ) -> EventDocument:
     """End an event: nobody looks at it again by itself."""
-    over = unclaimed(event)
-    return {**over, "state": state, "outputs": outputs, "error": error, "sweepAt": None}
+    over = with_outputs(unclaimed(event), outputs)
+    return {**over, "state": state, "error": error, "sweepAt": None, "endedAt": now_text()}
+
+
+def with_outputs(event: EventDocument, outputs: Sequence[str]) -> EventDocument:
+    """Note what follows from an event, behind what does already."""
+    return {**event, "outputs": list(dict.fromkeys([*event["outputs"], *outputs]))}
 
 
 def unclaimed(event: EventDocument) -> EventDocument:
@@ -170,7 +176,7 @@ def released(event: EventDocument, now: float, sweep_at: float) -> EventDocument
 
 def revived(event: EventDocument, now: float, sweep_at: float, *, bulk: bool) -> EventDocument:
     """Accept a dead event again."""
-    marks = ("cancelledAt", "late", "bulk")
+    marks = ("cancelledAt", "late", "bulk", "endedAt")
     plain = cast("EventDocument", {name: value for name, value in event.items() if name not in marks})
     again = released({**plain, "state": "accepted"}, now, sweep_at)
     again = cast("EventDocument", {**again, "attempts": 0, "error": None, "outputs": []})
@@ -257,5 +263,5 @@ def public(event: EventDocument) -> dict[str, Any]:
         "id", "seq", "type", "source", "userID", "timestamp", "recordedAt", "metadata",
         "root", "cause", "state", "attempts", "outputs", "error",
     )  # fmt: skip
-    sometimes = ("cancelledAt", "replayOf", "late", "erased")
+    sometimes = ("endedAt", "cancelledAt", "replayOf", "late", "erased")
     return {name: event.get(name) for name in (*shown, *sometimes) if name in event}

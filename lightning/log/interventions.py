@@ -1,19 +1,21 @@
 """What is done to events from outside the step: they are cancelled, or accepted again."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, cast
 
 from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import EventDocument
 from lightning.log import documents
 from lightning.log.change import CONTAINER, Change, Changes, End
+from lightning.log.last_words import CANCELLED
 from lightning.log.portions import portion
 from lightning.storage import Replace, Storage, Stored, Where
 
 #: Events that one batch cancels: each may move a conversation and release its next message.
 CANCELLED_TOGETHER = 30
 
-CANCELLED = {"code": "cancelled", "message": "cancelled on request"}
+#: The error of what is cancelled because another task of its group failed.
+GROUP_FAILED = {"code": "group_failed", "message": "Another task of its group did not succeed"}
 
 
 class Interventions:
@@ -59,17 +61,73 @@ class Interventions:
                 continue  # a step was faster; what it left is read again
             released += changed.to_announce()
 
+    async def cancel_branches(
+        self, user_id: str, root: str, heads: Collection[str], why: dict[str, str]
+    ) -> tuple[list[str], list[EventDocument]]:
+        """Stop some events of a tree and all that follows from them, and leave the rest of it as it is.
+
+        Parameters:
+          user_id: Whose tree.
+          root: Its root.
+          heads: Ids of the events.
+          why: The error that they end with.
+
+        Returns:
+          The ids of what was ended, and what workers must hear of.
+        """
+        causes: dict[str, str | None] = {}
+        ended, follow = list[str](), list[EventDocument]()
+        while True:
+            running = list[Stored]()
+            async for page in self._running_pages(user_id, root):
+                running += [
+                    each for each in page if await self._is_below(user_id, each.body["id"], heads, causes)
+                ]
+                if len(running) >= CANCELLED_TOGETHER:
+                    break
+            if not running:
+                return ended, follow
+            ends = [
+                End(documents.as_event(each), each.etag, "cancelled", error=why)
+                for each in portion(running[:CANCELLED_TOGETHER])
+            ]
+            try:
+                changed = await self._changes.apply(user_id, Change(ended=ends))
+            except PreconditionFailed:
+                continue  # a step was faster; what it left is read again
+            ended += [end.event["id"] for end in ends]
+            follow += changed.to_announce()
+
+    async def _is_below(
+        self, user_id: str, event_id: str, heads: Collection[str], causes: dict[str, str | None]
+    ) -> bool:
+        """Tell whether an event is one of some, or follows from one, at whatever distance."""
+        at: str | None = event_id
+        while at is not None and at not in heads:
+            if at not in causes:
+                stored = await self._storage.get(CONTAINER, user_id, at)
+                causes[at] = None if stored is None else stored.body["cause"]
+            at = causes[at]
+        return at is not None
+
     async def _running(self, user_id: str, root: str) -> list[Stored]:
+        """List some of what is not over of a tree, if there is any."""
+        async for page in self._running_pages(user_id, root):
+            if page:
+                return page
+        return []
+
+    async def _running_pages(self, user_id: str, root: str) -> AsyncIterator[list[Stored]]:
         """List what is not over of a tree, but for what only tells of a cancellation."""
         where, page = [Where("root", "=", root), Where("state", "=", "accepted")], None
         while True:
             found = await self._storage.query(
                 CONTAINER, user_id, where, order_by="seq", limit=CANCELLED_TOGETHER, page=page
             )
-            running = [each for each in found.items if not each.body.get("despiteCancel")]
+            yield [each for each in found.items if not each.body.get("despiteCancel")]
             page = found.next
-            if running or page is None:
-                return running
+            if page is None:
+                return
 
     async def revive(self, user_id: str, event_id: str) -> list[EventDocument]:
         """Accept a dead event again, as if it had never been tried.

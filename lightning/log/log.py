@@ -6,6 +6,7 @@ user's partition, so two workers can never both decide the same thing.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from lightning.errors import Conflict, PreconditionFailed
@@ -210,13 +211,41 @@ class EventLog:
           PreconditionFailed: The event is not ours any more; nothing was changed.
           Permanent: The outcome is over the limits (``output_too_large``).
         """
-        cause = claim.event
-        end = End(cause, claim.etag, state, [draft.id for draft in outputs], error)
+        end = End(claim.event, claim.etag, state, [draft.id for draft in outputs], error)
+        return await self._follow(claim.event, outputs, Change(ended=[end], writes=writes))
+
+    async def go_on(
+        self,
+        claim: Claimed,
+        after_seconds: float,
+        outputs: Sequence[Draft],
+        *,
+        attempts: int,
+        error: dict[str, str] | None = None,
+    ) -> list[EventDocument]:
+        """Give a claimed event back as `postpone` does, with what follows from it already, in one batch.
+
+        Returns:
+          What workers must hear of, the event itself too.
+
+        Raises:
+          PreconditionFailed: The event is not ours any more; nothing was changed.
+          Permanent: The outputs are over the limits (``output_too_large``).
+        """
+        event = self._later(claim, after_seconds, attempts, error)
+        listed = documents.with_outputs(event, [draft.id for draft in outputs])
+        follow = await self._follow(claim.event, outputs, Change(writes=[_replace(listed, claim.etag)]))
+        return [*follow, listed]
+
+    async def _follow(
+        self, cause: EventDocument, outputs: Sequence[Draft], change: Change
+    ) -> list[EventDocument]:
+        """Make a change with events that follow from one; give what workers must hear of."""
         known: set[str] = set()
         while True:
             created = [(draft, cause) for draft in outputs if draft.id not in known]
             try:
-                changed = await self._changes.apply(cause["userID"], Change(created, [end], writes=writes))
+                changed = await self._changes.apply(cause["userID"], replace(change, created=created))
             except PreconditionFailed:
                 raise
             except Conflict as conflict:
@@ -241,9 +270,7 @@ class EventLog:
             new = [draft for draft in drafts if draft.id not in cause["outputs"]]
             if not new:
                 return []
-            listed = cast(
-                "EventDocument", {**cause, "outputs": [*cause["outputs"], *(draft.id for draft in new)]}
-            )
+            listed = documents.with_outputs(cause, [draft.id for draft in new])
             change = Change([(draft, cause) for draft in new], writes=[_replace(listed, stored.etag)])
             try:
                 changed = await self._changes.apply(event["userID"], change)
@@ -259,8 +286,15 @@ class EventLog:
         Raises:
           PreconditionFailed: The event is not ours any more; nothing was changed.
         """
+        event = self._later(claim, after_seconds, attempts, error)
+        await self._storage.batch(CONTAINER, event["userID"], [_replace(event, claim.etag)])
+        return event
+
+    def _later(
+        self, claim: Claimed, after_seconds: float, attempts: int, error: dict[str, str] | None
+    ) -> EventDocument:
         due = self._clock() + after_seconds
-        event = documents.postponed(
+        return documents.postponed(
             claim.event,
             due,
             due + self._sweep_seconds,
@@ -268,8 +302,6 @@ class EventLog:
             attempts=attempts,
             error=error,
         )
-        await self._storage.batch(CONTAINER, event["userID"], [_replace(event, claim.etag)])
-        return event
 
     async def put_aside(
         self, user_id: str, event_id: str, wake: int, after_seconds: float

@@ -6,6 +6,8 @@ import time
 
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.task_group import TaskGroup
+from actors.task_joins import TaskJoins
 from actors.task_runner import TaskRunner
 from lightning.containers.sandbox import SandboxRunner
 from lightning.domain.budgets import Budgets
@@ -13,7 +15,7 @@ from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
 from lightning.domain.webhooks import Webhooks
-from lightning.events import Draft, now_text
+from lightning.events import Draft, now_text, read_envelope
 from lightning.ids import new_id
 from lightning.live import Notifier
 from lightning.log import Dispatch, EventLog, wakeup
@@ -126,8 +128,16 @@ class Installation:
             repositories=self.repositories,
             crash=self.crash,
         )
-        messenger = Messenger(Notifier(None, "whsec_" + "A" * 32), Webhooks(self.storage, Guard.allowing("")))
-        actors = {"task_runner": self.task_runner, "messenger": messenger}
+        messenger = Messenger(
+            Notifier(None, "whsec_" + "A" * 32),
+            Webhooks(self.storage, Guard.allowing("")),
+            TaskJoins(self.log, self.dispatch),
+        )
+        actors = {
+            "task_runner": self.task_runner,
+            "task_group": TaskGroup(self.log, self.dispatch, self.runs, self.budgets, crash=self.crash),
+            "messenger": messenger,
+        }
         self.step = Step(
             self.log,
             self.dispatch,
@@ -143,6 +153,16 @@ class Installation:
         task = {"agent": "echo", "resources": SMALL, "network": "none", **changes}
         metadata = TaskMetadata.model_validate(task).model_dump(mode="json", exclude_none=True)
         draft = Draft(new_id(), "worker.task", "test", metadata, now_text(), {})
+        [event] = await self.log.append("anna", [draft])
+        await self.dispatch.announce([wakeup(event)])
+        return event["id"]
+
+    async def post_group(self, *tasks, **changes):
+        """Record a group of tasks, of the echo unless told otherwise, and announce it."""
+        asked = [{"agent": "echo", **OFFLINE, **each} for each in tasks]
+        event = {"timestamp": now_text(), "source": "test", "type": "worker.group", "userID": "anna"}
+        metadata = read_envelope({**event, "metadata": {"tasks": asked, **changes}}).metadata
+        draft = Draft(new_id(), "worker.group", "test", metadata, now_text(), {})
         [event] = await self.log.append("anna", [draft])
         await self.dispatch.announce([wakeup(event)])
         return event["id"]

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook as Verifier
 from actors.actor import Retries
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.task_joins import TaskJoins
 from actors.webhook import LIFE_SECONDS, WebhookDelivery
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.webhook_health import WebhookHealth
@@ -46,8 +47,10 @@ class Installation:
         )
         self.deliveries = Deliveries(storage, self.log)
         self.lanes = Lanes(8)
+        dispatch = Dispatch(self.log, self.queue)
+        notifier = Notifier(None, "whsec_" + "A" * 32)
         actors = {
-            "messenger": Messenger(Notifier(None, "whsec_" + "A" * 32), self.webhooks),
+            "messenger": Messenger(notifier, self.webhooks, TaskJoins(self.log, dispatch)),
             "webhook": WebhookDelivery(
                 self.log,
                 self.webhooks,
@@ -59,7 +62,7 @@ class Installation:
                 randomness=chance,
             ),
         }
-        self.step = Step(self.log, Dispatch(self.log, self.queue), actors, owner="me")
+        self.step = Step(self.log, dispatch, actors, owner="me")
 
     async def endpoint(self, url, **options):
         settings = {"name": "team", "types": DELIVERABLE, **options}

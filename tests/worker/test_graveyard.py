@@ -9,6 +9,7 @@ from dramatiq import Message
 from actors.chat import Chat
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.task_joins import TaskJoins
 from brokers import AnyBroker, BrokerQueue, SqliteBroker
 from brokers.servicebus import ServiceBusBroker
 from lightning.domain.conversations import Conversations
@@ -60,8 +61,10 @@ async def queue(broker):
 async def graveyard(storage, log, broker, queue):
     notifier = Notifier(None, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     chat = Chat(log, open_model(provider="echo"), Conversations(storage, log))
-    actors = {"chat": chat, "messenger": Messenger(notifier, Webhooks(storage, Guard()))}
-    yield Graveyard(broker, Step(log, Dispatch(log, queue), actors, owner="clock"))
+    dispatch = Dispatch(log, queue)
+    messenger = Messenger(notifier, Webhooks(storage, Guard()), TaskJoins(log, dispatch))
+    actors = {"chat": chat, "messenger": messenger}
+    yield Graveyard(broker, Step(log, dispatch, actors, owner="clock"))
     await notifier.close()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.task_joins import TaskJoins
 from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft, now_text
 from lightning.live import Notifier
@@ -37,9 +38,11 @@ class RealStep:
         log = EventLog(self._storage)
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         self._notifier = Notifier(None, secret)
-        messenger = Messenger(self._notifier, Webhooks(self._storage, Guard.allowing("")))
+        dispatch = Dispatch(log, _NoQueue())
+        webhooks = Webhooks(self._storage, Guard.allowing(""))
+        messenger = Messenger(self._notifier, webhooks, TaskJoins(log, dispatch))
         owner = f"bench-{os.getpid()}"
-        self._step = Step(log, Dispatch(log, _NoQueue()), {"messenger": messenger}, owner=owner)
+        self._step = Step(log, dispatch, {"messenger": messenger}, owner=owner)
 
     def run(self, number: int) -> None:
         """Do it on the process's event loop and wait, as the platform's worker does."""
