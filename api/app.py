@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from api import (
     conversations,
     docs,
+    event_tree,
     events,
     identity,
     problems,
@@ -68,6 +69,7 @@ ROUTES: Sequence[Operation] = (
     *sessions.ROUTES,
     *service_tokens.ROUTES,
     *events.ROUTES,
+    *event_tree.ROUTES,
     *conversations.ROUTES,
     *runs.ROUTES,
     *run_revert.ROUTES,

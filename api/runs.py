@@ -22,6 +22,7 @@ from api.stream_access import stream_claims
 from lightning.domain.runs import RunDocument
 from lightning.domain.tokens import Claims
 from lightning.errors import Conflict, InvalidRequest, NotFound
+from lightning.events import EventDocument
 from lightning.repositories import NO_COMMIT
 
 MAX_PAGE = 200
@@ -227,7 +228,16 @@ async def _shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
 
 async def _end_of_task(parts: Platform, run: RunDocument) -> dict[str, Any] | None:
     """Say how a run ended whose task did: nobody may have come to write that down yet."""
-    task = await parts.log.get(run["userID"], run["eventID"])
+    return _ended_with(await parts.log.get(run["userID"], run["eventID"]))
+
+
+def status_of(run: RunDocument, task: EventDocument) -> str:
+    """Say in a word where a run stands, or how it ended."""
+    outcome = run["outcome"] or _ended_with(task) or {"status": run["stage"]}
+    return outcome["status"]
+
+
+def _ended_with(task: EventDocument | None) -> dict[str, Any] | None:
     if task is None or task["state"] == "accepted" or task["error"] is None:
         return None
     status = "cancelled" if task["state"] == "cancelled" else "failed"

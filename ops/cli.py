@@ -53,11 +53,12 @@ def up_command(
 
 
 for command in (
-    *(login.login, login.logout, chat.chat, events.send, events.events, tail.tail),
+    *(login.login, login.logout, chat.chat, events.send, tail.tail),
     *(events.cancel, events.replay),
 ):
     app.command()(command)
 app.command("eval")(evaluation.evaluate)
+app.add_typer(events.app, name="events")
 for name, module, meaning in (
     ("conversations", "ops.commands.conversations", "Conversations."),
     ("deadletters", "ops.commands.deadletters", "Messages that the queue gave up."),

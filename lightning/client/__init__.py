@@ -13,6 +13,7 @@ from lightning.client.shapes import (
     Delta,
     Event,
     EventPage,
+    EventTree,
     EventWithOutputs,
     Fire,
     FirePage,
@@ -29,6 +30,7 @@ from lightning.client.shapes import (
     RunWithReport,
     Schedule,
     SchedulePage,
+    TreeNode,
 )
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Delta",
     "Event",
     "EventPage",
+    "EventTree",
     "EventWithOutputs",
     "Fire",
     "FirePage",
@@ -61,5 +64,6 @@ __all__ = [
     "Schedule",
     "SchedulePage",
     "SessionFile",
+    "TreeNode",
     "answer_of",
 ]

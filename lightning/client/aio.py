@@ -24,6 +24,7 @@ from lightning.client.shapes import (
     Delta,
     Event,
     EventPage,
+    EventTree,
     EventWithOutputs,
     Frame,
     MessagePage,
@@ -163,6 +164,10 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
     async def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
         return await self.call(requests.events(parameters))
+
+    async def tree(self, event_id: str, **parameters: str | int) -> EventTree:
+        """Read the tree that an event belongs to; see `Client.tree`."""
+        return await self.call(requests.tree(event_id, parameters))
 
     async def cancel(self, event_id: str) -> Event:
         """Cancel an event and what follows from it; see `Client.cancel`."""

@@ -22,6 +22,7 @@ from lightning.client.shapes import (
     Delta,
     Event,
     EventPage,
+    EventTree,
     EventWithOutputs,
     Frame,
     MessagePage,
@@ -176,6 +177,10 @@ class Client(RepositoryCalls, ScheduleCalls):
     def events(self, **parameters: str | int) -> EventPage:
         """List events: ``after``, ``limit``, ``type``, ``state``, ``conversationID``, ``root``."""
         return self._call(requests.events(parameters))
+
+    def tree(self, event_id: str, **parameters: str | int) -> EventTree:
+        """Read the tree that an event belongs to, in order of ``seq``: ``after``, ``limit``."""
+        return self._call(requests.tree(event_id, parameters))
 
     def cancel(self, event_id: str) -> Event:
         """Cancel an event and what follows from it.

@@ -106,6 +106,11 @@ def event(event_id: str) -> Request:
     return _get(_path("events", event_id))
 
 
+def tree(event_id: str, query: Query) -> Request:
+    """Read the tree that an event belongs to."""
+    return _get(_path("events", event_id, "tree"), query)
+
+
 def event_when_over(event_id: str, wait_seconds: int) -> Request:
     """Read an event as soon as it is over, or after so long."""
     query = {"wait": wait_seconds}

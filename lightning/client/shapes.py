@@ -57,6 +57,38 @@ class EventPage(TypedDict):
     next: int | None
 
 
+class TreeRun(TypedDict):
+    """The run of a task in a tree."""
+
+    id: str
+    status: str
+
+
+class TreeNode(TypedDict):
+    """An event in a tree; ``seconds`` is from its recording to its end."""
+
+    id: str
+    seq: int
+    type: str
+    cause: str | None
+    state: Literal["accepted", "done", "dead", "cancelled"]
+    name: str | None
+    recordedAt: str
+    endedAt: str | None
+    seconds: float | None
+    run: TreeRun | None
+    status: str | None
+    error: Problem | None
+
+
+class EventTree(TypedDict):
+    """A page of a tree; ``next`` is the ``after`` of the page behind it."""
+
+    root: str
+    events: list[TreeNode]
+    next: int | None
+
+
 class Conversation(TypedDict):
     """A conversation, without its messages; ``waiting`` lists those that have no answer yet."""
 

@@ -1,4 +1,4 @@
-"""`lightning send`, `events`, `cancel` and `replay`."""
+"""`lightning send`, `events`, `events tree`, `cancel` and `replay`."""
 
 from typing import Annotated
 
@@ -7,8 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning.client import ClientError, answer_of
-from ops.commands import output
+from ops.commands import event_tree, output
 from ops.commands.options import AsJson, Data, Event, Url, User, connect
+
+app = typer.Typer(invoke_without_command=True)
+app.command()(event_tree.tree)
 
 
 def send(
@@ -40,7 +43,9 @@ def send(
         raise typer.Exit(1)
 
 
+@app.callback(help="List events, or draw a tree of them.")
 def events(
+    context: typer.Context,
     *,
     after: Annotated[int, typer.Option(min=0, help="Only places beyond this one.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
@@ -51,7 +56,9 @@ def events(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """List events."""
+    """List events, if it is not a command on them that was asked for."""
+    if context.invoked_subcommand is not None:
+        return
     chosen = {name: value for name, value in (("type", type), ("state", state)) if value is not None}
     with connect(url, data, user) as client:
         page = client.events(after=after, limit=limit, **chosen)

@@ -132,6 +132,23 @@ def test_tail_ends_quietly_when_nobody_reads_any_more(real):
     assert json.loads(ran.stdout)["seq"] == 1
 
 
+def test_the_tree_of_an_answer_is_drawn(real):
+    sent = json.loads(real.run("send", "hello", "--json").stdout)
+    # When it is followed to its end
+    drawn = real.run("events", "tree", sent["id"], "--follow")
+    # Then the response hangs below the message
+    assert (drawn.returncode, drawn.stderr) == (0, "")
+    first, second = drawn.stdout.strip().splitlines()
+    assert first.startswith("llm.chat done")
+    assert second.startswith("└── llm.chat.response done")
+    listed = json.loads(real.run("events", "tree", sent["id"], "--json").stdout)
+    assert [each["type"] for each in listed] == ["llm.chat", "llm.chat.response"]
+    # And of what is not there, one line says so
+    missing = real.run("events", "tree", "nothing")
+    assert missing.returncode == 1
+    assert "no such event" in missing.stderr
+
+
 @pytest.mark.parametrize("command", [("events",), ("events", "--json"), ("doctor",), ("doctor", "--json")])
 def test_other_commands_end_quietly_too(real, command):
     ran = real.shell("", "| true; exit ${PIPESTATUS[0]}", *command)
