@@ -130,6 +130,40 @@ class RunApi:
             self._patience_seconds * _MODEL_PATIENCE,
         )
 
+    def start_tasks(self, tasks: Sequence[Mapping[str, Any]], *, key: str | None = None) -> list[str]:
+        """Start tasks that are a part of this one; they go on side by side, with this run.
+
+        Parameters:
+          tasks: Each as the metadata of a `worker.task`.
+          key: The same tasks again are started once, unless under another key.
+
+        Returns:
+          Their ids, for `join`.
+        """
+        return self._ask("POST", "/run/tasks", {"tasks": list(tasks), "key": key})["ids"]
+
+    def start_group(self, group: Mapping[str, Any], *, key: str | None = None) -> str:
+        """Start a group of tasks, of which one that fails has the others undone: see `start_tasks`."""
+        return self._ask("POST", "/run/tasks", {"group": group, "key": key})["ids"][0]
+
+    def subtask(self, id: str, *, wait_seconds: int = 0) -> dict[str, Any]:
+        """Read what has become of a task or group that this run started: ``state``, ``result``.
+
+        Parameters:
+          id: Its id.
+          wait_seconds: Wait so long for its end, 20 at most.
+        """
+        return self._ask("GET", f"/run/tasks/{id}?wait={wait_seconds}")
+
+    def join(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Wait until all of some tasks or groups are over, and give their results, in the same order."""
+        found = list[dict[str, Any]]()
+        for each in ids:
+            while (shown := self.subtask(each, wait_seconds=20))["state"] == "accepted":
+                pass
+            found.append(shown["result"] or {"status": "failed", "message": "There is no result."})
+        return found
+
     def fetch_workspace(self, into: IO[bytes]) -> str:
         """Write the files of the task's repository into a file, as a tar.
 

@@ -352,12 +352,26 @@ def _read_metadata(name: str, raw: dict[str, Any], where: str) -> dict[str, Any]
         metadata = kind.metadata.model_validate(raw)
     except ValidationError as error:
         raise _invalid(error, f"{where}/metadata") from None
+    return normal_form(metadata, f"{where}/metadata")
+
+
+def normal_form(metadata: Metadata, where: str) -> dict[str, Any]:
+    """Check what may follow from an event, and give its metadata as it is recorded.
+
+    Parameters:
+      metadata: The metadata.
+      where: JSON pointer to it.
+
+    Raises:
+      InvalidEvent: With a pointer to the first field that is wrong.
+      Forbidden: Something is to follow that comes from the platform only.
+    """
     if isinstance(metadata, TaskMetadata):
-        _read_what_follows(metadata, f"{where}/metadata")
+        _read_what_follows(metadata, where)
     elif isinstance(metadata, GroupMetadata):
-        _read_follow_ups(metadata, f"{where}/metadata")
+        _read_follow_ups(metadata, where)
         for place, task in enumerate(metadata.tasks):
-            _read_what_follows(task, f"{where}/metadata/tasks/{place}")
+            _read_what_follows(task, f"{where}/tasks/{place}")
     return metadata.model_dump(mode="json", exclude_none=True)
 
 

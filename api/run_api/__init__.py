@@ -6,7 +6,7 @@ It is served at the ingress, and by itself at a unix socket, to which the runs o
 from collections.abc import Sequence
 
 from api.operation import Operation
-from api.run_api import asking, completions, reports, spans, task, workspace
+from api.run_api import asking, completions, reports, spans, subtasks, task, workspace
 from api.run_api.access import run_access
 
 __all__ = ["ROUTES", "run_access"]
@@ -16,6 +16,7 @@ ROUTES: Sequence[Operation] = (
     *task.ROUTES,
     *reports.ROUTES,
     *asking.ROUTES,
+    *subtasks.ROUTES,
     *workspace.ROUTES,
     *completions.ROUTES,
     *spans.ROUTES,

@@ -22,6 +22,7 @@ MAX_METRICS: Final = 100
 #: Of one run, all together; further ones are refused.
 MAX_QUESTIONS: Final = 20
 MAX_MESSAGES: Final = 40
+MAX_SUBTASKS: Final = 40
 
 Value = TypeVar("Value")
 
@@ -70,6 +71,14 @@ class Result(TypedDict):
     message: str | None
 
 
+class Started(TypedDict):
+    """Tasks that a run started under a key."""
+
+    key: str
+    digest: str
+    number: int
+
+
 class ReportDocument(TypedDict):
     """Everything of one run, as it stands in the store."""
 
@@ -83,6 +92,7 @@ class ReportDocument(TypedDict):
     questions: list[Question]
     messages: list[MessageToRun]
     result: Result | None
+    started: NotRequired[list[Started]]
 
 
 class RunReports:
@@ -159,6 +169,35 @@ class RunReports:
             return noted
 
         return await self._change(run, change)
+
+    async def starting(self, run: RunDocument, key: str, digest: str, number: int) -> None:
+        """Note that a run starts tasks, once under a key.
+
+        Parameters:
+          run: The run.
+          key: The key.
+          digest: Tells what is started from all else.
+          number: How many tasks that are.
+
+        Raises:
+          Conflict: Others were started under this key (``id_taken``), or the run has started too many
+            (``too_many_subtasks``).
+        """
+        noted: Started = {"key": key, "digest": digest, "number": number}
+
+        def change(report: ReportDocument) -> None:
+            known = report.get("started", [])
+            for each in known:
+                if each["key"] == key:
+                    if each["digest"] != digest:
+                        raise Conflict("other tasks were started under this key", code="id_taken")
+                    return
+            if sum(each["number"] for each in known) + number > MAX_SUBTASKS:
+                message = f"a run starts at most {MAX_SUBTASKS} tasks"
+                raise Conflict(message, code="too_many_subtasks")
+            report["started"] = [*known, noted]
+
+        await self._change(run, change)
 
     async def tell(
         self, run: RunDocument, content: str, question_id: str | None, key: str | None

@@ -117,17 +117,14 @@ class Dispatch:
         self._crash("accept:sent")
         return event, new
 
-    async def follow(self, cause: EventDocument, draft: Draft) -> None:
-        """Record an event that follows from another while that goes on, once, and announce it.
+    async def follow(self, cause: EventDocument, *drafts: Draft) -> None:
+        """Record what follows from an event while that goes on, once, all of it or nothing, and announce it.
 
         Raises:
           Transient: The store does not answer.
+          Permanent: It is over the limits (``output_too_large``).
         """
-        try:
-            events = await self._log.append(cause["userID"], [draft], cause=cause)
-        except Conflict:
-            return
-        await self.announce(wakeups(events))
+        await self.announce(wakeups(await self._log.follow(cause, drafts)))
 
     async def hasten(self, user_id: str, event_id: str) -> None:
         """Have an event that was put off looked at now.

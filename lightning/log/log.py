@@ -237,6 +237,17 @@ class EventLog:
         follow = await self._follow(claim.event, outputs, Change(writes=[_replace(listed, claim.etag)]))
         return [*follow, listed]
 
+    async def follow(self, cause: EventDocument, drafts: Sequence[Draft]) -> list[EventDocument]:
+        """Record what follows from an event while that goes on; what is recorded already stays as it is.
+
+        Returns:
+          What workers must hear of.
+
+        Raises:
+          Permanent: It is over the limits (``output_too_large``).
+        """
+        return await self._follow(cause, drafts, Change())
+
     async def _follow(
         self, cause: EventDocument, outputs: Sequence[Draft], change: Change
     ) -> list[EventDocument]:
@@ -244,6 +255,8 @@ class EventLog:
         known: set[str] = set()
         while True:
             created = [(draft, cause) for draft in outputs if draft.id not in known]
+            if not (created or change.ended or change.writes):
+                return []
             try:
                 changed = await self._changes.apply(cause["userID"], replace(change, created=created))
             except PreconditionFailed:

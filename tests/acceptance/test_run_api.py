@@ -178,6 +178,32 @@ api.result({"asked": asked, "said": said[0]["content"], "about": said[0]["questi
     assert client.run(result["runID"])["metrics"][0]["value"] == 1
 
 
+def test_a_run_starts_two_others_and_joins_them(client):
+    # Given a run that starts two parts, twice under one key, and says what came of both
+    program = """
+import os, sys
+sys.path.insert(0, "/opt/lightning")
+from agents.run_api import RunApi
+api = RunApi(os.environ["LIGHTNING_API_URL"], os.environ["LIGHTNING_RUN_TOKEN"])
+parts = [{"name": f"part {number}", "agent": "echo", "input": number} for number in (1, 2)]
+ids = api.start_tasks(parts, key="parts")
+assert api.start_tasks(parts, key="parts") == ids
+api.result([each["result"] for each in api.join(ids)])
+"""
+    # When it has run
+    event, result = ran(client, [*PROGRAMS["python"], program])
+    # Then it has joined them, each ran once, without the network that it has not itself
+    assert (result["status"], result["result"]) == ("succeeded", [1, 2]), result
+    tree = client.tree(event["id"])["events"]
+    parts = [each for each in tree if each["type"] == "worker.task"][1:]
+    assert [(each["name"], each["cause"]) for each in parts] == [
+        ("part 1", event["id"]),
+        ("part 2", event["id"]),
+    ]
+    assert {each["run"]["status"] for each in parts} == {"succeeded"}
+    assert {client.event(each["id"])["metadata"]["network"] for each in parts} == {"none"}
+
+
 def test_the_token_of_a_run_is_kept_nowhere(running, client):
     # Given a run that has told the test its token, in two halves
     program = (

@@ -36,6 +36,30 @@ def test_it_says_who_it_is_and_what_it_wants(platform, api):
     ]
 
 
+def test_it_starts_tasks_and_waits_for_all_of_them(platform, api):
+    # Given a platform that starts two tasks, the first of which goes on for a while
+    platform.answers += [
+        (201, {"ids": ["a", "b"]}),
+        (200, {"state": "accepted", "result": None}),
+        (200, {"state": "done", "result": {"status": "succeeded"}}),
+        (200, {"state": "done", "result": {"status": "failed"}}),
+        (201, {"ids": ["g"]}),
+    ]
+    tasks = [{"agent": "echo", "input": 1}, {"agent": "echo", "input": 2}]
+    # When they are started and joined
+    ids = api.start_tasks(tasks, key="k")
+    assert api.join(ids) == [{"status": "succeeded"}, {"status": "failed"}]
+    # Then each is waited for, and a group is started likewise
+    assert api.start_group({"tasks": tasks}) == "g"
+    assert platform.requests == [
+        ("POST", "/base/run/tasks", "Bearer token", {"tasks": tasks, "key": "k"}),
+        ("GET", "/base/run/tasks/a?wait=20", "Bearer token", None),
+        ("GET", "/base/run/tasks/a?wait=20", "Bearer token", None),
+        ("GET", "/base/run/tasks/b?wait=20", "Bearer token", None),
+        ("POST", "/base/run/tasks", "Bearer token", {"group": {"tasks": tasks}, "key": None}),
+    ]
+
+
 @pytest.mark.parametrize("away", [(None, None), (503, {"detail": "later"}), (502, {})])
 def test_a_platform_that_is_away_is_asked_again_for_the_same(platform, api, away):
     # Given a platform that takes a question on the third attempt
