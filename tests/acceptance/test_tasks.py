@@ -126,6 +126,33 @@ def test_a_task_is_cancelled_with_its_container(running, client, containers):
     until(lambda: f"run-{run['id']}" not in containers.left(running), "its container is gone")
 
 
+def test_a_group_is_joined_and_undone(client):
+    # Given a group of which one task is done when another fails
+    def step(name, script, **changes):
+        command = ["sh", "-c", script]
+        asked = {"image": IMAGE, "command": command, "network": "none", "resources": SMALL}
+        return {"name": name, **asked, **changes}
+
+    undo = step("undo one", "echo undone")
+    tasks = [step("one", "echo done", rollback=undo), step("two", "exit 3"), step("three", "echo never")]
+    event = client.send("worker.group", {"tasks": tasks, "atMost": 1})
+    # When it is over
+    over = client.wait(event)
+    # Then its one result says what became of each
+    [result] = [each["metadata"] for each in over["outputs"] if each["type"] == "worker.group.result"]
+    assert result["status"] == "failed"
+    told = [(each["name"], each["status"], each.get("rollback")) for each in result["results"]]
+    assert told == [
+        ("one", "succeeded", "succeeded"),
+        ("two", "failed", None),
+        ("three", "not_started", None),
+    ]
+    # And its tree shows all of it
+    tree = client.tree(event["id"])["events"]
+    runs = [(each["name"], each["run"]["status"]) for each in tree if each["type"] == "worker.task"]
+    assert runs == [("one", "succeeded"), ("two", "failed"), ("undo one", "succeeded")]
+
+
 def test_a_task_whose_time_is_up_is_ended(client):
     over = client.wait(shell(client, "sleep 600", timeoutSeconds=1))
     assert (over["state"], result_of(over)["status"]) == ("done", "timed_out")

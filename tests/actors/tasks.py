@@ -18,7 +18,7 @@ from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft, now_text, read_envelope
 from lightning.ids import new_id
 from lightning.live import Notifier
-from lightning.log import Dispatch, EventLog, wakeup
+from lightning.log import Dispatch, EventLog, wakeup, wakeups
 from lightning.log.turns import new_conversation
 from lightning.outbound import Guard
 from lightning.repositories import RepositoryStore
@@ -98,7 +98,12 @@ class Counting:
 
 
 class Installation:
-    """One process over a data directory; its containers are in ``data / "runs"``, unless told otherwise."""
+    """One process over a data directory; its containers are in ``data / "runs"``, unless told otherwise.
+
+    ``sweeps``: after each death all that is not over is announced once more, as the clock does it in the end.
+    """
+
+    sweeps = False
 
     def __init__(self, data, *, crash=None, room=None, store="store", notifier=None, looks=None, **sandbox):
         self.data = data
@@ -191,6 +196,8 @@ class Installation:
                 await self.step.run(message)
             except Killed:
                 waiting.append((time.monotonic(), message))  # who died had not acknowledged it
+                if self.sweeps:
+                    await self.dispatch.announce(wakeups(await self.events()))
 
     async def over(self, *events):
         """Deliver until events, and all that follows from them, are over."""

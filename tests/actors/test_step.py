@@ -275,6 +275,42 @@ class TestAgain:
         await fail_until(step_of(actor, max_attempts=2), queue, clock, message, "done", log)
         assert len(actor.handled) == 10
 
+    @pytest.mark.parametrize("point", [None, *POINTS])
+    async def test_what_follows_already_is_recorded_once(
+        self, storage, log, clock, queue, step_of, message, point
+    ):
+        # Given an actor that has an output, and another one at its next look, and a worker that may die
+        async def answer(event):
+            return Done([output("two")]) if event["outputs"] else Again(0, outputs=[output("one")])
+
+        def crash(reached):
+            if reached == point:
+                raise Killed
+
+        if point is not None:
+            with pytest.raises(Killed):
+                await step_of(Fake(answer), crash=crash).run(message)
+            clock.now += 31
+        # When it is looked at to its end
+        for _ in range(3):
+            await step_of(Fake(answer)).run(wakeup(await read(log)))
+        # Then both outputs are there once, listed in their order, each written with its look
+        outputs = [derived_id("a", name) for name in ("one", "two")]
+        event = await read(log)
+        assert (event["state"], event["outputs"]) == ("done", outputs)
+        assert [each["id"] for each in await log.events("anna")] == ["a", *outputs]
+        assert [{"a", each} <= batch for each in outputs for batch in storage.batches if each in batch] == [
+            True,
+            True,
+        ]
+        assert {*outputs} <= {each.event_id for each in queue.sent} or point == "step:committed"
+
+    async def test_what_follows_already_is_as_bounded_as_an_end(self, log, step_of, message):
+        await step_of(Fake(Again(5, outputs=[output(f"o{n}") for n in range(91)]))).run(message)
+        event = await read(log)
+        assert (event["state"], event["error"]["code"]) == ("dead", "output_too_large")
+        assert len(await log.events("anna")) == 1
+
 
 class TestTransient:
     async def test_the_wait_that_was_asked_for_is_kept(self, log, clock, queue, step_of, message):

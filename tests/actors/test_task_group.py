@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from lightning.domain.budgets import Limits
+from lightning.errors import Permanent
 from lightning.events import Draft, now_text
 from lightning.groups import member_id, undo_output
 from lightning.ids import derived_id
@@ -164,13 +165,14 @@ async def test_a_failure_undoes_what_was_done_the_last_first(open_at):
 
 @pytest.mark.parametrize("every", [4, 7])
 async def test_whatever_dies_nothing_is_started_or_undone_twice(open_at, every):
-    # Given workers that die again and again
+    # Given workers that die again and again, at whatever point
     running = open_at(crash=DyingOften(every))
+    running.sweeps = True
     group = await running.post_group(*SEQUENCE, atMost=1)
     # When others go on
     await running.over(group)
     # Then they died often, and yet each container began once, in the order that is promised
-    assert len(running.crash.deaths) > 5
+    assert {"step:claimed", "step:handled", "step:committed", "step:sent"} <= {*running.crash.deaths}
     await check_undone(running, group)
     assert len(running.runner.began) == 4 + 3
 
@@ -271,6 +273,38 @@ async def test_only_the_branch_of_the_group_is_cancelled(open_at):
         "failed",
     ]
     assert (await running.log.get("anna", "beside"))["state"] == "accepted"
+
+
+async def test_a_group_that_is_given_up_takes_its_tasks_along(open_at):
+    # Given a group of which, once its tasks go on, the platform cannot tell any more where it stands
+    running = open_at()
+    told = [{"type": "user.message", "metadata": {"content": "a pity"}}]
+    asked = {"budget": {"tokens": 10}, "onFailure": told}
+    group = await running.post_group({"name": "going", **SLEEPER}, {"name": "quick"}, **asked)
+    looks, open_budget = [], running.budgets.open
+
+    async def refuse_later(event, limits=None):
+        if event["id"] == group:
+            looks.append(event)
+            if len(looks) > 1:
+                raise Permanent("no answer that makes sense", code="store_broken")
+        return await open_budget(event, limits)
+
+    running.budgets.open = refuse_later
+    # When it is given up
+    await running.over(group)
+    # Then its result says so, what was to follow does, and its tasks are stopped
+    result = await group_result(running, group)
+    assert (result["status"], result["error"]["code"]) == ("failed", "store_broken")
+    assert [each["status"] for each in result["results"]] == ["cancelled", "succeeded"]
+    assert (await running.log.get("anna", group))["state"] == "dead"
+    assert (await running.log.get("anna", member_id(group, 0)))["state"] == "cancelled"
+    assert len([each for each in await running.events() if each["type"] == "user.message"]) == 1
+
+    async def gone():
+        return await running.containers() == []
+
+    await running.deliver(gone)
 
 
 async def test_a_lost_queue_loses_no_group(open_at):

@@ -115,6 +115,32 @@ async def test_all_that_follows_from_an_event_shares_its_budget(storage, task):
     assert await budgets.reserve(other, "c", least=1, most=1000, seconds=60) == 70
 
 
+async def test_what_follows_from_an_event_shares_what_that_was_given_alone(storage, task):
+    # Given a root with much, a group below it with less, and what follows from that, at two distances
+    budgets = Budgets(storage)
+    await budgets.open(task, Limits(tokens=1000, container_seconds=1000))
+    group = child(task, "group")
+    await budgets.open(group, Limits(tokens=100, container_seconds=10))
+    first, second = child(group, "first"), child(group, "second")
+    for each in (first, second):
+        await budgets.open(each)
+    part = child(first, "part")
+    await budgets.open(part, Limits(tokens=90))
+    # When one of them spends, then it is missing to the others
+    assert await budgets.reserve(part, "a", least=1, most=1000, seconds=60) == 90
+    await budgets.settle(part, "a", 90)
+    assert await budgets.reserve(second, "b", least=1, most=1000, seconds=60) == 10
+    await budgets.settle(second, "b", 10)
+    with pytest.raises(BudgetExhausted, match="of what this task is a part of is spent: 100 of 100"):
+        await budgets.reserve(first, "c", least=1, most=1, seconds=60)
+    await budgets.ran(first, "one", 6.0)
+    ledger = await budgets.ran(part, "two", 5.0)
+    with pytest.raises(BudgetExhausted, match="containers ran 11 of 10"):
+        ledger.check_time("second", 0)
+    # And what is beside the group has the rest
+    assert await budgets.reserve(child(task, "beside"), "d", least=1, most=1000, seconds=60) == 900
+
+
 async def test_a_child_cannot_widen_what_it_inherits(storage, task):
     budgets = Budgets(storage)
     await budgets.open(task, Limits(tokens=100))

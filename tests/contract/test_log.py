@@ -153,6 +153,48 @@ async def test_a_claim_runs_out_and_counts_another_attempt(log, clock):
     await log.end(second, "done")
 
 
+async def test_what_follows_while_it_goes_on_is_kept_whatever_becomes_of_it(log, clock):
+    # Given an event that went on twice with something that follows
+    await log.append("anna", [draft("a")])
+    first = await log.go_on(await claimed(log), 5, [draft("b")], attempts=0)
+    assert [(each["id"], each["dueAt"]) for each in first] == [("b", clock.now), ("a", clock.now + 5)]
+    clock.now += 5
+    claim = await claimed(log, wake=1)
+    await log.go_on(claim, 0, [draft("c"), draft("b")], attempts=0)  # one is known, as after a replay
+    # When it is cancelled, then all of that is listed still, and over
+    with pytest.raises(PreconditionFailed):
+        await log.go_on(claim, 0, [draft("d")], attempts=0)
+    event, _ = await log.interventions.cancel("anna", "a")
+    assert (event["state"], event["outputs"]) == ("cancelled", ["b", "c"])
+    assert (await log.head("anna"))["counts"]["cancelled"] == 3
+    assert await log.get("anna", "d") is None
+
+
+async def test_a_branch_is_cancelled_and_the_rest_of_the_tree_is_not(log):
+    # Given a tree with two branches, one of them with a task in it
+    await log.append("anna", [draft("root")])
+    await log.append("anna", [draft("left"), draft("right")], cause=await log.get("anna", "root"))
+    await log.append("anna", [draft("r1")], cause=await log.get("anna", "right"))
+    await log.append(
+        "anna", [draft("l1"), draft("l2", "worker.task", agent="echo")], cause=await log.get("anna", "left")
+    )
+    await log.append("anna", [draft("l11")], cause=await log.get("anna", "l1"))
+    # When one is cancelled, however often
+    why = {"code": "group_failed", "message": "Another one failed"}
+    ended, follow = await log.interventions.cancel_branches("anna", "root", ["left"], why)
+    assert await log.interventions.cancel_branches("anna", "root", ["left"], why) == ([], [])
+    # Then all of it is over, and nothing else
+    assert set(ended) == {"left", "l1", "l2", "l11"}
+    events = {each["id"]: each for each in await log.events("anna")}
+    assert {name for name, each in events.items() if each["state"] == "cancelled"} == set(ended)
+    assert events["l1"]["error"] == why
+    assert not await log.is_cancelled(events["r1"])
+    # And the task tells so
+    [told] = follow
+    assert (told["type"], told["cause"]) == ("worker.task.result", "l2")
+    assert told["metadata"]["message"].startswith("Another one failed")
+
+
 async def test_a_renewed_claim_holds(log, clock):
     await log.append("anna", [draft("a")])
     claim = await claimed(log)

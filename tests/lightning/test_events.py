@@ -6,6 +6,7 @@ import pytest
 
 from lightning.errors import Forbidden, InvalidEvent
 from lightning.events import CLOCK_SKEW, TYPES, read_envelope
+from lightning.tasks import works_on_repository
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GOOD = {
@@ -267,3 +268,46 @@ def test_what_follows_from_a_task_is_checked_when_it_is_posted(changes, pointer)
     with pytest.raises((InvalidEvent, Forbidden)) as caught:
         read_envelope({**GOOD, "type": "worker.task", "metadata": {**TASK, **changes}}, now=NOW)
     assert caught.value.pointer == f"/metadata{pointer}"
+
+
+def test_the_tasks_of_a_group_are_as_if_each_had_been_posted():
+    # Given a group whose tasks are followed and undone by others
+    tasks = [{**TASK, "name": "one", "rollback": TASK}, {**TASK, "onSuccess": [MESSAGE]}]
+    metadata = {"tasks": tasks, "onFailure": [{"type": "worker.group", "metadata": {"tasks": [TASK]}}]}
+    # When it is read, then all of them are in normal form
+    read = read_envelope({**GOOD, "type": "worker.group", "metadata": metadata}, now=NOW).metadata
+    assert (read["atMost"], read["cancelOthers"]) == (8, True)
+    assert [each["timeoutSeconds"] for each in read["tasks"]] == [1800.0, 1800.0]
+    assert read["tasks"][0]["rollback"]["network"] == "full"
+    assert read["onFailure"][0]["metadata"]["tasks"][0]["network"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"tasks": []}, "/tasks"),
+        ({"tasks": [TASK] * 41}, "/tasks"),
+        ({"tasks": [{**TASK, "name": "a"}, {**TASK, "name": "a"}]}, ""),
+        ({"tasks": [{**TASK, "name": "task-2"}, TASK]}, ""),
+        ({"tasks": [{**TASK, "name": "a\nb"}]}, "/tasks/0/name"),
+        ({"tasks": [TASK, {"agent": 1}]}, "/tasks/1/agent"),
+        ({"tasks": [{**TASK, "rollback": {"agent": 1}}]}, "/tasks/0/rollback/agent"),
+        ({"tasks": [{**TASK, "onSuccess": [{"type": "x", "metadata": {}}]}]}, "/tasks/0/onSuccess/0/type"),
+        ({"onFailure": [{"type": "worker.group.result", "metadata": {}}]}, "/onFailure/0/type"),
+        ({"atMost": 0}, "/atMost"),
+        ({"conversationID": "c"}, "/conversationID"),
+    ],
+)
+def test_a_group_is_checked_when_it_is_posted(changes, pointer):
+    metadata = {"tasks": [TASK], **changes}
+    with pytest.raises((InvalidEvent, Forbidden)) as caught:
+        read_envelope({**GOOD, "type": "worker.group", "metadata": metadata}, now=NOW)
+    assert caught.value.pointer == f"/metadata{pointer}"
+
+
+def test_a_group_works_on_a_repository_if_one_of_its_tasks_does():
+    for with_repo in ({**TASK, "repo": "r"}, {**TASK, "rollback": {**TASK, "repo": "r"}}):
+        assert works_on_repository("worker.group", {"tasks": [TASK, with_repo]})
+        follows = [{"type": "worker.group", "metadata": {"tasks": [with_repo]}}]
+        assert works_on_repository("worker.task", {**TASK, "onSuccess": follows})
+    assert not works_on_repository("worker.group", {"tasks": [TASK]})
