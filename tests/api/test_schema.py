@@ -149,6 +149,7 @@ def ids(value: Any) -> set[str]:
     if not isinstance(value, dict):
         return set()
     named = {each for name, each in value.items() if name in {"id", "root"} and isinstance(each, str)}
+    named.update(value.get("ids", []))
     return named.union(*map(ids, value.values()))
 
 
@@ -196,7 +197,8 @@ def possessions(served: dict[str, Any], owner: Tenant) -> list[str]:
             made = owner.own(example["value"])
             if "source" in made:
                 made["source"] = CANARY
-            answer = owner.person.request("POST", path, content=json.dumps(made).encode())
+            asking = owner.run if path in FOR_RUNS else owner.person
+            answer = asking.request("POST", path, content=json.dumps(made).encode())
             # some ask for what no description can tell
             found |= ids(answer.json()) if answer.is_success else set()
     for task in owner.person.get("/api/events", type="worker.task").json()["events"]:
