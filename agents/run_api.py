@@ -157,7 +157,7 @@ class RunApi:
 
     def join(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Wait until all of some tasks or groups are over, and give their results, in the same order."""
-        found = list[dict[str, Any]]()
+        found: list[dict[str, Any]] = []
         for each in ids:
             while (shown := self.subtask(each, wait_seconds=20))["state"] == "accepted":
                 pass

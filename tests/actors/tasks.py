@@ -105,7 +105,9 @@ class Installation:
 
     sweeps = False
 
-    def __init__(self, data, *, crash=None, room=None, store="store", notifier=None, looks=None, **sandbox):
+    def __init__(
+        self, data, *, crash=None, room=None, store="store", notifier=None, looks=None, attempts=5, **sandbox
+    ):
         self.data = data
         self.storage = storage_of(data / store)
         self.log = EventLog(self.storage)
@@ -150,6 +152,7 @@ class Installation:
             owner="me",
             claim_seconds=1.0,
             backoff_seconds=0.1,
+            max_attempts=attempts,
             crash=self.crash,
         )
 

@@ -166,7 +166,7 @@ async def test_a_failure_undoes_what_was_done_the_last_first(open_at):
 
 async def test_whatever_dies_nothing_is_started_or_undone_twice(open_at):
     # Given workers that die again and again, at whatever point
-    running = open_at(crash=DyingOften(every=4))
+    running = open_at(crash=DyingOften(every=4), attempts=100)
     running.sweeps = True
     group = await running.post_group(*SEQUENCE, atMost=1)
     # When others go on
