@@ -1,21 +1,28 @@
 """What the Pulumi program declares holds the policies and agrees with the code; wrong ones are noticed."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from brokers import open_broker, queue_names
 from infra.policy import of_kind, settings_of, violations
+from lightning.client import Client
 from lightning.settings import Settings, SettingsError
 from lightning.storage.cosmos_account import indexing_policy
 from lightning.storage.port import CONTAINERS
+from ops.chaos.installation import until
 from ops.deployment import files
+from ops.emulation import SERVICES
+from ops.ports import free_port
 from tests.architecture.tree import ROOT
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+LIGHTNING = Path(sys.executable).with_name("lightning")
 PYTHON = ROOT / ".venv-infra" / "bin" / "python"
 
 #: Settings that Azure and OpenTelemetry read, not we.
@@ -267,3 +274,41 @@ def test_the_worker_grows_with_every_queue_that_is_not_bulk(recorded):
     ]
     assert watched == [name for name in queue_names("lightning") if not name.endswith("-bulk")]
     assert profile["capacity"] == {"minimum": "2", "maximum": "10", "default": "2"}
+
+
+def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
+    # Given the settings of the ingress, but for the services that are emulated, and where it listens
+    [site] = [each for name, each in of_kind(recorded["stacks"]["prod"], "web:WebApp") if name == "web"]
+    elsewhere = {*SERVICES, "LIGHTNING_HOST", "PORT", "LIGHTNING_DATA", "NOTIFY_URL", *OF_TELEMETRY}
+    given = {name: value for name, value in environment(site).items() if name not in elsewhere}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
+    port = free_port()
+    # When it runs on this machine
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [LIGHTNING, "up", "--emulate-azure", "--port", str(port), "--data", str(tmp_path / "data")],
+            env={**kept, **given},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            first = tmp_path / "data" / "first_user.json"
+            until(
+                lambda: (
+                    (first.exists() and "first user" in (tmp_path / "log").read_text())
+                    or process.poll() is not None
+                ),
+                "it is up",
+                seconds=120,
+            )
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            # Then what is posted is done, through queues and containers as they are deployed
+            with Client(f"http://127.0.0.1:{port}") as client:
+                account = json.loads(first.read_text())
+                client.log_in(account["username"], account["password"])
+                over = client.wait(client.send("user.message", {"content": "Here I am"}))
+            assert over["state"] == "done"
+        finally:
+            process.terminate()
+            status = process.wait(60)
+    assert status == 0
