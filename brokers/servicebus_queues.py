@@ -10,8 +10,8 @@ MAX_DELIVERIES: Final = 10
 def queue_properties(lock_seconds: float) -> dict[str, Any]:
     """Give the properties of each queue, by the names that Azure and Microsoft's emulator have for them.
 
-    Duplicates are not detected: two messages for one event do no harm, and a copy that is sent again under one
-    id must not be dropped. Nothing expires: the log decides what is too late.
+    Duplicates are not detected: two messages for one event do no harm, and a copy that is sent again under
+    one id must not be dropped. Nothing expires: the log decides what is too late.
 
     Parameters:
       lock_seconds: How long a message belongs to who received it; renewed while they live.

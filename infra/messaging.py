@@ -38,7 +38,7 @@ def make_messaging(net: Network) -> Messaging:
         sku=servicebus.SBSkuArgs(
             name=servicebus.SkuName(size.bus),
             tier=servicebus.SkuTier(size.bus),
-            capacity=1 if is_premium else None,
+            capacity=size.messaging_units if is_premium else None,
         ),
         disable_local_auth=True,
         minimum_tls_version="1.2",

@@ -1,7 +1,7 @@
 """What differs between installations: the stack's settings, and the size of each environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar, cast
 
 import pulumi
@@ -23,6 +23,7 @@ class Size:
       workers: Instances of the worker, fewest and most.
       private: Whether the services are reached from the virtual network only.
       retention_days: How long telemetry is kept.
+      messaging_units: What the tier ``Premium`` of Service Bus has.
     """
 
     bus: Literal["Standard", "Premium"]
@@ -31,6 +32,7 @@ class Size:
     workers: tuple[int, int]
     private: bool
     retention_days: int
+    messaging_units: int = 1
 
     @property
     def has_slots(self) -> bool:
@@ -104,7 +106,7 @@ def read_parameters(stack: str) -> Parameters:
     secrets = {name: config.get_secret(key) for name, key, _ in SECRETS}
     found = Parameters(
         environment=stack,
-        size=SIZES[stack],
+        size=_size(config, SIZES[stack]),
         names=Names(config.require("name"), stack),
         location=azure.require("location"),
         second_location=config.get("secondLocation"),
@@ -122,6 +124,18 @@ def read_parameters(stack: str) -> Parameters:
     )
     _check(found)
     return found
+
+
+def _size(config: pulumi.Config, usual: Size) -> Size:
+    """Give what an environment has, where its settings ask for more or less than is usual."""
+    throughput = config.get_int("maxThroughput")
+    return replace(
+        usual,
+        throughput=throughput if usual.throughput and throughput else usual.throughput,
+        plan=config.get("plan") or usual.plan,
+        workers=(usual.workers[0], config.get_int("maxWorkers") or usual.workers[1]),
+        messaging_units=config.get_int("messagingUnits") or usual.messaging_units,
+    )
 
 
 def _one_of(config: pulumi.Config, key: str, choices: tuple[Choice, ...]) -> Choice:

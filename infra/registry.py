@@ -31,17 +31,26 @@ def make_registry(place: Place) -> Registry:
 
     It has an address in the world: Container Instances pull by the token from there. Nobody pulls unasked.
     """
-    name = place.parameters.names.plain("acr")
+    name, second = place.parameters.names.plain("acr"), place.parameters.second_location
     registry = containerregistry.Registry(
         place.logical("registry"),
         resource_group_name=place.group.name,
         registry_name=name,
         location=place.location,
-        sku=containerregistry.SkuArgs(name="Standard"),
+        sku=containerregistry.SkuArgs(name="Standard" if second is None else "Premium"),
         admin_user_enabled=False,
         anonymous_pull_enabled=False,
         tags=place.tags,
     )
+    if second is not None:
+        containerregistry.Replication(
+            place.logical("registry-replica"),
+            resource_group_name=place.group.name,
+            registry_name=registry.name,
+            replication_name=second,
+            location=second,
+            tags=place.tags,
+        )
     scope = containerregistry.ScopeMap(
         place.logical("pull-scope"),
         resource_group_name=place.group.name,

@@ -194,8 +194,15 @@ def nothing_protected() -> None:
     resources.ResourceGroup("group", resource_group_name="acme-prod-group", tags=TAGS)
 
 
+def settings_for(stack: str) -> dict[str, str]:
+    """Those of the repository, whatever whoever deploys has made of them."""
+    own = {"lightning:name": "acme", "azure-native:location": "westeurope", "lightning:llm": "openai"}
+    second = {"lightning:secondLocation": "northeurope"} if stack == "prod" else {}
+    return {**config_of(stack), **own, **second}
+
+
 def refusal(stack: str, changes: dict[str, str]) -> str:
-    config = {**config_of(stack if stack != "qa" else "dev"), **changes}
+    config = {**settings_for(stack if stack != "qa" else "dev"), **changes}
     try:
         record(
             lambda: pulumi.export("read", read_parameters(stack).environment), stack,
@@ -207,10 +214,10 @@ def refusal(stack: str, changes: dict[str, str]) -> str:
 
 
 def main() -> None:
-    first = {key: value for key, value in config_of("dev").items() if key != "lightning:image"}
-    moved = {**config_of("prod"), "lightning:activeRegion": "second"}
+    first = {key: value for key, value in settings_for("dev").items() if key != "lightning:image"}
+    moved = {**settings_for("prod"), "lightning:activeRegion": "second"}
     found = {
-        "stacks": {stack: record(deploy, stack, config_of(stack)) for stack in ("dev", "prod")},
+        "stacks": {stack: record(deploy, stack, settings_for(stack)) for stack in ("dev", "prod")},
         "first": record(deploy, "dev", first),
         "moved": record(deploy, "prod", moved),
         "wrong": {name: record(program, "prod", {}) for name, program in WRONG.items()},
