@@ -42,7 +42,8 @@ def make_apps(place: Place, home: Place, services: Services) -> None:
         location=place.location,
         kind="linux",
         reserved=True,
-        per_site_scaling=True,  # the worker grows with the queue; one ingress and one clock do
+        # the worker grows with the queue; one ingress and one clock do. Basic machines do not scale at all
+        per_site_scaling=size.has_slots,
         sku=web.SkuDescriptionArgs(name=size.plan, capacity=size.workers[0]),
         tags=place.tags,
     )

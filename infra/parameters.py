@@ -49,7 +49,7 @@ SIZES: Final[Mapping[Environment, Size]] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The settings of a stack; `infra/README.md` tells what each is for."""
+    """The settings of a stack; `docs/deploy.md` tells what each is for."""
 
     environment: Environment
     size: Size

@@ -4,6 +4,7 @@ What is refused is printed by what it says.
 """
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from pulumi_azure_native import (
     web,
 )
 
+import infra
 from infra.parameters import read_parameters
 from infra.recording import config_of, record
 from infra.stack import deploy
@@ -218,7 +220,8 @@ def main() -> None:
     moved = {**settings_for("prod"), "lightning:activeRegion": "second"}
     found = {
         "stacks": {stack: record(deploy, stack, settings_for(stack)) for stack in ("dev", "prod")},
-        "first": record(deploy, "dev", first),
+        # as Pulumi runs it: the folder, by its name
+        "first": record(lambda: runpy.run_path(infra.__path__[0], run_name="__main__"), "dev", first),
         "moved": record(deploy, "prod", moved),
         "wrong": {name: record(program, "prod", {}) for name, program in WRONG.items()},
         "refused": {name: refusal(*case) for name, case in REFUSED.items()},
