@@ -6,7 +6,6 @@ from typing import Any, Final
 from brokers import queue_names
 from brokers.servicebus_queues import queue_properties
 from lightning.settings import Settings
-from lightning.storage.cosmos_account import PARTITION_PATH, indexing_policy
 from lightning.storage.port import CONTAINERS
 
 #: Where it is written.
@@ -26,6 +25,9 @@ _NAMES: Final = {
 
 def needed() -> dict[str, Any]:
     """Give the queues and containers that an installation with the usual settings needs."""
+    # the SDK takes long to load, and importing a module is to do nothing else
+    from lightning.storage.cosmos_account import PARTITION_PATH, indexing_policy  # noqa: PLC0415
+
     settings = Settings.load({})
     return {
         "queues": queue_names(settings.servicebus_queue),
