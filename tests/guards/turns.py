@@ -33,6 +33,7 @@ LONGEST_FIRST = (
     "tests/acceptance/test_storm.py",
     "tests/acceptance/test_crash_matrix.py",
     "tests/acceptance/",
+    "tests/infra/test_program.py",
     "tests/ops/",
 )
 

@@ -1,0 +1,80 @@
+"""The Service Bus namespace and the queues, as the code wants them."""
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_azure_native import servicebus
+
+from infra.identities import Identity, allow
+from infra.network import Network, make_endpoint
+from infra.place import Place
+from infra.platform import platform
+
+
+@dataclass(frozen=True, slots=True)
+class Messaging:
+    """The queues of a region.
+
+    Parameters:
+      id: The id of the namespace.
+      host: Its host name.
+      queues: The id of each queue.
+    """
+
+    id: pulumi.Output[str]
+    host: str
+    queues: dict[str, pulumi.Output[str]]
+
+
+def make_messaging(net: Network) -> Messaging:
+    """Make the namespace and every queue of `platform.json`."""
+    place, size = net.place, net.place.parameters.size
+    is_premium = size.bus == "Premium"
+    namespace = servicebus.Namespace(
+        place.logical("bus"),
+        resource_group_name=place.group.name,
+        namespace_name=place.name("bus"),
+        location=place.location,
+        sku=servicebus.SBSkuArgs(
+            name=servicebus.SkuName(size.bus),
+            tier=servicebus.SkuTier(size.bus),
+            capacity=size.messaging_units if is_premium else None,
+        ),
+        disable_local_auth=True,
+        minimum_tls_version="1.2",
+        public_network_access="Disabled" if size.private else "Enabled",
+        tags=place.tags,
+    )
+    queues = {name: _queue(place, namespace, name) for name in platform()["queues"]}
+    if size.private:
+        make_endpoint(net, "bus", namespace.id, "namespace", "privatelink.servicebus.windows.net")
+    return Messaging(namespace.id, f"{place.name('bus')}.servicebus.windows.net", queues)
+
+
+def allow_messages(place: Place, messaging: Messaging, process: str, identity: Identity) -> None:
+    """Let a process send, and receive what is its business.
+
+    The ingress looks at the default queue for its health, and reads no other. The others read them all, and
+    the clock their dead letters.
+    """
+    default = platform()["queues"][0]
+    on, scope = (default, messaging.queues[default]) if process == "web" else ("bus", messaging.id)
+    allow(place, process, identity, "Azure Service Bus Data Sender", "bus", messaging.id)
+    allow(place, process, identity, "Azure Service Bus Data Receiver", on, scope)
+
+
+def _queue(place: Place, namespace: servicebus.Namespace, name: str) -> pulumi.Output[str]:
+    wanted = platform()["queue"]
+    queue = servicebus.Queue(
+        place.logical(f"queue-{name}"),
+        resource_group_name=place.group.name,
+        namespace_name=namespace.name,
+        queue_name=name,
+        lock_duration=wanted["LockDuration"],
+        max_delivery_count=wanted["MaxDeliveryCount"],
+        requires_duplicate_detection=wanted["RequiresDuplicateDetection"],
+        requires_session=wanted["RequiresSession"],
+        dead_lettering_on_message_expiration=wanted["DeadLetteringOnMessageExpiration"],
+        max_size_in_megabytes=5120,
+    )
+    return queue.id

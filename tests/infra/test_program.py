@@ -1,0 +1,314 @@
+"""What the Pulumi program declares holds the policies and agrees with the code; wrong ones are noticed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokers import open_broker, queue_names
+from infra.policy import of_kind, settings_of, violations
+from lightning.client import Client
+from lightning.settings import Settings, SettingsError
+from lightning.storage.cosmos_account import indexing_policy
+from lightning.storage.port import CONTAINERS
+from ops.chaos.installation import until
+from ops.deployment import files
+from ops.emulation import SERVICES
+from ops.ports import free_port
+from tests.architecture.tree import ROOT
+
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+LIGHTNING = Path(sys.executable).with_name("lightning")
+PYTHON = ROOT / ".venv-infra" / "bin" / "python"
+
+#: Settings that Azure and OpenTelemetry read, not we.
+OF_OTHERS = {"WEBSITES_PORT", "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "OTEL_TRACES_SAMPLER"}
+#: Settings that are ours once telemetry goes to Application Insights.
+OF_TELEMETRY = {"APPLICATIONINSIGHTS_CONNECTION_STRING"}
+
+#: What App Service puts where a reference to the vault stands.
+SECRETS = {
+    "JWT_SIGNING_KEY": "0" * 64,
+    "JWT_SIGNING_KEY_PREVIOUS": "1" * 64,
+    "LIGHTNING_SECRET_KEY": "2" * 64,
+    "LIGHTNING_SECRET_KEY_PREVIOUS": "3" * 64,
+    "NOTIFY_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "ACI_REGISTRY_PASSWORD": "pull-password",
+    "OPENAI_API_KEY": "sk-canary",
+}
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    assert PYTHON.exists(), "infra/ has an environment of its own: run make infra"
+    run = subprocess.run(
+        [PYTHON, "-m", "tests.infra.programs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    return json.loads(run.stdout)
+
+
+def named(resources, kind):
+    return dict(of_kind(resources, kind))
+
+
+def environment(site):
+    """The environment of an app's process, once App Service has looked up what is in the vault."""
+    return {
+        name: SECRETS[name] if "KeyVault" in value else value for name, value in settings_of(site).items()
+    }
+
+
+def test_every_stack_holds_the_policies(recorded):
+    assert {stack: violations(found, stack) for stack, found in recorded["stacks"].items()} == {
+        "dev": [],
+        "prod": [],
+    }
+    assert violations(recorded["first"], "dev") == []
+    assert violations(recorded["moved"], "prod") == []
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("old_tls", "only_tls: account takes older TLS"),
+        ("plain_http", "only_tls: account takes plain http"),
+        ("site_in_clear", "only_tls: site takes plain http"),
+        ("site_old_tls", "only_tls: site takes older TLS"),
+        ("site_ftp", "only_tls: site takes FTP"),
+        ("public_blob", "no_public_blob: account"),
+        ("public_blob_unsaid", "no_public_blob: account"),
+        ("open_container", "no_public_blob: blobs is public"),
+        ("shared_key", "no_shared_keys: account"),
+        ("shared_key_unsaid", "no_shared_keys: account"),
+        ("bus_with_keys", "no_shared_keys: bus"),
+        ("store_with_keys", "no_shared_keys: store"),
+        ("registry_with_admin", "no_shared_keys: registry"),
+        ("key_in_clear", "in clear: JWT_SIGNING_KEY"),
+        ("connection_string", "in clear: SOMETHING"),
+        ("no_such_secret", "a secret that is not in the vault"),
+        ("no_tags", "tagged: account (StorageAccount) lacks the tags environment"),
+        ("tags_of_another", "tagged: account is tagged as one of dev"),
+        ("vault_forgets", "recoverable: vault forgets"),
+        ("vault_forgets", "recoverable: vault can be purged"),
+        ("blobs_forgotten", "recoverable: account forgets"),
+        ("store_with_keys", "recoverable: store has no continuous backup"),
+        ("open_to_all", "private: account is reached from everywhere"),
+        ("no_endpoint", "private: account has no private endpoint"),
+        ("name_too_long", "named_well: account"),
+        ("name_with_hyphen", "named_well: account"),
+        ("bus_name_reserved", "named_well: bus"),
+        ("owner", "least_privilege: may"),
+        ("role_of_everything", "least_privilege: role"),
+        ("runs_let_out", "runs_are_held: rules-runs"),
+        ("isolated_let_out", "runs_are_held: rules-isolated"),
+        ("site_sleeps", "kept_running: site is put to sleep"),
+        ("site_unasked", "kept_running: site is not asked"),
+        ("nothing_protected", "protected: nothing keeps"),
+        ("nothing_protected", "protected: nobody is told"),
+    ],
+)
+def test_a_wrong_program_is_noticed(recorded, program, says):
+    assert [text for text in violations(recorded["wrong"][program], "prod") if says in text]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("word", "2 to 10 small letters and digits"),
+        ("long word", "2 to 10 small letters and digits"),
+        ("environment", "name the stack dev, staging, prod"),
+        ("model", "must be one of openai, azure-openai"),
+        ("no second region", "no lightning:secondLocation is set"),
+        ("serverless twice", "leave lightning:secondLocation out"),
+        ("no secret", "pulumi config set --secret KEY, for each of jwtSigningKey openaiApiKey"),
+        ("no endpoint", "lightning:openaiBaseUrl must be set"),
+    ],
+)
+def test_settings_of_a_stack_that_do_not_fit_are_refused(recorded, settings, says):
+    assert says in recorded["refused"][settings]
+
+
+def test_what_is_known_of_the_code_is_current():
+    assert {name: (ROOT / name).read_text() for name in files()} == files(), "run make docs"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_queues_are_those_of_the_code(recorded, stack):
+    queues = [
+        each for name, each in of_kind(recorded["stacks"][stack], "servicebus:Queue") if name[-2:] != "-2"
+    ]
+    assert [each["queueName"] for each in queues] == queue_names("lightning")
+    [properties] = {tuple(sorted((k, v) for k, v in each.items() if "Name" not in k)) for each in queues}
+    assert dict(properties) | {"maxSizeInMegabytes": 0} == {
+        "lockDuration": f"PT{Settings.load({}).lease_seconds:g}S",
+        "maxDeliveryCount": 10,
+        "requiresDuplicateDetection": False,
+        "requiresSession": False,
+        "deadLetteringOnMessageExpiration": False,
+        "maxSizeInMegabytes": 0,
+    }
+
+
+def test_the_containers_are_those_of_the_code(recorded):
+    made = named(recorded["stacks"]["prod"], "cosmosdb:SqlResourceSqlContainer")
+    assert {each["containerName"] for each in made.values()} == set(CONTAINERS)
+    for each in made.values():
+        resource = each["resource"]
+        assert resource["partitionKey"]["paths"] == ["/userID"]
+        assert resource["defaultTtl"] == -1
+        assert resource["indexingPolicy"] == indexing_policy(CONTAINERS[each["containerName"]])
+
+
+def test_one_region_writes_and_the_second_reads(recorded):
+    orders = {}
+    for name, resources in {**recorded["stacks"], "moved": recorded["moved"]}.items():
+        [account] = named(resources, "cosmosdb:DatabaseAccount").values()
+        assert account["enableMultipleWriteLocations"] is False
+        assert account["consistencyPolicy"] == {"defaultConsistencyLevel": "Session"}
+        serverless = account.get("capabilities") == [{"name": "EnableServerless"}]
+        [database] = named(resources, "cosmosdb:SqlResourceSqlDatabase").values()
+        assert serverless == (name == "dev") != ("autoscaleSettings" in database.get("options", {}))
+        orders[name] = [each["locationName"] for each in account["locations"]]
+    assert orders == {
+        "dev": ["westeurope"],
+        "prod": ["westeurope", "northeurope"],
+        "moved": ["northeurope", "westeurope"],
+    }
+
+
+def test_the_apps_of_one_region_work_at_a_time(recorded):
+    for resources, working in ((recorded["stacks"]["prod"], ""), (recorded["moved"], "-2")):
+        enabled = {name: site["enabled"] for name, site in of_kind(resources, "web:WebApp")}
+        assert set(enabled) == {f"{name}{end}" for name in ("web", "worker", "clock") for end in ("", "-2")}
+        assert {name for name, is_on in enabled.items() if is_on} == {
+            f"{name}{working}" for name in ("web", "worker", "clock")
+        }
+
+
+def test_nothing_of_the_apps_is_made_before_there_are_images(recorded):
+    assert named(recorded["first"], "web:WebApp") == {}
+    assert named(recorded["first"], "containerregistry:Registry") != {}
+
+
+def test_the_processes_are_those_of_the_procfile(recorded):
+    lines = [line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines()]
+    for stack, resources in recorded["stacks"].items():
+        sites = named(resources, "web:WebApp")
+        assert {n: s["siteConfig"]["appCommandLine"] for n, s in sites.items() if n[-2:] != "-2"} == dict(
+            lines
+        )
+        slots = named(resources, "web:WebAppSlot")
+        assert {s["slot"] for s in slots.values()} == (set() if stack == "dev" else {"next"})
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
+    known = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    for _, site in of_kind(recorded["stacks"][stack], "web:WebApp", "web:WebAppSlot"):
+        environ = environment(site)
+        assert environ.keys() - known <= OF_OTHERS | OF_TELEMETRY
+        settings = Settings.load(environ)
+        parts = (settings.broker, settings.storage, settings.runner, settings.llm)
+        assert parts == ("servicebus", "cosmos", "aci", "openai")
+        # nobody signs in by a key
+        assert (settings.servicebus_connection, settings.cosmos_connection) == (None, None)
+        broker = open_broker(settings)
+        assert broker._open_namespace().host == settings.servicebus_namespace
+        broker.close()
+
+
+@pytest.mark.parametrize(
+    "needed",
+    ["JWT_SIGNING_KEY", "SERVICEBUS_NAMESPACE", "COSMOS_ENDPOINT", "WORKER_IMAGE", "LIGHTNING_PUBLIC_URL"],
+)
+def test_a_setting_that_is_missing_would_be_noticed(recorded, needed):
+    [site] = [each for name, each in of_kind(recorded["stacks"]["prod"], "web:WebApp") if name == "web"]
+    environ = {name: value for name, value in environment(site).items() if name != needed}
+    with pytest.raises(SettingsError):
+        Settings.load(environ)
+
+
+def test_each_process_may_do_what_it_does_and_no_more(recorded):
+    resources = recorded["stacks"]["prod"]
+    sender, receiver = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39", "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0"
+    may = {"web": set(), "worker": set(), "clock": set()}
+    for name, each in of_kind(resources, "authorization:RoleAssignment"):
+        process = name.split("-")[1]
+        if name.endswith("-2"):
+            continue
+        may[process].add((each["roleDefinitionId"].rpartition("/")[2], Path(each["scope"]).name))
+    assert {on for role, on in may["web"] if role == receiver} == {"lightning"}
+    for process in ("worker", "clock"):
+        assert {on for role, on in may[process] if role in (sender, receiver)} == {"acme-prod-bus"}
+    # and those that start containers may do so among the runs, and join their subnets
+    own = {process: {on for role, on in found if not GUID.fullmatch(role)} for process, found in may.items()}
+    assert own["web"] == set()
+    assert own["worker"] == own["clock"] == {"acme-prod-runs", "runs", "isolated"}
+
+
+def test_the_pull_token_pulls_agents_and_does_nothing_else(recorded):
+    [scope] = named(recorded["stacks"]["prod"], "containerregistry:ScopeMap").values()
+    assert scope["actions"] == ["repositories/agents/content/read", "repositories/agents/metadata/read"]
+
+
+def test_the_worker_grows_with_every_queue_that_is_not_bulk(recorded):
+    assert named(recorded["stacks"]["dev"], "monitor:AutoscaleSetting") == {}
+    scaling = named(recorded["stacks"]["prod"], "monitor:AutoscaleSetting")["scaling"]
+    [profile] = scaling["profiles"]
+    watched = [
+        rule["metricTrigger"]["dimensions"][0]["values"][0]
+        for rule in profile["rules"]
+        if rule["metricTrigger"]["metricName"] == "ActiveMessages"
+    ]
+    assert watched == [name for name in queue_names("lightning") if not name.endswith("-bulk")]
+    assert profile["capacity"] == {"minimum": "2", "maximum": "10", "default": "2"}
+
+
+def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
+    # Given the settings of the ingress, but for the services that are emulated, and where it listens
+    [site] = [each for name, each in of_kind(recorded["stacks"]["prod"], "web:WebApp") if name == "web"]
+    elsewhere = {*SERVICES, "LIGHTNING_HOST", "PORT", "LIGHTNING_DATA", "NOTIFY_URL", *OF_TELEMETRY}
+    given = {name: value for name, value in environment(site).items() if name not in elsewhere}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
+    port = free_port()
+    # When it runs on this machine
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [LIGHTNING, "up", "--emulate-azure", "--port", str(port), "--data", str(tmp_path / "data")],
+            env={**kept, **given},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            first = tmp_path / "data" / "first_user.json"
+            until(
+                lambda: (
+                    (first.exists() and "first user" in (tmp_path / "log").read_text())
+                    or process.poll() is not None
+                ),
+                "it is up",
+                seconds=120,
+            )
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            # Then what is posted is done, through queues and containers as they are deployed
+            with Client(f"http://127.0.0.1:{port}") as client:
+                account = json.loads(first.read_text())
+                client.log_in(account["username"], account["password"])
+                over = client.wait(client.send("user.message", {"content": "Here I am"}))
+            assert over["state"] == "done"
+        finally:
+            process.terminate()
+            status = process.wait(60)
+    assert status == 0
