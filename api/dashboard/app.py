@@ -8,20 +8,40 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from api.dashboard import (
+    conversations,
+    dead,
     event,
     events,
     login,
     overview,
+    repos,
+    runs,
+    schedules,
     static_files,
+    users,
+    webhooks,
 )
 from api.dashboard.access import ROOT
 from api.dashboard.page import HANDLERS
 
-#: The pages of one user's things; an operator has them for each user below ``/u/USER`` too.
-PAGES: Final[tuple[Route, ...]] = (*overview.ROUTES, *events.ROUTES, *event.ROUTES)
+#: The pages of one user's things; an operator has them for each user below ``/u/USER``, too.
+PAGES: Final[tuple[Route, ...]] = (
+    *overview.ROUTES,
+    *events.ROUTES,
+    *event.ROUTES,
+    *conversations.ROUTES,
+    *runs.ROUTES,
+    *schedules.ROUTES,
+    *dead.ROUTES,
+    *repos.ROUTES,
+    *webhooks.ROUTES,
+)
 
-#: The pages of operators, and those that need no session.
-OTHERS: Final[tuple[Route, ...]] = (*login.ROUTES, *static_files.ROUTES)
+#: The pages of operators.
+OPERATORS: Final[tuple[Route, ...]] = users.ROUTES
+
+#: What needs no session, and what begins or ends one.
+OPEN: Final[tuple[Route, ...]] = (*login.ROUTES, *static_files.ROUTES)
 
 
 def mount_on(ingress: Starlette) -> None:
@@ -30,7 +50,7 @@ def mount_on(ingress: Starlette) -> None:
     Parameters:
       ingress: The application.
     """
-    routes: list[BaseRoute] = [*OTHERS, *PAGES, Mount("/u/{user}", routes=list(PAGES))]
+    routes: list[BaseRoute] = [*OPEN, *PAGES, *OPERATORS, Mount("/u/{user}", routes=list(PAGES))]
     pages = Starlette(routes=routes, exception_handlers=HANDLERS)
     pages.state = ingress.state
     ingress.router.routes += [Mount(ROOT, app=pages), Route("/", _begin, methods=["GET"])]

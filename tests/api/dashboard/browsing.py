@@ -21,6 +21,7 @@ class Visitor:
 
     def __init__(self, person: Person) -> None:
         self.person = person
+        self._csrf: tuple[str | None, str] = (None, "")
         self.http = httpx2.Client(
             base_url=person.ingress.url, trust_env=False, timeout=PATIENCE_SECONDS, follow_redirects=True
         )
@@ -29,10 +30,10 @@ class Visitor:
         form = {"username": self.person.username, "password": password, **fields}
         return self.http.post("/dashboard/login", data=form)
 
-    def get(self, path: str, **query: Any) -> httpx2.Response:
+    def get(self, path: str, /, **query: Any) -> httpx2.Response:
         return self.http.get(f"/dashboard{path}", params=query)
 
-    def page(self, path: str, **query: Any) -> str:
+    def page(self, path: str, /, **query: Any) -> str:
         """Give the text of a page that must be there."""
         answer = self.get(path, **query)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
@@ -40,11 +41,18 @@ class Visitor:
 
     @property
     def csrf(self) -> str:
+        """What the forms of this session have."""
+        cookie = self.http.cookies.get("lightning_dashboard")
+        if self._csrf[0] != cookie:
+            self._csrf = cookie, self._read_csrf()
+        return self._csrf[1]
+
+    def _read_csrf(self) -> str:
         found = re.search(r'name="csrf" value="(\w+)"', self.page("/"))
         assert found is not None
         return found[1]
 
-    def post(self, path: str, **fields: Any) -> httpx2.Response:
+    def post(self, path: str, /, **fields: Any) -> httpx2.Response:
         """Send a form of one of the pages."""
         return self.http.post(f"/dashboard{path}", data={"csrf": self.csrf, **fields})
 
