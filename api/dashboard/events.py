@@ -25,6 +25,10 @@ MAX_LOOKED_AT: Final = 2_000
 _PORTION: Final = 200
 
 
+#: What of the query is asked of the store, and the field of events that it is.
+_FIELDS: Final = {"type": "type", "state": "state", "conversation": "conversationID", "root": "root"}
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A page of events.
@@ -47,10 +51,10 @@ async def show(request: Request, view: View) -> Response:
     one_of(request, "state", {"", *get_args(State)})
     before = whole_number(request, "before", MAX_PLACE, lowest=1, highest=MAX_PLACE)
     chosen = {
-        name: query.get(name, "") for name in ("type", "state", "conversation", "since", "until", "text")
+        name: query.get(name, "")
+        for name in ("type", "state", "conversation", "root", "since", "until", "text")
     }
-    fields = {"type": chosen["type"], "state": chosen["state"], "conversationID": chosen["conversation"]}
-    where = [Where(name, "=", value) for name, value in fields.items() if value]
+    where = [Where(name, "=", chosen[given]) for given, name in _FIELDS.items() if chosen[given]]
     log, user = view.parts.log, view.subject
     after = await _place(log, user, chosen["since"]) - 1 if chosen["since"] else 0
     if chosen["until"]:

@@ -87,6 +87,7 @@ def _pages() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     pages.filters.update(wording.FILTERS)
     pages.filters["query"] = address

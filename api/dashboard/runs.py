@@ -34,7 +34,13 @@ async def show(request: Request, view: View) -> Response:
     text = await view.parts.runs.log(run, 0, MAX_LOG_CHARS)
     complete = await _is_complete(view, run, len(text))
     diff, no_diff = await _diff(view, run)
-    shown = {"log": text, "next": len(text), "complete": complete, "diff": diff, "no_diff": no_diff}
+    shown: dict[str, Any] = {
+        "log": text,
+        "next": len(text),
+        "complete": complete,
+        "diff": diff,
+        "no_diff": no_diff,
+    }
     return render("run.html", view, **await _state(view, run), **shown)
 
 

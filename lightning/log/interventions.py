@@ -157,12 +157,14 @@ class Interventions:
 
         Raises:
           NotFound: There is no such event.
-          Conflict: It is not dead (``not_dead``).
+          Conflict: It is not dead (``not_dead``), or it must come to its end (``not_cancellable``).
         """
         while True:
             stored = await self._stored(user_id, event_id)
             if stored.body["state"] != "dead":
                 raise Conflict("only a dead event can be discarded", code="not_dead")
+            if stored.body["type"] == "conversation.deleted":
+                raise Conflict("a conversation is forgotten as a whole; replay it", code="not_cancellable")
             event = cast("EventDocument", {**stored.body, "state": "cancelled"})
 
             def build(

@@ -3,15 +3,12 @@
 from contextlib import contextmanager
 
 import pytest
-
-pytest.importorskip("playwright", reason="needs playwright")
-
 from playwright.sync_api import expect
 
 from lightning.events import Draft, now_text
 from tests.api.conftest import PATIENCE_SECONDS
 from tests.api.dashboard.browsing import ended
-from tests.api.dashboard.chromium import AXE, Tab, chromium
+from tests.api.dashboard.chromium import Tab, chromium
 from tests.api.dashboard.test_events import span
 from tests.api.runs import GoingRun, repository_of
 
@@ -155,7 +152,6 @@ def test_dead_letters_are_replayed_several_at_a_time(ingress, tab):
 
 def test_every_page_is_for_everybody(ingress, browser):
     """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels."""
-    assert AXE.exists(), "make test installs axe-core"
     person = ingress.person(role="operator")
     event, _ = answered(ingress, person, "hello " + "long" * 60, "and " + "longer" * 60)
     dead = person.says("and dead")
