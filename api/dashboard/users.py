@@ -36,7 +36,7 @@ async def show(request: Request, view: View) -> Response:
     _check_operator(view)
     with pages_end():
         listed, following = await holdings(view.parts, page_token(request))
-    limits = [(name, *_limit(view.parts.settings, name)) for name in LIMITS]
+    limits = [_limit(view.parts.settings, name) for name in LIMITS]
     return render("users.html", view, listed=listed, next=following, limits=limits)
 
 
@@ -66,9 +66,10 @@ def _check_operator(view: View) -> None:
         raise NotFound("there is no such page, or it is not yours")
 
 
-def _limit(settings: Settings, name: str) -> tuple[str, object]:
-    """Give what a limit is for, and what it is."""
-    return Settings.model_fields[name].description or name, getattr(settings, name)
+def _limit(settings: Settings, name: str) -> tuple[str, str, object]:
+    """Give the name of a limit in the environment, what it is for, and what it is."""
+    field = Settings.model_fields[name]
+    return str(field.validation_alias), field.description or "", getattr(settings, name)
 
 
 ROUTES = (
