@@ -86,13 +86,14 @@ class Tab:
         page.wait_for_url(f"{self.person.ingress.url}/dashboard/")
         return page
 
-    def serious(self) -> list[str]:
-        """Name what axe-core finds serious on the page that is shown."""
+    def serious(self, *rules: str) -> list[str]:
+        """Name what axe-core finds serious on the page that is shown, by these rules or by all."""
         if not AXE.exists():
             pytest.skip("there is no axe-core: npm could not install it")
         # told to the browser from outside: the policy of the page would let no such script in
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run({resultTypes: ['violations']})")
+        chosen = {"runOnly": list(rules)} if rules else {}
+        found = self.page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **chosen})
         return [
             f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
             for each in found["violations"]
