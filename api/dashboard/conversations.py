@@ -1,7 +1,9 @@
 """The conversations: which there are, and what was said in them."""
 
-from typing import Final
+import hashlib
+from typing import Any, Final
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,20 +32,36 @@ async def show_all(request: Request, view: View) -> Response:
 
 async def show(request: Request, view: View) -> Response:
     """Show what was said in a conversation, a page at a time, the latest at the end."""
+    return render("conversation.html", view, **await _read(request, view))
+
+
+async def live(request: Request, view: View) -> Response:
+    """Give what is said by now, or nothing when that is what was seen last."""
+    said = await _read(request, view)
+    if request.query_params.get("seen") == said["version"]:
+        return Response(status_code=204)
+    return render("conversation_live.html", view, **said)
+
+
+async def _read(request: Request, view: View) -> dict[str, Any]:
     conversation = await view.parts.conversations.find(view.subject, request.path_params["id"])
     if conversation is None:
         raise NotFound("there is no such conversation, or it is not yours")
     before = whole_number(request, "before", MAX_PLACE, lowest=1, highest=MAX_PLACE)
     where = [Where("conversationID", "=", conversation["conversationID"]), Where("type", "in", SPOKEN)]
     found = await view.parts.log.events(view.subject, where, before=before, descending=True, limit=PAGE)
-    return render(
-        "conversation.html",
-        view,
-        conversation=conversation_shown(conversation),
-        messages=[*reversed(found)],
-        earlier=found[-1]["seq"] if found.more else None,
-        version=found[0]["seq"] if found else 0,
-    )
+    told = [[each["id"], each["state"], each.get("erased")] for each in found]
+    return {
+        "conversation": conversation_shown(conversation),
+        "messages": [*reversed(found)],
+        "earlier": found[-1]["seq"] if found.more else None,
+        "is_latest": before == MAX_PLACE,
+        "version": hashlib.sha256(orjson.dumps([told, conversation["turns"]])).hexdigest()[:16],
+    }
 
 
-ROUTES = (page("/conversations", show_all), page("/conversations/{id}", show))
+ROUTES = (
+    page("/conversations", show_all),
+    page("/conversations/{id}", show),
+    page("/conversations/{id}/live", live),
+)

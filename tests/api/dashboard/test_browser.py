@@ -105,6 +105,16 @@ def test_a_script_in_an_answer_stays_text(ingress, tab):
         assert page.locator("main img, main script").count() == 0
 
 
+def test_an_answer_appears_in_its_conversation(ingress, tab):
+    event = tab.person.says("how are you?")
+    page = tab.open(f"/conversations/{event['metadata']['conversationID']}")
+    expect(page.locator("#said")).to_contain_text("1 of these have no answer yet")
+    metadata = {"content": "fine", "conversationID": event["metadata"]["conversationID"]}
+    response = Draft(f"answer-{event['id']}", "llm.chat.response", "t", metadata, now_text(), {})
+    ended(ingress, tab.person, event["id"], "done", outputs=[response])
+    expect(page.locator("#said")).to_contain_text("fine")
+
+
 def test_a_waterfall_of_a_thousand_spans_is_drawn_in_parts(ingress, tab):
     event = tab.person.says("hello")
     trace = {"trace": "e" * 32}

@@ -43,6 +43,7 @@ def test_they_are_found_by_type_state_text_and_time(ingress, visitor):
     assert listed(type="llm.chat") == {"llm.chat</a>"}
     assert listed(state="accepted") == {"user.message</a>"}
     assert listed(type="llm.chat", state="accepted") == set()
+    assert listed(root=chat["id"]) == listed(conversation=chat["id"]) == {"llm.chat</a>"}
     assert listed(text="älbert") == {"llm.chat</a>"}
     assert listed(text="BROKEN PIPE") == {"llm.chat</a>"}
     assert listed(text="nothing of it") == set()

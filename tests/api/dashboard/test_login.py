@@ -36,6 +36,14 @@ def test_a_wrong_password_is_told_and_not_repeated(person):
         assert not visitor.http.cookies
 
 
+def test_who_guesses_is_stopped_as_at_the_api(tmp_path):
+    with serving(tmp_path / "data", LIGHTNING_LOGIN_FAILURES="2") as ingress:
+        visitor = Visitor(ingress.person())
+        with visitor.http:
+            assert [visitor.log_in("wrong").status_code for _ in range(3)] == [401, 401, 429]
+            assert visitor.log_in().status_code == 429
+
+
 def test_the_cookie_is_kept_from_scripts_and_other_sites(person):
     visitor = Visitor(person)
     visitor.http.follow_redirects = False
