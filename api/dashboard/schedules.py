@@ -12,6 +12,7 @@ from api.events import MAX_PLACE
 from api.requests import whole_number
 from api.schedule_fires import fire_now
 from api.schedule_shown import fire_shown, shown
+from api.schedules import resume
 from lightning.domain.fires import fires_of
 from lightning.domain.schedule import Schedule
 
@@ -47,10 +48,10 @@ async def pause(request: Request, view: View, _form: Form) -> str:
     return f"/schedules/{schedule.id}"
 
 
-async def resume(request: Request, view: View, _form: Form) -> str:
+async def resume_one(request: Request, view: View, _form: Form) -> str:
     """Let a schedule fire again."""
     schedule = await _own(request, view)
-    await view.parts.schedules.resume(view.subject, schedule.id)
+    await resume(view.parts, schedule)
     return f"/schedules/{schedule.id}"
 
 
@@ -69,6 +70,6 @@ ROUTES = (
     page("/schedules", show_all),
     page("/schedules/{id}", show),
     action("/schedules/{id}/pause", pause),
-    action("/schedules/{id}/resume", resume),
+    action("/schedules/{id}/resume", resume_one),
     action("/schedules/{id}/run", run),
 )
