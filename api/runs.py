@@ -134,7 +134,7 @@ async def list_runs(request: Request) -> Response:
         raise InvalidRequest(
             "the parameter page is the next of another page", code="invalid_parameter"
         ) from None
-    return respond({"runs": [await _shown(parts, run) for run in page.runs], "next": page.next})
+    return respond({"runs": [await run_shown(parts, run) for run in page.runs], "next": page.next})
 
 
 async def get_run(request: Request) -> Response:
@@ -144,7 +144,7 @@ async def get_run(request: Request) -> Response:
     report = await parts.run_reports.read(found)
     said = {name: report[name] for name in ("progress", "metrics", "questions", "result")}
     messages = [message_shown(each) for each in report["messages"]]
-    return respond({**await _shown(parts, found), **said, "messages": messages})
+    return respond({**await run_shown(parts, found), **said, "messages": messages})
 
 
 async def post_message(request: Request) -> Response:
@@ -155,7 +155,7 @@ async def post_message(request: Request) -> Response:
     found = await own_run(request)
     parts = platform(request)
     form = await read_form(request, MessageForm)
-    if found["outcome"] is not None or await _end_of_task(parts, found) is not None:
+    if found["outcome"] is not None or await end_of_task(parts, found) is not None:
         raise Conflict("the run is over", code="run_over")
     told = await parts.run_reports.tell(found, form.content, form.questionID, form.key)
     parts.hub.wake(found["userID"])
@@ -185,7 +185,7 @@ async def get_log(request: Request) -> Response:
     limit = whole_number(request, "limit", 65536, lowest=1, highest=MAX_LOG_CHARS)
     text = await parts.runs.log(found, offset, limit)
     behind = offset + len(text)
-    over = found["outcome"] is not None or await _end_of_task(parts, found) is not None
+    over = found["outcome"] is not None or await end_of_task(parts, found) is not None
     complete = over and behind >= found["log"]["chars"]
     return respond({"text": text, "offset": offset, "next": behind, "complete": complete})
 
@@ -206,8 +206,9 @@ async def _owned(request: Request, claims: Claims) -> RunDocument:
     return found
 
 
-async def _shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
-    outcome = run["outcome"] or await _end_of_task(parts, run) or {"status": run["stage"]}
+async def run_shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
+    """Give the form in which people see a run."""
+    outcome = run["outcome"] or await end_of_task(parts, run) or {"status": run["stage"]}
     given: Mapping[str, Any] = run.get("workspace") or {}
     return {
         "id": run["id"],
@@ -226,7 +227,7 @@ async def _shown(parts: Platform, run: RunDocument) -> dict[str, Any]:
     }
 
 
-async def _end_of_task(parts: Platform, run: RunDocument) -> dict[str, Any] | None:
+async def end_of_task(parts: Platform, run: RunDocument) -> dict[str, Any] | None:
     """Say how a run ended whose task did: nobody may have come to write that down yet."""
     return _ended_with(await parts.log.get(run["userID"], run["eventID"]))
 

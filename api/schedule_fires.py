@@ -8,6 +8,7 @@ from starlette.responses import Response
 from api.accepting import checked_key, compound_key
 from api.events import MAX_PLACE, whole_number
 from api.operation import Operation
+from api.platform import Platform
 from api.requests import platform, read_json, respond
 from api.schedule_access import UNREADABLE, own, read
 from api.schedule_forms import MAX_FIRES, BackfillNew, FireChoice, FirePage
@@ -18,7 +19,7 @@ from lightning.domain.firing import MOST_COUNTED, text
 from lightning.domain.schedule import SOURCE, Schedule
 from lightning.domain.when import now_utc
 from lightning.errors import InvalidEvent
-from lightning.events import Draft, now_text
+from lightning.events import Draft, EventDocument, now_text
 from lightning.ids import keyed_id, new_id
 from lightning.log import public
 from lightning.telemetry import carrier
@@ -45,6 +46,11 @@ async def run_schedule(request: Request) -> Response:
     """
     _, schedule = await own(request)
     key = checked_key(request.headers.get("idempotency-key"))
+    return _accepted(await fire_now(platform(request), schedule, key))
+
+
+async def fire_now(parts: Platform, schedule: Schedule, key: str | None = None) -> EventDocument:
+    """Have a schedule fire now, whatever goes on; the same key fires nothing more."""
     now = now_utc()
     metadata = {
         "scheduleID": schedule.id,
@@ -54,7 +60,7 @@ async def run_schedule(request: Request) -> Response:
         "reason": "now",
         "overlap": "allow",
     }
-    return await _post(request, schedule, "schedule.tick", metadata, key)
+    return await _post(parts, schedule, "schedule.tick", metadata, key)
 
 
 async def backfill_schedule(request: Request) -> Response:
@@ -78,13 +84,12 @@ async def backfill_schedule(request: Request) -> Response:
         "overlap": form.overlap,
     }
     key = checked_key(request.headers.get("idempotency-key"))
-    return await _post(request, schedule, "schedule.backfill", metadata, key)
+    return _accepted(await _post(platform(request), schedule, "schedule.backfill", metadata, key))
 
 
 async def _post(
-    request: Request, schedule: Schedule, type: str, metadata: dict[str, Any], key: str | None
-) -> Response:
-    parts = platform(request)
+    parts: Platform, schedule: Schedule, type: str, metadata: dict[str, Any], key: str | None
+) -> EventDocument:
     said = f"{type} {schedule.id} {metadata.get('startAt')} {metadata.get('endAt')}"
     draft = Draft(
         id=new_id() if key is None else keyed_id(schedule.user_id, compound_key(type, key)),
@@ -97,6 +102,10 @@ async def _post(
     )
     event, _ = await parts.dispatch.accept(schedule.user_id, draft)
     parts.hub.wake(schedule.user_id)
+    return event
+
+
+def _accepted(event: EventDocument) -> Response:
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.accepting import check_may_post, checked_key
 from api.events import whole_number
 from api.operation import Operation
+from api.platform import Platform
 from api.requests import authenticated, check_scope, platform, read_json, respond
 from api.schedule_access import UNREADABLE, own, read
 from api.schedule_forms import (
@@ -129,9 +130,14 @@ async def pause_schedule(request: Request) -> Response:
 async def resume_schedule(request: Request) -> Response:
     """Let a schedule fire again from now on; what it did not fire meanwhile is not made up for."""
     _, schedule = await own(request)
-    made = await platform(request).schedules.resume(schedule.user_id, schedule.id)
-    await platform(request).handover.soon(made, now_utc())
-    return respond(shown(made))
+    return respond(shown(await resume(platform(request), schedule)))
+
+
+async def resume(parts: Platform, schedule: Schedule) -> Schedule:
+    """Let a schedule fire again, also where its next slot comes before the clock looks again."""
+    made = await parts.schedules.resume(schedule.user_id, schedule.id)
+    await parts.handover.soon(made, now_utc())
+    return made
 
 
 def _event(form: ScheduledEvent, claims: Claims) -> tuple[str, Scheduled]:

@@ -39,14 +39,14 @@ async def stream_token(request: Request) -> Response:
         token,
         max_age=seconds,
         path="/api",
-        secure=_is_https(request),
+        secure=is_https(request),
         httponly=True,
         samesite="strict",
     )
     return answer
 
 
-def _is_https(request: Request) -> bool:
+def is_https(request: Request) -> bool:
     """Tell whether the client speaks HTTPS, to us or to a proxy; a false claim only harms who makes it."""
     forwarded = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
     return "https" in {request.url.scheme, forwarded}

@@ -12,6 +12,9 @@ from lightning.telemetry import carrier, names
 #: Requests that happen all the time and begin nothing.
 QUIET_PATHS = frozenset({"/api/health", "/notify"})
 
+#: Pages that people look at begin nothing, and look again by themselves; what is done there does.
+QUIET_PAGES = "/dashboard"
+
 #: What a posted event is called that came in over a WebSocket.
 EVENT_FRAME = "ws event"
 
@@ -43,7 +46,7 @@ class TraceRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI 3)."""
-        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
+        if scope["type"] != "http" or _is_quiet(scope):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -73,3 +76,8 @@ class TraceRequests:
             span.set_attribute(names.HTTP_ROUTE, route.path)
         if status >= 500:
             span.set_status(trace.StatusCode.ERROR)
+
+
+def _is_quiet(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path in QUIET_PATHS or (scope["method"] == "GET" and path.startswith(QUIET_PAGES))

@@ -55,7 +55,7 @@ async def get_webhook(request: Request) -> Response:
     """Show one endpoint of the caller's, and whether it works."""
     user_id, webhook = await _own(request)
     health = await platform(request).webhook_health.get(user_id, webhook.id)
-    return respond({**_shown(webhook), "failing": _failing(health)})
+    return respond({**_shown(webhook), "failing": failing(health)})
 
 
 async def change_webhook(request: Request) -> Response:
@@ -84,7 +84,7 @@ async def delete_webhook(request: Request) -> Response:
 async def test_webhook(request: Request) -> Response:
     """Deliver a `webhook.test` message, the way every message goes."""
     user_id, webhook = await _own(request)
-    return await _deliver(request, user_id, webhook, {})
+    return _accepted(await deliver(platform(request), user_id, webhook, {}))
 
 
 async def list_deliveries(request: Request) -> Response:
@@ -96,7 +96,7 @@ async def list_deliveries(request: Request) -> Response:
     found = await log.latest(user_id, webhook.id, before=before, limit=limit)
     return respond(
         {
-            "deliveries": [_delivery(delivery) for delivery in found.deliveries],
+            "deliveries": [delivery_shown(delivery) for delivery in found.deliveries],
             "next": found.deliveries[-1].event["seq"] if found.more else None,
         }
     )
@@ -105,18 +105,31 @@ async def list_deliveries(request: Request) -> Response:
 async def redeliver(request: Request) -> Response:
     """Deliver a message once more, now, as a delivery of its own."""
     user_id, webhook = await _own(request)
-    delivery_id = request.path_params["delivery"]
-    first = await platform(request).deliveries.find(user_id, webhook.id, delivery_id)
+    return _accepted(await redeliver_to(platform(request), user_id, webhook, request.path_params["delivery"]))
+
+
+async def redeliver_to(parts: Platform, user_id: str, webhook: Webhook, delivery_id: str) -> EventDocument:
+    """Deliver a message once more.
+
+    Raises:
+      NotFound: There is no such delivery to this webhook.
+      Conflict: The webhook is disabled (``webhook_disabled``).
+    """
+    first = await parts.deliveries.find(user_id, webhook.id, delivery_id)
     if first is None:
         raise NotFound("there is no such delivery to this webhook")
     again = {name: first["metadata"][name] for name in ("eventID",) if name in first["metadata"]}
-    return await _deliver(request, user_id, webhook, {**again, "redeliveryOf": first["id"]})
+    return await deliver(parts, user_id, webhook, {**again, "redeliveryOf": first["id"]})
 
 
-async def _deliver(request: Request, user_id: str, webhook: Webhook, metadata: dict[str, Any]) -> Response:
+async def deliver(parts: Platform, user_id: str, webhook: Webhook, metadata: dict[str, Any]) -> EventDocument:
+    """Deliver a message to a webhook, now.
+
+    Raises:
+      Conflict: The webhook is disabled (``webhook_disabled``).
+    """
     if webhook.disabled:
         raise Conflict("the webhook is disabled; enable it first", code="webhook_disabled")
-    parts = platform(request)
     draft = Draft(
         id=new_id(),
         type="webhook.delivery",
@@ -127,7 +140,11 @@ async def _deliver(request: Request, user_id: str, webhook: Webhook, metadata: d
     )
     event, _ = await parts.dispatch.accept(user_id, draft)
     parts.hub.wake(user_id)
-    return respond(_delivery(Delivery(event, [])), 202, {"location": f"/api/events/{event['id']}"})
+    return event
+
+
+def _accepted(event: EventDocument) -> Response:
+    return respond(delivery_shown(Delivery(event, [])), 202, {"location": f"/api/events/{event['id']}"})
 
 
 async def _own(request: Request) -> tuple[str, Webhook]:
@@ -173,14 +190,16 @@ def _with_secret(webhook: Webhook) -> dict[str, Any]:
     return {**_shown(webhook), "secret": webhook.secret}
 
 
-def _failing(health: Health) -> dict[str, Any] | None:
+def failing(health: Health) -> dict[str, Any] | None:
+    """Say since when an endpoint does not work; None where it does."""
     if health.failures == 0:
         return None
     since, trial = _moment(health.since), _moment(health.not_before)
     return {"failures": health.failures, "since": since, "nextTrialAt": trial}
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def delivery_shown(delivery: Delivery) -> dict[str, Any]:
+    """Give the form in which people see a delivery."""
     event: EventDocument = delivery.event
     waits = event["state"] == "accepted" and bool(delivery.attempts)
     due = event["dueAt"]

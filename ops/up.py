@@ -105,6 +105,7 @@ def _greet(url: str, settings: Settings, *, emulated: bool, quiet: bool) -> None
     line = " ".join([lightning, "send", *where, *data, "'Hello, Lightning'"])
     console.print(
         f"\nLightning listens on {url}\n"
+        f"  pages        {url}/dashboard/\n"
         f"  data         {settings.data}\n"
         f"{_shown_azure(settings, emulated=emulated)}"
         f"  model        {model}\n"

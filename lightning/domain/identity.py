@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning.domain.accounts import Account, Accounts
+from lightning.domain.browser_sessions import BrowserCaller, BrowserGrant, BrowserSessions
 from lightning.domain.invitations import Invitations
 from lightning.domain.login_limits import Bounds, LoginLimits
 from lightning.domain.refresh_tokens import RefreshTokenReused
@@ -57,6 +58,7 @@ class Identity:
             lifetime_seconds=settings.refresh_seconds,
             longest_seconds=settings.session_seconds,
         )
+        self._browsers = BrowserSessions(self._accounts, self._sessions)
         self._service_tokens = ServiceTokens(storage)
         self._standings = Standings(self._accounts, self._sessions, self._service_tokens)
         bounds = Bounds(
@@ -102,6 +104,21 @@ class Identity:
         async with self._limits.attempt(account_id_of(username), origin.address):
             account = await self._accounts.authenticate(username, password)
         return self._tokens(await self._sessions.start(account, origin))
+
+    async def open_browser(self, username: str, password: str, origin: Origin) -> BrowserGrant:
+        """Begin a session of a browser; the errors are those of `log_in`."""
+        async with self._limits.attempt(account_id_of(username), origin.address):
+            account = await self._accounts.authenticate(username, password)
+        return await self._browsers.start(account, origin)
+
+    async def browser(self, cookie: str) -> BrowserCaller:
+        """Tell who shows the cookie of a browser's session.
+
+        Raises:
+          Unauthorized: It is none of ours, or its session is over.
+          Transient: The store does not answer.
+        """
+        return await self._browsers.caller(cookie)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Give new tokens for a refresh token, which is then used up.

@@ -126,9 +126,9 @@ class Sessions:
         self._container = container
         self._now = now
 
-    def draft(self, account: Account, origin: Origin) -> Draft:
+    def draft(self, account: Account, origin: Origin, token: RefreshToken | None = None) -> Draft:
         """Make a session without writing it."""
-        token = RefreshToken.first(account.id, new_id())
+        token = token or RefreshToken.first(account.id, new_id())
         now = self._now()
         moment = _moment(now)
         body: Body = {
@@ -149,17 +149,18 @@ class Sessions:
         }
         return Draft(body, self._grant(account, body, token))
 
-    async def start(self, account: Account, origin: Origin) -> Grant:
+    async def start(self, account: Account, origin: Origin, token: RefreshToken | None = None) -> Grant:
         """Begin a session.
 
         Parameters:
           account: As it was authenticated.
           origin: Where the log-in comes from.
+          token: Its first token; a new one by default.
 
         Raises:
           Unauthorized: The account was changed since it was authenticated.
         """
-        draft = self.draft(account, origin)
+        draft = self.draft(account, origin, token)
         while True:
             surplus = await self.surplus(account.id)
 
@@ -268,10 +269,12 @@ class Sessions:
         with suppress(PreconditionFailed):
             await self._storage.batch(self._container, body["userID"], [Delete(body["id"])])
 
-    async def holds(self, account: Account, session_id: str) -> bool:
-        """Tell whether a session of an account has not ended."""
+    async def holds(self, account: Account, session_id: str, secret: str | None = None) -> bool:
+        """Tell whether a session of an account has not ended, and whether a secret, if given, is its."""
         stored = await self._storage.get(self._container, account.id, _document(session_id))
-        return stored is not None and self._stands(account, stored.body)
+        if stored is None or not self._stands(account, stored.body):
+            return False
+        return secret is None or hmac.compare_digest(stored.body["currentHash"], hash_secret(secret))
 
     async def all(self, account: Account) -> list[Session]:
         """List the sessions of an account, the one that was used last first."""

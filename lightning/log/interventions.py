@@ -7,9 +7,10 @@ from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import EventDocument
 from lightning.log import documents
 from lightning.log.change import CONTAINER, Change, Changes, End
+from lightning.log.head import HEAD, advance
 from lightning.log.last_words import CANCELLED
 from lightning.log.portions import portion
-from lightning.storage import Replace, Storage, Stored, Where
+from lightning.storage import Operation, Replace, Storage, Stored, Where
 
 #: Events that one batch cancels: each may move a conversation and release its next message.
 CANCELLED_TOGETHER = 30
@@ -150,6 +151,33 @@ class Interventions:
             except PreconditionFailed:
                 continue
             return changed.to_announce()
+
+    async def discard(self, user_id: str, event_id: str) -> EventDocument:
+        """Let a dead event count as cancelled: nobody is to look at it again. Why it died stays with it.
+
+        Raises:
+          NotFound: There is no such event.
+          Conflict: It is not dead (``not_dead``), or it must come to its end (``not_cancellable``).
+        """
+        while True:
+            stored = await self._stored(user_id, event_id)
+            if stored.body["state"] != "dead":
+                raise Conflict("only a dead event can be discarded", code="not_dead")
+            if stored.body["type"] == "conversation.deleted":
+                raise Conflict("a conversation is forgotten as a whole; replay it", code="not_cancellable")
+            event = cast("EventDocument", {**stored.body, "state": "cancelled"})
+
+            def build(
+                head: Stored | None, event: EventDocument = event, etag: str = stored.etag
+            ) -> list[Operation]:
+                move, _ = advance(head, user_id, [], {"dead": -1, "cancelled": 1})
+                return [_replace(event, etag), move]
+
+            try:
+                await self._storage.batch_on(CONTAINER, user_id, HEAD, build)
+            except PreconditionFailed:
+                continue  # it was replayed, or discarded, meanwhile
+            return event
 
     async def record_late(self, user_id: str, event_id: str, outputs: list[dict[str, Any]]) -> bool:
         """Note on a cancelled event what would have followed from it.

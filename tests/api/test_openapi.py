@@ -117,9 +117,9 @@ class TestDocument:
                 assert ("WWW-Authenticate" in answer.get("headers", {})) == (status == "401"), at
 
     def test_every_code_of_ours_is_in_it(self):
-        # Given every code that is written where HTTP's own modules raise
+        # Given every code that is written where HTTP's own modules raise; pages are read by people
         modules = [
-            *ROOT.glob("api/**/*.py"),
+            *(path for path in ROOT.glob("api/**/*.py") if "dashboard" not in path.parts),
             *ROOT.glob("lightning/domain/*.py"),
             ROOT / "lightning/events.py",
         ]

@@ -24,7 +24,7 @@ class TestRouting:
     @pytest.mark.parametrize(
         "path",
         [
-            "/",
+            "/nothing",
             "/api",
             "/api/",
             "/api/nothing",

@@ -108,6 +108,48 @@ async def test_what_is_accepted_again_is_bulk_or_not_by_what_is_under_way_then(s
     assert await is_bulk(log, "a", "b", "c") == [True, False, False]
 
 
+async def test_a_dead_event_is_discarded_or_accepted_again_but_never_both(log):
+    # Given dead events, each of which one wants discarded and another one accepted again at the same time
+    ids = [f"event-{number}" for number in range(8)]
+    await log.append("anna", [draft(each) for each in ids])
+    error = {"code": "x", "message": "no"}
+    for each in ids:
+        await log.end(await claimed(log, each), "dead", error=error)
+    both = [work(each) for each in ids for work in (discard_in(log), revive_in(log))]
+    results = await asyncio.gather(*both)
+    # Then one of the two was done to each, whose reason a discarded one keeps
+    assert all(sorted(results[place : place + 2]) == [False, True] for place in range(0, 16, 2))
+    events = [await log.get("anna", each) for each in ids]
+    states = [event["state"] for event in events]
+    assert states == ["cancelled" if done else "accepted" for done in results[::2]]
+    assert all(event["error"] == error for event in events if event["state"] == "cancelled")
+    # And the head counts them
+    counts = {state: count for state, count in (await log.head("anna"))["counts"].items() if count}
+    assert counts == {state: states.count(state) for state in set(states)}
+
+
+async def test_what_is_not_dead_is_not_discarded(log):
+    await log.append("anna", [draft("a")])
+    assert not await discard_in(log)("a")
+    assert (await log.get("anna", "a"))["state"] == "accepted"
+
+
+def discard_in(log):
+    return lambda each: done(log.interventions.discard("anna", each))
+
+
+def revive_in(log):
+    return lambda each: done(log.interventions.revive("anna", each))
+
+
+async def done(work) -> bool:
+    try:
+        await work
+    except Conflict:
+        return False
+    return True
+
+
 async def test_a_root_is_its_own_root(log):
     [event] = await log.append("anna", [draft("a")])
     assert (event["root"], event["cause"], event["state"]) == ("a", None, "accepted")

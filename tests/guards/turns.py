@@ -30,6 +30,7 @@ ONE_BY_ONE = {
 #: What begins first, by the beginnings of node ids; everything else follows in its usual order.
 LONGEST_FIRST = (
     "tests/api/test_schema.py",
+    "tests/api/dashboard/test_browser.py",
     "tests/acceptance/test_storm.py",
     "tests/acceptance/test_crash_matrix.py",
     "tests/acceptance/",

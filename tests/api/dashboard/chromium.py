@@ -1,0 +1,104 @@
+"""Debian's Chromium, driven through the pages, and what must never happen on one of them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.api.conftest import PASSWORD, PATIENCE_SECONDS, Person
+
+AXE = Path(__file__).parents[3] / ".venv" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+
+#: It asks nobody but the server under test: no updates, no lists, no reports.
+ARGUMENTS = [
+    "--disable-background-networking",
+    "--disable-breakpad",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-domain-reliability",
+    "--disable-gpu",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--metrics-recording-only",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--no-sandbox",
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a browser for as long as the block lasts; without one, the test is skipped."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Tab:
+    """A person's tab, watched for what must not happen.
+
+    Parameters:
+      browser: The browser.
+      person: Who.
+      options: Of the context, such as the colour scheme.
+    """
+
+    def __init__(self, browser: Browser, person: Person, **options: Any) -> None:
+        self.person = person
+        self.faults: list[str] = []
+        self.context: BrowserContext = browser.new_context(**options)
+        self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
+        self.page: Page = self.context.new_page()
+        host = urlsplit(person.ingress.url).netloc
+        self.page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on(
+            "request",
+            lambda asked: None if urlsplit(asked.url).netloc == host else self.faults.append(asked.url),
+        )
+
+    def open(self, path: str) -> Page:
+        """Show one of the pages."""
+        answer = self.page.goto(f"{self.person.ingress.url}/dashboard{path}")
+        assert answer is not None
+        assert answer.ok, f"{path}: {answer.status}"
+        return self.page
+
+    def log_in(self) -> Page:
+        """Log in as a person does who has a keyboard only."""
+        page = self.open("/")
+        page.get_by_label("Name").fill(self.person.username)
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{self.person.ingress.url}/dashboard/")
+        return page
+
+    def serious(self, *rules: str) -> list[str]:
+        """Name what axe-core finds serious on the page that is shown, by these rules or by all."""
+        if not AXE.exists():
+            pytest.skip("there is no axe-core: npm could not install it")
+        # told to the browser from outside: the policy of the page would let no such script in
+        self.page.evaluate(AXE.read_text())
+        chosen = {"runOnly": list(rules)} if rules else {}
+        found = self.page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **chosen})
+        return [
+            f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
+            for each in found["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
+
+    def close(self) -> None:
+        self.context.close()

@@ -1,0 +1,215 @@
+"""The pages in a real browser."""
+
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import expect
+
+from lightning.events import Draft, now_text
+from tests.api.conftest import PATIENCE_SECONDS
+from tests.api.dashboard.browsing import ended
+from tests.api.dashboard.chromium import Tab, chromium
+from tests.api.dashboard.test_events import span
+from tests.api.runs import GoingRun, repository_of
+
+SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+PHONE = {"width": 360, "height": 740}
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def tab_of(browser, person, **options):
+    """Log a person in, and see at the end that nothing went wrong behind their back."""
+    tab = Tab(browser, person, **options)
+    try:
+        tab.log_in()
+        yield tab
+        assert tab.faults == []
+    finally:
+        tab.close()
+
+
+@pytest.fixture
+def tab(browser, person):
+    with tab_of(browser, person) as tab:
+        yield tab
+
+
+def answered(ingress, person, content, answer):
+    """Have a chat answered, as a worker does that is not here."""
+    event = person.says(content)
+    metadata = {"content": answer, "conversationID": event["metadata"]["conversationID"], "model": "echo"}
+    response = Draft(f"answer-{event['id']}", "llm.chat.response", "t", metadata, now_text(), {})
+    ended(ingress, person, event["id"], "done", outputs=[response])
+    return event, response.id
+
+
+def test_the_overview_follows_what_happens(ingress, tab):
+    expect(tab.page.locator("#overview")).to_contain_text("Nothing has happened yet")
+    event = tab.person.says("hello")
+    expect(tab.page.locator("#count-accepted")).to_have_text("1")
+    ended(ingress, tab.person, event["id"], "dead", error={"code": "x", "message": "out of luck"})
+    expect(tab.page.locator("#count-dead")).to_have_text("1")
+    expect(tab.page.locator("#overview")).to_contain_text("out of luck")
+    # what has the keyboard's attention keeps it when the page changes below it
+    tab.page.locator(f"#failure-{event['id']}").focus()
+    tab.person.says("more")
+    expect(tab.page.locator("#count-accepted")).to_have_text("1")
+    assert tab.page.evaluate("document.activeElement.id") == f"failure-{event['id']}"
+
+
+def test_an_event_is_cancelled_replayed_and_followed(ingress, tab):
+    event = tab.person.says("hello")
+    page = tab.open("/events")
+    page.get_by_role("link", name="llm.chat").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#state")).to_have_text("cancelled")
+    page.get_by_role("button", name="Replay").click()
+    page.wait_for_url(lambda url: event["id"] not in url)
+    expect(page.locator("#state")).to_have_text("accepted")
+    again = page.url.rpartition("/")[2]
+    ended(ingress, tab.person, again, "done")
+    expect(page.locator("#state")).to_have_text("done")
+
+
+def test_two_users_see_nothing_of_each_other(ingress, browser):
+    one, other = ingress.person(), ingress.person()
+    event, _ = answered(ingress, one, "canary-55", "canary-56")
+    with tab_of(browser, one) as its, tab_of(browser, other) as foreign:
+        for path in ("/", "/events", "/conversations"):
+            assert "canary" not in foreign.open(path).content()
+        assert "canary-55" in its.open("/events").content()
+        answer = foreign.page.request.get(f"{ingress.url}/dashboard/events/{event['id']}")
+        assert answer.status == 404
+
+
+def test_a_script_in_an_answer_stays_text(ingress, tab):
+    event, response = answered(ingress, tab.person, SCRIPT, SCRIPT)
+    conversation = event["metadata"]["conversationID"]
+    for path in (
+        f"/events/{event['id']}",
+        f"/events/{response}",
+        f"/conversations/{conversation}",
+        "/events",
+    ):
+        page = tab.open(path)
+        expect(page.locator("main")).to_contain_text("window.hacked = 1")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("main img, main script").count() == 0
+
+
+def test_an_answer_appears_in_its_conversation(ingress, tab):
+    event = tab.person.says("how are you?")
+    page = tab.open(f"/conversations/{event['metadata']['conversationID']}")
+    expect(page.locator("#said")).to_contain_text("1 of these have no answer yet")
+    metadata = {"content": "fine", "conversationID": event["metadata"]["conversationID"]}
+    response = Draft(f"answer-{event['id']}", "llm.chat.response", "t", metadata, now_text(), {})
+    ended(ingress, tab.person, event["id"], "done", outputs=[response])
+    expect(page.locator("#said")).to_contain_text("fine")
+
+
+def test_a_waterfall_of_a_thousand_spans_is_drawn_in_parts(ingress, tab):
+    event = tab.person.says("hello")
+    trace = {"trace": "e" * 32}
+    spans = [span(number, 1, **trace) for number in range(2, 1001)]
+    ingress.platform.spans.add([span(1, event=event["id"], kind="consumer", **trace), *spans])
+    page = tab.open(f"/events/{event['id']}")
+    rows = page.locator(".waterfall svg")
+    expect(rows).to_have_count(200)
+    page.get_by_role("button", name="Draw the next 200").click()
+    expect(rows).to_have_count(400)
+
+
+def test_the_log_of_a_run_grows(tab):
+    run = GoingRun(tab.person)
+    page = tab.open(f"/runs/{run.id}")
+
+    async def print_line(runs, found):
+        line = b"<b>first</b> line\n"
+        return await runs.append(found, line, found.document["log"]["bytes"] + len(line))
+
+    run.change(print_line)
+    expect(page.locator("#log")).to_contain_text("<b>first</b> line")
+    run.change(print_line)
+    expect(page.locator("#log > span")).to_have_count(4)
+    run.end()
+    expect(page.locator("#state")).to_have_text("succeeded")
+    expect(page.locator("#log-more")).to_have_count(0)
+
+
+def test_dead_letters_are_replayed_several_at_a_time(ingress, tab):
+    for number in range(3):
+        event = tab.person.says(f"number {number}")
+        ended(ingress, tab.person, event["id"], "dead", error={"code": "x", "message": "no"})
+    page = tab.open("/dead")
+    ticks = page.get_by_role("checkbox")
+    expect(ticks).to_have_count(3)
+    for number in range(2):
+        ticks.nth(number).check()
+    page.get_by_role("button", name="Replay the ticked").click()
+    expect(page.get_by_role("checkbox")).to_have_count(1)
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Discard the ticked").click()
+    expect(page.locator(".empty")).to_contain_text("No event is dead")
+
+
+@pytest.mark.timeout(600)  # thirty pages
+def test_every_page_is_for_everybody(ingress, browser):
+    """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels."""
+    person = ingress.person(role="operator")
+    event, _ = answered(ingress, person, "hello " + "long" * 60, "and " + "longer" * 60)
+    dead = person.says("and dead")
+    ended(ingress, person, dead["id"], "dead", error={"code": "x", "message": "out of luck " + "x" * 200})
+    tick = {"type": "user.message", "metadata": {"content": "hello"}}
+    schedule = person.request("POST", "/api/schedule", json={"cron": "@yearly", "event": tick}).json()["id"]
+    hook = {"url": "https://example.com/" + "x" * 100, "name": "w"}
+    webhook = person.request("POST", "/api/webhooks", json=hook).json()["id"]
+    person.request("POST", f"/api/webhooks/{webhook}/test")
+    repo, _ = repository_of(person, files={"a.txt": "one\n"})
+    run = GoingRun(person)
+    failed = span(1, event=event["id"], trace="f" * 32, kind="consumer", status="error", status_message="no")
+    ingress.platform.spans.add([failed, span(2, 1, trace="f" * 32)])
+    pages = [
+        "/",
+        "/events",
+        f"/events/{event['id']}",
+        "/conversations",
+        f"/conversations/{event['metadata']['conversationID']}",
+        "/runs",
+        f"/runs/{run.id}",
+        "/schedules",
+        f"/schedules/{schedule}",
+        "/dead",
+        "/repos",
+        f"/repos/{repo}",
+        "/webhooks",
+        f"/webhooks/{webhook}",
+        "/users",
+    ]
+    faults = {}
+    # in the dark, only colours are others
+    for scheme, rules in {"light": [], "dark": ["color-contrast"]}.items():
+        with tab_of(browser, person, color_scheme=scheme, viewport=PHONE) as tab:
+            for path in pages:
+                page = tab.open(path)
+                faults[scheme, path] = tab.serious(*rules)
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                if wide > PHONE["width"]:
+                    faults[scheme, path].append(f"{wide} pixels wide")
+    assert not {where: found for where, found in faults.items() if found}
+
+
+def test_the_login_is_for_everybody(ingress, browser, person):
+    tab = Tab(browser, person, viewport=PHONE)
+    for path in ("/login", "/register"):
+        tab.open(path)
+        assert tab.serious() == []
+    tab.close()
+    assert tab.faults == []
