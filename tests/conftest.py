@@ -1,5 +1,9 @@
 """What holds for the whole suite."""
 
+import gc
+
+import pytest
+
 from lightning.garbage import look_less_often
 
 pytest_plugins = [
@@ -17,6 +21,12 @@ def pytest_addoption(parser):
     parser.addoption("--chaos", action="store_true", help="run every acceptance test on every queue")
 
 
-def pytest_collection_finish():
-    """Leave the tests themselves, thousands of objects each, out of all looks for garbage."""
-    look_less_often()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage while tests are collected, and leave all that they are out of later looks."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        look_less_often()
