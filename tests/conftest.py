@@ -1,5 +1,11 @@
 """What holds for the whole suite."""
 
+import gc
+
+import pytest
+
+from lightning.garbage import look_less_often
+
 pytest_plugins = [
     "tests.guards.sockets",
     "tests.guards.skips",
@@ -13,3 +19,14 @@ pytest_plugins = [
 def pytest_addoption(parser):
     """Let `make chaos` run what takes too long for every change."""
     parser.addoption("--chaos", action="store_true", help="run every acceptance test on every queue")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage while tests are collected, and leave all that they are out of later looks."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        look_less_often()

@@ -7,13 +7,12 @@ repositories that are ours; what is in them is somebody else's.
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lightning.repositories.child import Child
 from lightning.repositories.port import GitFailed, GitMissing
 
 #: Any command may take so long.
@@ -173,15 +172,7 @@ class Git:
         *,
         cut: bool,
     ) -> Output:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environment),
-            cwd="/",
-            start_new_session=True,
-        )
+        process = Child(command, environment, feeds=bool(stdin))
         printed, complaints = bytearray(), bytearray()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -194,8 +185,7 @@ class Git:
                 return Output(bytes(printed[:max_bytes]), 0, truncated=True)
             raise GitFailed(f"git printed more than {max_bytes} bytes") from None
         finally:
-            if process.returncode is None:
-                await asyncio.shield(_end(process))
+            await asyncio.shield(_let_go(process))
         if status not in statuses:
             said = complaints.decode(errors="replace").strip()
             raise failed(f"git {command_name(command)} ended with status {status}", said)
@@ -216,17 +206,14 @@ def command_name(command: Sequence[str]) -> str:
 
 
 async def _exchange(
-    process: asyncio.subprocess.Process,
-    stdin: bytes,
-    printed: bytearray,
-    complaints: bytearray,
-    max_bytes: int,
+    process: Child, stdin: bytes, printed: bytearray, complaints: bytearray, max_bytes: int
 ) -> None:
     tasks = [
-        asyncio.ensure_future(_write(process, stdin)),
-        asyncio.ensure_future(_read(process.stdout, printed, max_bytes)),
-        asyncio.ensure_future(_drain(process.stderr, complaints)),
+        asyncio.ensure_future(_read(process, printed, max_bytes)),
+        asyncio.ensure_future(_drain(process, complaints)),
     ]
+    if stdin:
+        tasks.append(asyncio.ensure_future(process.feed(stdin)))
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -235,47 +222,25 @@ async def _exchange(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _write(process: asyncio.subprocess.Process, stdin: bytes) -> None:
-    pipe = process.stdin
-    if pipe is None:
-        return
-    # it has read what it wanted; uvloop says so by a RuntimeError
-    with suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
-        pipe.write(stdin)
-        await pipe.drain()
-        pipe.close()
-        await pipe.wait_closed()
-
-
-async def _read(stream: asyncio.StreamReader | None, kept: bytearray, max_bytes: int) -> None:
-    while stream is not None and (chunk := await stream.read(64 * 1024)):
+async def _read(process: Child, kept: bytearray, max_bytes: int) -> None:
+    stream = await process.stdout()
+    while chunk := await stream.read(64 * 1024):
         kept += chunk
         if len(kept) > max_bytes:
             raise _TooMuch
 
 
-async def _drain(stream: asyncio.StreamReader | None, kept: bytearray) -> None:
-    while stream is not None and (chunk := await stream.read(64 * 1024)):
+async def _drain(process: Child, kept: bytearray) -> None:
+    stream = await process.stderr()
+    while chunk := await stream.read(64 * 1024):
         kept += chunk[: max(0, _KEPT_ERROR_BYTES - len(kept))]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End what is left of a command, with all processes that it began."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    # asyncio knows a process as ended when its pipes are, and sees no end of one that nobody reads from
-    rest = [asyncio.ensure_future(_discard(stream)) for stream in (process.stdout, process.stderr)]
+async def _let_go(process: Child) -> None:
     try:
-        await process.wait()
+        await process.end()
     finally:
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-
-
-async def _discard(stream: asyncio.StreamReader | None) -> None:
-    while stream is not None and await stream.read(64 * 1024):
-        pass
+        process.close()
 
 
 def _environment(

@@ -25,11 +25,13 @@ LOADED = [
     "worker.main",
     "worker.clock",
     "brokers.servicebus",
+    "lightning.client",
     "lightning.llm.openai",
     "lightning.storage.cosmos",
     "ops.emulators.cosmos.server",
     "ops.emulators.openai.server",
     "ops.emulators.servicebus.server",
+    "typer.main",
 ]
 
 _forkserver = multiprocessing.get_context("forkserver")

@@ -251,15 +251,20 @@ def test_wrong_use_is_a_status_of_its_own(real, command):
     assert "Traceback" not in ran.stderr
 
 
+def runs_of(real) -> list[dict]:
+    return json.loads(real.run("runs", "list", "--json").stdout)["runs"]
+
+
 def test_runs_are_started_listed_shown_read_and_cancelled(real):
     # When somebody has the echo run
+    before = runs_of(real)
     started = real.run("runs", "start", "echo", "--input", '{"text": "a\\u001b[31mb"}', "--network", "none")
     # Then they see what it printed, without what a terminal would act on
     assert (started.returncode, started.stderr) == (0, "")
     assert '{"text": "a\\u001b[31mb"}' in started.stdout
     assert not has_control_characters(started.stdout)
     # And the run is listed and shown, with its log
-    [run] = json.loads(real.run("runs", "list", "--json").stdout)["runs"]
+    [run] = [each for each in runs_of(real) if each not in before]
     assert run["id"] in real.run("runs", "list").stdout
     shown = real.run("runs", "show", run["id"]).stdout
     assert "succeeded" in shown

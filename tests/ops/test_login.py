@@ -58,8 +58,9 @@ def kept(command: CommandLine) -> dict:
 
 def sessions(of) -> set[str]:
     """Give a user's sessions, as the platform lists them."""
-    answer = httpx2.get(f"{of.url}/api/sessions", headers=of.headers()).raise_for_status()
-    return {session["id"] for session in answer.json()["sessions"]}
+    while (answer := httpx2.get(f"{of.url}/api/sessions", headers=of.headers())).status_code == 401:
+        of.events(limit=1)  # its access token was good for a moment, which is over
+    return {session["id"] for session in answer.raise_for_status().json()["sessions"]}
 
 
 def renewed(of):

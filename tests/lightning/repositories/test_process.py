@@ -1,10 +1,13 @@
 """Git runs in bounds, and nothing of ours or of the user who runs the platform reaches it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from lightning.repositories import GitFailed
+from lightning.repositories.child import Child
 from lightning.repositories.git import Folder
 from lightning.repositories.process import Git, TookTooLong
 
@@ -48,6 +51,22 @@ async def test_endless_output_is_cut_off(program):
 async def test_whoever_does_not_read_is_no_failure(program):
     done = await program("echo done").run(None, "x", stdin=bytes(1024 * 1024))
     assert done.text == "done\n"
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_much_goes_both_ways_on_every_event_loop(program, new_loop):
+    given = bytes(range(256)) * 16 * 1024
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        back = runner.run(program("exec cat").run(None, "x", stdin=given, max_bytes=len(given)))
+        unread = runner.run(program("echo done").run(None, "x", stdin=given))
+    assert back.data == given
+    assert unread.text == "done\n"
+
+
+def test_a_program_that_is_not_there_leaves_nothing_open():
+    # what is left open is a warning, and so a failure
+    with pytest.raises(FileNotFoundError):
+        Child(["/nowhere/git"], {}, feeds=True)
 
 
 async def test_a_failure_tells_nothing_of_this_machine(program):
