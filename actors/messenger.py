@@ -1,6 +1,7 @@
 """Delivers messages to people: to live clients, and to the endpoints that the user named."""
 
 from actors.actor import Actor
+from actors.chat_answers import ChatAnswers
 from actors.outcome import Again, Done, Outcome, Output
 from actors.task_joins import TaskJoins
 from lightning.domain.webhook import recipients
@@ -32,33 +33,37 @@ class Messenger(Actor):
       notifier: Reaches the processes that hold the clients' connections.
       webhooks: The users' endpoints.
       joins: Tells groups that one of their tasks is over.
+      answers: Finds the calls of tools that results answer.
     """
 
-    def __init__(self, notifier: Notifier, webhooks: Webhooks, joins: TaskJoins) -> None:
+    def __init__(
+        self, notifier: Notifier, webhooks: Webhooks, joins: TaskJoins, answers: ChatAnswers
+    ) -> None:
         self._notifier = notifier
         self._webhooks = webhooks
         self._joins = joins
+        self._answers = answers
 
     async def handle(
         self, event: EventDocument, metadata: ChatResponseMetadata | UserMessageMetadata
     ) -> Outcome:
-        """Tell the user's live clients, and have it delivered to webhooks; see `Actor.handle`."""
+        """Tell the user's live clients, webhooks, and the conversation that waits; see `Actor.handle`."""
         self._notifier.notify(event["userID"], event["seq"])
         if not await self._joins.told(event):
             return Again(LOOKED_AT_SECONDS, keep_attempts=True)
         webhooks = await self._webhooks.of(event["userID"])
         to = metadata.to if isinstance(metadata, UserMessageMetadata) else None
-        return Done(
-            [
-                Output(
-                    f"webhook-{webhook.id}",
-                    "webhook.delivery",
-                    WebhookDeliveryMetadata(webhookID=webhook.id, eventID=event["id"]),
-                    SOURCE,
-                )
-                for webhook in recipients(webhooks, event["type"], to)
-            ]
-        )
+        deliveries = [
+            Output(
+                f"webhook-{webhook.id}",
+                "webhook.delivery",
+                WebhookDeliveryMetadata(webhookID=webhook.id, eventID=event["id"]),
+                SOURCE,
+            )
+            for webhook in recipients(webhooks, event["type"], to)
+        ]
+        following, writes = await self._answers.of(event)
+        return Done([*deliveries, *following], writes)
 
     async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Nothing follows: the message stands in the log all the same."""

@@ -27,12 +27,14 @@ class Output:
       type: Its event type.
       metadata: What it says.
       source: Who speaks.
+      after_seconds: It is worked on so much later.
     """
 
     name: str
     type: str
     metadata: BaseModel | Mapping[str, Any]
     source: str
+    after_seconds: float = 0.0
 
     def document(self) -> dict[str, Any]:
         """Give the metadata in the form of JSON."""
@@ -55,6 +57,7 @@ class Output:
             timestamp=now_text(),
             trace=carrier.current() or cause["trace"],
             despite_cancel=despite_cancel,
+            after_seconds=self.after_seconds,
         )
 
 

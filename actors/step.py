@@ -24,7 +24,9 @@ from lightning.crash import CrashPoint, no_crash
 from lightning.errors import Conflict, LightningError, Permanent, PreconditionFailed, Transient
 from lightning.events import TYPES, Draft, EventDocument
 from lightning.log import Claimed, Dispatch, Ended, EventLog, Later, Verdict, Void, wakeup, wakeups
+from lightning.log.turns import TURN_TYPES
 from lightning.queue import Wakeup
+from lightning.storage.rules import document_id
 from lightning.telemetry import carrier, names
 
 #: A message whose event is not to be found is asked again for so long: a read may be stale.
@@ -34,6 +36,9 @@ UNKNOWN_SECONDS = 60.0
 STORE_ATTEMPTS = 4
 
 MAX_BACKOFF_SECONDS = 60.0
+
+#: A handler whose documents somebody else changed meanwhile looks again after so long.
+CONTENTION_SECONDS = (0.02, 0.3)
 
 #: No other side is waited for longer, whatever it asks: others may wait behind the event.
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -202,7 +207,12 @@ class Step:
                 await self._record_late(claim.event, outcome)
             else:
                 follow = await self._record_patiently(claim, outcome, turns=turns)
-        except PreconditionFailed:
+        except PreconditionFailed as lost:
+            if isinstance(outcome, Done) and lost.pointer in {document_id(each) for each in outcome.writes}:
+                # what the handler read is not so any more: it looks again
+                wait = random.uniform(*CONTENTION_SECONDS)  # noqa: S311 -- it only spreads the load
+                await self._commit(claim, Again(wait, keep_attempts=True))
+                return
             _log.info("outcome_dropped", event_id=claim.event["id"], why="somebody else was first")
             await self._record_late(claim.event, outcome)
             await self._release(claim.event["userID"], claim.event["id"])
@@ -345,4 +355,4 @@ def _wait(retries: Retries, attempts: int, retry_after: float | None) -> float:
 
 
 def _drafts(cause: EventDocument, outputs: Sequence[Output], *, turns: bool) -> list[Draft]:
-    return [output.draft(cause) for output in outputs if turns or output.type != "llm.chat"]
+    return [output.draft(cause) for output in outputs if turns or output.type not in TURN_TYPES]

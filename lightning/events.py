@@ -62,8 +62,23 @@ class ChatMetadata(Metadata):
     whenBusy: Literal["enqueue", "reject", "interrupt"] | None = None  # noqa: N815 -- the wire's name
 
 
+class Awaited(Metadata):
+    """A call of a tool that has no result yet: a run is under way, or a person is asked."""
+
+    call: Annotated[str, Field(description="The tool.", examples=["run_agent"])]
+    eventID: Annotated[  # noqa: N815 -- the wire's name
+        str, Field(description="The event whose answer it waits for.")
+    ]
+    approvalID: Annotated[  # noqa: N815 -- the wire's name
+        str | None, Field(description="The approval that it waits for.")
+    ] = None
+
+
 class ChatResponseMetadata(Metadata):
-    """The answer to an `llm.chat`; with ``error`` instead of an answer when there is none."""
+    """The answer to an `llm.chat`; with ``error`` instead of an answer when there is none.
+
+    With ``waitsFor`` it is not the last word: another answer follows when what is waited for has come.
+    """
 
     content: str
     conversationID: str  # noqa: N815 -- the wire's name
@@ -75,6 +90,18 @@ class ChatResponseMetadata(Metadata):
         int | None,
         Field(description="It supersedes the deltas of attempts up to this one."),
     ] = None
+    waitsFor: Annotated[  # noqa: N815 -- the wire's name
+        list[Awaited] | None, Field(description="What the model goes on after, with another answer.")
+    ] = None
+
+
+class ChatContinuedMetadata(Metadata):
+    """What a turn waited for has come: the model goes on."""
+
+    conversationID: str  # noqa: N815 -- the wire's name
+    turnID: Annotated[  # noqa: N815 -- the wire's name
+        str, Field(description="The `llm.chat` that the turn began with.")
+    ]
 
 
 class ConversationDeletedMetadata(Metadata):
@@ -98,6 +125,32 @@ class UserMessageMetadata(Metadata):
     questionID: Annotated[  # noqa: N815 -- the wire's name
         Name | None, Field(description="Its question, for the answer to name.")
     ] = None
+
+
+class ApprovalRequestedMetadata(Metadata):
+    """A model wants to do something that its user has to agree to: exactly this."""
+
+    approvalID: Annotated[  # noqa: N815 -- the wire's name
+        str, Field(description="For `POST /api/approvals/{id}`.")
+    ]
+    conversationID: str  # noqa: N815 -- the wire's name
+    tool: Annotated[str, Field(description="What it wants to call.")]
+    arguments: Annotated[dict[str, Any], Field(description="With what.")]
+    hash: Annotated[str, Field(description="SHA-256 of the action, for the decision to name.")]
+    expiresAt: Annotated[str, Field(description="Undecided, it is refused then.")]  # noqa: N815 -- the wire's
+
+
+class ApprovalDecidedMetadata(Metadata):
+    """A person has decided on an action."""
+
+    approvalID: str  # noqa: N815 -- the wire's name
+    decision: Literal["approved", "refused"]
+
+
+class ApprovalExpiryMetadata(Metadata):
+    """An approval that nobody has decided by now is refused."""
+
+    approvalID: str  # noqa: N815 -- the wire's name
 
 
 class WebhookDeliveryMetadata(Metadata):
@@ -143,25 +196,32 @@ class EventType:
       actor: The actor that works on it; its queue has the same name.
       posted_by_users: Whether it may come over HTTP; others are the platform's own.
       scope: What a service token must allow to bring such an event about, by whatever route.
+      answers: The field of its metadata that names the event that it answers: a call of a tool that waits for
+        that event has its result by this one.
     """
 
     metadata: type[Metadata]
     actor: str
     posted_by_users: bool = False
     scope: str = "events:write"
+    answers: str | None = None
 
 
 TYPES: Mapping[str, EventType] = {
     "llm.chat": EventType(ChatMetadata, actor="chat", posted_by_users=True),
+    "llm.chat.continued": EventType(ChatContinuedMetadata, actor="chat"),
     "llm.chat.response": EventType(ChatResponseMetadata, actor="messenger"),
+    "approval.requested": EventType(ApprovalRequestedMetadata, actor="messenger"),
+    "approval.decided": EventType(ApprovalDecidedMetadata, actor="chat", scope="approvals:write"),
+    "approval.expiry": EventType(ApprovalExpiryMetadata, actor="chat"),
     "conversation.deleted": EventType(
         ConversationDeletedMetadata, actor="eraser", scope="conversations:write"
     ),
     "user.message": EventType(UserMessageMetadata, actor="messenger", posted_by_users=True),
     "worker.task": EventType(TaskMetadata, actor="task_runner", posted_by_users=True),
-    "worker.task.result": EventType(TaskResultMetadata, actor="messenger"),
+    "worker.task.result": EventType(TaskResultMetadata, actor="messenger", answers="taskID"),
     "worker.group": EventType(GroupMetadata, actor="task_group", posted_by_users=True),
-    "worker.group.result": EventType(GroupResultMetadata, actor="messenger"),
+    "worker.group.result": EventType(GroupResultMetadata, actor="messenger", answers="groupID"),
     "webhook.delivery": EventType(WebhookDeliveryMetadata, actor="webhook", scope="webhooks:write"),
     "schedule.tick": EventType(ScheduleTickMetadata, actor="schedule_tick", scope="schedules:write"),
     "schedule.backfill": EventType(ScheduleBackfillMetadata, actor="schedule_tick", scope="schedules:write"),

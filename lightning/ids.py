@@ -30,6 +30,15 @@ _BUDGET: Final = uuid_utils.UUID("e07c5b12-94ad-4f3e-8b61-5d2a7f9c3066")
 #: Ids of the ticks of schedules.
 _TICK: Final = uuid_utils.UUID("b83e5d07-2f41-4c6a-9d18-0c7e6a4f1b77")
 
+#: Ids of the replies of models that call tools.
+_TURN: Final = uuid_utils.UUID("5c21f7d4-08ab-4e6f-b3d9-6e4f1a7c8d20")
+
+#: Ids of the notes of what waits for an event.
+_WAITING: Final = uuid_utils.UUID("f49a0c36-7d15-4b82-a6ee-1b90d2c5e873")
+
+#: Ids of approvals.
+_APPROVAL: Final = uuid_utils.UUID("0b7e6d95-3c48-4f21-9a07-c8f15e2d4b6a")
+
 
 def new_id() -> str:
     """Make an id that nothing else has: a UUIDv7 (RFC 9562).
@@ -124,6 +133,29 @@ def budget_id(root: str) -> str:
       A UUIDv5 (RFC 9562) as text.
     """
     return str(uuid_utils.uuid5(_BUDGET, root))
+
+
+def turn_id(event_id: str, number: int) -> str:
+    """Give the id of one reply of a model in the turn that an event began.
+
+    Parameters:
+      event_id: The `llm.chat`.
+      number: Which reply, from 0.
+
+    Returns:
+      A UUIDv5 (RFC 9562) as text.
+    """
+    return str(uuid_utils.uuid5(_TURN, _join(event_id, str(number))))
+
+
+def waiting_id(event_id: str) -> str:
+    """Give the id of the note of who waits for the answer to an event, a UUIDv5 (RFC 9562) as text."""
+    return str(uuid_utils.uuid5(_WAITING, event_id))
+
+
+def approval_id(event_id: str) -> str:
+    """Give the id of the approval that an `approval.requested` asks for, a UUIDv5 (RFC 9562) as text."""
+    return str(uuid_utils.uuid5(_APPROVAL, event_id))
 
 
 def _join(first: str, second: str) -> str:

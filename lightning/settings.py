@@ -570,6 +570,16 @@ class Settings(BaseSettings):
         "LIGHTNING_MODEL_TIMEOUT", 60.0, "Seconds to wait for a language model", shown="`60`"
     )
 
+    turn_replies: Annotated[int, Field(ge=2, le=100)] = _setting(
+        "LIGHTNING_TURN_REPLIES", 12, "Most replies of a language model in one turn that calls tools"
+    )
+    approval_seconds: Seconds = _setting(
+        "LIGHTNING_APPROVAL_SECONDS",
+        86_400.0,
+        "Seconds after which an approval that nobody has decided is refused",
+        shown="24 h",
+    )
+
     # Webhooks
     webhook_timeout_seconds: Seconds = _setting(
         "LIGHTNING_WEBHOOK_TIMEOUT",

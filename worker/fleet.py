@@ -8,7 +8,8 @@ from dramatiq import Middleware
 
 from actors.actor import Actor, Retries
 from actors.admission import Admission
-from actors.chat import Chat
+from actors.chat import Chat, ChatTools, ToolLimits
+from actors.chat_answers import ChatAnswers
 from actors.eraser import Eraser
 from actors.messenger import Messenger
 from actors.places import Places
@@ -25,6 +26,7 @@ from lightning.containers import Runner
 from lightning.containers.opening import open_runner
 from lightning.crash import CrashPoint, crash_at
 from lightning.domain.accounts import Accounts
+from lightning.domain.approvals import Approvals
 from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
@@ -34,6 +36,7 @@ from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
 from lightning.domain.schedules import Schedules
 from lightning.domain.tokens import TokenIssuer
+from lightning.domain.turns import Turns
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import Webhooks
 from lightning.ids import new_id
@@ -45,6 +48,7 @@ from lightning.log import Dispatch, EventLog, Jumps
 from lightning.outbound import Courier, Guard, Lanes, Outbound
 from lightning.settings import Settings
 from lightning.storage import Storage, open_storage
+from lightning.tools import Parts
 from worker.agent_home import IMAGE_AGENTS, compile_agents, sandbox_agents, sandbox_mounts
 
 
@@ -110,13 +114,15 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
             log,
             model,
             conversations,
+            _chat_tools(settings, storage, log, schedules),
             notifier=notifier,
             context_tokens=settings.context_tokens,
             budgets=open_budgets(settings, storage),
+            crash=crash,
         ),
         "eraser": Eraser(conversations),
         "schedule_tick": ScheduleTick(schedules, log, dispatch, disabled),
-        "messenger": Messenger(notifier, webhooks, TaskJoins(log, dispatch)),
+        "messenger": Messenger(notifier, webhooks, TaskJoins(log, dispatch), ChatAnswers(Turns(storage))),
         "task_group": TaskGroup(log, dispatch, Runs(storage), open_budgets(settings, storage), crash=crash),
         "task_runner": task_runner,
         "webhook": _webhook_delivery(settings, storage, log, webhooks),
@@ -182,6 +188,15 @@ def _run_api(settings: Settings, runner: Runner) -> RunApi | None:
         return None
     issuer = TokenIssuer(secret(settings.jwt_signing_key, "JWT_SIGNING_KEY"))
     return RunApi(issuer, url, settings.run_api_socket)
+
+
+def _chat_tools(settings: Settings, storage: Storage, log: EventLog, schedules: Schedules) -> ChatTools:
+    return ChatTools(
+        Turns(storage),
+        Approvals(storage, log),
+        Parts(open_repositories(settings, storage), Runs(storage), schedules),
+        ToolLimits(settings.turn_replies, settings.approval_seconds),
+    )
 
 
 def _chat_places(settings: Settings) -> Places:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lightning.domain.deliveries import KIND as ATTEMPTS
 from lightning.events import State
 from lightning.ids import conversation_document_id
+from lightning.log.turns import TURN_TYPES
 from lightning.storage import Stored
 
 
@@ -123,7 +124,7 @@ class UserLog:
 
 
 def _compact(event: _Event) -> Event:
-    is_chat = event.type == "llm.chat"
+    is_chat = event.type in TURN_TYPES
     return Event(
         id=event.id,
         seq=event.seq,

@@ -8,18 +8,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from lightning.domain.approvals import KIND as APPROVAL
 from lightning.domain.deliveries import forget_answers
+from lightning.domain.turns import KIND as REPLY
+from lightning.domain.turns import WAITING
 from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import Draft, EventDocument, now_text
 from lightning.ids import conversation_document_id, derived_id
 from lightning.log import EventLog, documents
 from lightning.log.change import CONTAINER
-from lightning.log.turns import ConversationDocument, as_conversation, new_conversation
+from lightning.log.turns import CONTINUED, ConversationDocument, as_conversation, new_conversation
 from lightning.storage import Create, Delete, Operation, Replace, Storage, Stored, Where
 from lightning.telemetry import carrier
 
+#: What says what a model may do.
+PERMITTING = frozenset({"tools", "repo", "network", "budget"})
+
 #: What is said in a conversation.
 SPOKEN = ("llm.chat", "llm.chat.response")
+
+#: What tells of it besides, and is forgotten with it.
+TELLING = (*SPOKEN, CONTINUED, "approval.requested")
+
+#: What stands beside it in the store.
+BESIDE = (REPLY, WAITING, APPROVAL)
 
 #: Events that one batch forgets.
 ERASED_TOGETHER = 50
@@ -69,14 +81,15 @@ class Conversations:
         return ConversationPage(shown, found.next)
 
     async def create(
-        self, user_id: str, conversation_id: str, properties: Mapping[str, str | None]
+        self, user_id: str, conversation_id: str, properties: Mapping[str, Any]
     ) -> ConversationDocument:
         """Make a conversation before anybody has spoken in it.
 
         Parameters:
           user_id: Whose.
           conversation_id: What it is called in events.
-          properties: ``title``, ``systemPrompt``, ``model``.
+          properties: ``title``, ``systemPrompt``, ``model``; what its model may do: ``tools``, ``repo``,
+            ``network``, ``budget``.
 
         Raises:
           Conflict: There is one of that name (``conversation_exists``).
@@ -92,9 +105,11 @@ class Conversations:
         return document
 
     async def change(
-        self, user_id: str, conversation_id: str, properties: Mapping[str, str | None]
+        self, user_id: str, conversation_id: str, properties: Mapping[str, Any]
     ) -> ConversationDocument:
-        """Change title, system prompt or model; None takes one away.
+        """Change what a conversation asks for, or what its model may do; None takes a property away.
+
+        What its user has agreed to before holds for what the model could do then, and is forgotten with it.
 
         Raises:
           NotFound: There is no such conversation.
@@ -156,6 +171,7 @@ class Conversations:
             except Conflict:
                 continue  # it came to its end by itself
         complete = await self._erase_events(user_id, conversation_id)
+        complete = await self._delete_beside(user_id, conversation_id) and complete
         try:
             # after the events: what is noted from then on sees that they are forgotten
             await forget_answers(self._storage, user_id, conversation_id)
@@ -171,7 +187,7 @@ class Conversations:
         spoken = [
             Where("kind", "=", "event"),
             Where("conversationID", "=", conversation_id),
-            Where("type", "in", SPOKEN),
+            Where("type", "in", TELLING),
         ]
         page, complete = None, True
         while True:
@@ -188,6 +204,21 @@ class Conversations:
             page = found.next
             if page is None:
                 return complete
+
+    async def _delete_beside(self, user_id: str, conversation_id: str) -> bool:
+        """Remove what a model replied and waits for, and what a person was asked; tell whether all is."""
+        where = [Where("conversationID", "=", conversation_id), Where("kind", "in", BESIDE)]
+        while True:
+            found = await self._storage.query(
+                CONTAINER, user_id, where, order_by="seq", limit=ERASED_TOGETHER
+            )
+            if not found.items:
+                return True
+            deletions = [Delete(each.body["id"], each.etag) for each in found.items]
+            try:
+                await self._storage.batch(CONTAINER, user_id, deletions)
+            except PreconditionFailed:
+                return False
 
     async def _existing(self, user_id: str, conversation_id: str) -> Stored:
         stored = await self._stored(user_id, conversation_id)
@@ -206,8 +237,10 @@ def _erasure(stored: Stored) -> Replace:
     return Replace(cast("dict[str, Any]", documents.erased(documents.as_event(stored))), stored.etag)
 
 
-def _changed(document: ConversationDocument, properties: Mapping[str, str | None]) -> ConversationDocument:
+def _changed(document: ConversationDocument, properties: Mapping[str, Any]) -> ConversationDocument:
     changed: dict[str, Any] = {**document, "updatedAt": now_text()}
+    if not PERMITTING.isdisjoint(properties):
+        changed.pop("approvedTools", None)
     for name, value in properties.items():
         if value is not None:
             changed[name] = value

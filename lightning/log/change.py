@@ -19,7 +19,7 @@ from lightning.log import documents
 from lightning.log.head import HEAD, advance
 from lightning.log.last_words import last_words, told_of
 from lightning.log.portions import portion
-from lightning.log.turns import Turns, turn_of, turn_of_draft
+from lightning.log.turns import CONTINUED, Turns, turn_of, turn_of_draft
 from lightning.storage import Create, Operation, Replace, Storage, Stored
 
 CONTAINER = "events"
@@ -223,8 +223,9 @@ def _move(turns: dict[str, Turns], change: Change) -> list[str]:
             turns[conversation].join(event["id"], "", "enqueue")
     for draft, _ in change.created:
         if (conversation := turn_of_draft(draft)) is not None:
-            content, when_busy = draft.metadata["content"], draft.metadata.get("whenBusy", "enqueue")
-            interrupted += turns[conversation].join(draft.id, content, when_busy)
+            content, when_busy = draft.metadata.get("content", ""), draft.metadata.get("whenBusy", "enqueue")
+            is_continued = draft.type == CONTINUED
+            interrupted += turns[conversation].join(draft.id, content, when_busy, continued=is_continued)
     return interrupted
 
 

@@ -5,7 +5,7 @@ it, in the very batch by which it is accepted or ends. Only the first in the que
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast
 
 from lightning.errors import Conflict
 from lightning.events import Draft, EventDocument, now_text
@@ -15,10 +15,27 @@ from lightning.storage import Create, Operation, Replace, Stored
 #: Messages that may wait in one conversation; one that interrupts them all needs an operation for each.
 MAX_TURNS = 50
 
+#: Turns that go on when results have come wait besides: nobody could send them again.
+MAX_CONTINUED = 20
+
 MAX_TITLE_CHARS = 80
+
+#: The type of what lets a turn go on.
+CONTINUED: Final = "llm.chat.continued"
 
 #: What becomes of a message that comes while another is answered.
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
+
+
+#: The events that are turns of a conversation: what a person says, and what goes on when results have come.
+TURN_TYPES: Final = frozenset({"llm.chat", CONTINUED})
+
+
+class ToolGrant(TypedDict):
+    """A tool that the model of a conversation may call, and when a person must agree."""
+
+    name: str
+    approval: Literal["never", "first", "always"]
 
 
 class ConversationDocument(TypedDict):
@@ -26,6 +43,8 @@ class ConversationDocument(TypedDict):
 
     ``seq`` is that of its latest message, so conversations are listed by when they were last spoken in.
     ``turns`` holds the ids of the messages that are not over, in their order; the first is being answered.
+    ``tools``, ``repo``, ``network`` and ``budget`` are what its user lets the model do;
+    ``approvedTools`` names those that the user has agreed to before.
     """
 
     id: str
@@ -39,6 +58,11 @@ class ConversationDocument(TypedDict):
     updatedAt: str
     systemPrompt: NotRequired[str]
     model: NotRequired[str]
+    tools: NotRequired[list[ToolGrant]]
+    repo: NotRequired[str]
+    network: NotRequired[Literal["full", "none"]]
+    budget: NotRequired[dict[str, Any]]
+    approvedTools: NotRequired[list[str]]
     deleted: NotRequired[bool]
 
 
@@ -67,12 +91,12 @@ def as_conversation(stored: Stored) -> ConversationDocument:
 
 def turn_of(event: EventDocument) -> str | None:
     """Give the conversation in which an event is a turn; None when it is none."""
-    return event.get("conversationID", event["id"]) if event["type"] == "llm.chat" else None
+    return event.get("conversationID", event["id"]) if event["type"] in TURN_TYPES else None
 
 
 def turn_of_draft(draft: Draft) -> str | None:
     """Give the conversation in which a draft will be a turn; None when it will be none."""
-    if draft.type != "llm.chat":
+    if draft.type not in TURN_TYPES:
         return None
     return draft.metadata.get("conversationID") or draft.id
 
@@ -114,8 +138,14 @@ class Turns:
         turns = [] if self.stored is None else as_conversation(self.stored)["turns"]
         return turns[0] if turns else None
 
-    def join(self, event_id: str, content: str, when_busy: WhenBusy) -> list[str]:
+    def join(self, event_id: str, content: str, when_busy: WhenBusy, *, continued: bool = False) -> list[str]:
         """Put a message at the end of the queue.
+
+        Parameters:
+          event_id: The message.
+          content: What it says.
+          when_busy: What becomes of it, and of others, where others wait.
+          continued: Whether it lets a turn go on that was there before.
 
         Returns:
           The messages that it interrupts: they leave the queue.
@@ -137,7 +167,7 @@ class Turns:
             )
         interrupted = self.queue if when_busy == "interrupt" else []
         self.queue = self.queue[len(interrupted) :]
-        if len(self.queue) >= MAX_TURNS:
+        if len(self.queue) >= MAX_TURNS + (MAX_CONTINUED if continued else 0):
             raise Conflict(
                 f"{MAX_TURNS} messages of this conversation wait already; wait for their answers",
                 code="conversation_full",

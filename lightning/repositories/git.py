@@ -42,7 +42,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "160000": "submodule",
 }
 
-_TRAILERS: Final = ("Lightning-Run", "Lightning-Event", "Lightning-Reverts")
+_TRAILERS: Final = ("Lightning-Run", "Lightning-Event", "Lightning-Reverts", "Lightning-Effect")
 _FIELDS: Final = (
     "%H",
     "%P",
@@ -199,7 +199,7 @@ class Folder:
             *("--max-count=100", tip, "--"),
             max_bytes=_MAX_LOG_BYTES,
         )
-        key = {"Lightning-Run": "run", "Lightning-Event": "event", "Lightning-Reverts": "reverts"}[name]
+        key = name.removeprefix("Lightning-").lower()
         return [each for each in _commits(told) if getattr(each, key) == value]
 
     async def pack(self, commit: str, without: str, *, max_bytes: int) -> Output:
@@ -258,7 +258,7 @@ def _commits(told: Output) -> list[Commit]:
 
 
 def _commit(row: list[str]) -> Commit:
-    commit, parents, author, time, run, event, reverts, message = row
+    commit, parents, author, time, run, event, reverts, effect, message = row
     return Commit(
         commit,
         parents.split(),
@@ -268,4 +268,5 @@ def _commit(row: list[str]) -> Commit:
         run or None,
         event or None,
         reverts or None,
+        effect or None,
     )

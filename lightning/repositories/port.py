@@ -142,6 +142,7 @@ class Commit:
       run: The run that made it, by its trailer.
       event: The event behind it, by its trailer.
       reverts: The run that it undoes, by its trailer.
+      effect: Which of the effects of the event it is, by its trailer.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Commit:
     run: str | None
     event: str | None
     reverts: str | None
+    effect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +218,14 @@ class Cause:
 
     Parameters:
       run: The run that makes it: at most one commit has it.
-      event: The event behind it; where no run is named, at most one commit has it.
+      event: The event behind it; where neither run nor effect is named, at most one commit has it.
+      effect: Which of the effects of the event it is, where one event may make several; at most one commit
+        has it.
     """
 
     run: str | None = None
     event: str | None = None
+    effect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

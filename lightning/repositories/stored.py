@@ -143,7 +143,8 @@ class StoredRepository:
     ) -> Committed:
         """Write and remove files; see `Repository.commit`."""
         why = _checked(cause or Cause())
-        text = message_with(message, {"Lightning-Run": why.run, "Lightning-Event": why.event})
+        trailers = {"Lightning-Run": why.run, "Lightning-Event": why.event, "Lightning-Effect": why.effect}
+        text = message_with(message, trailers)
 
         async def make(folder: Folder, tip: str) -> str | None:
             start = tip if base is None else base
@@ -151,8 +152,11 @@ class StoredRepository:
             tree = await put_on_top(folder, start, await changed_tree(folder, start, changes), tip)
             return None if tree is None else await commit_tree(folder, tree, [tip], text, author)
 
-        name, value = ("Lightning-Run", why.run) if why.run else ("Lightning-Event", why.event)
-        return await self._change(make, name, value)
+        # the narrowest of them tells a repeat
+        name = next(
+            (each for each in ("Lightning-Run", "Lightning-Effect") if trailers[each]), "Lightning-Event"
+        )
+        return await self._change(make, name, trailers[name])
 
     async def exchange(
         self,
@@ -350,7 +354,7 @@ class StoredRepository:
 
 
 def _checked(cause: Cause) -> Cause:
-    for value in (cause.run, cause.event):
+    for value in (cause.run, cause.event, cause.effect):
         if value is not None and _WORD.fullmatch(value) is None:
             raise InvalidRequest("an id has 1 to 128 letters, digits and ._:-", code="invalid_parameter")
     return cause

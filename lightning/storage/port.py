@@ -133,7 +133,7 @@ CONTAINERS: dict[str, Container] = {
             ("userID", "root", "seq"),
         ),
         over=(
-            ("kind", ("event", "run", "run.log", "run.report", "budget")),
+            ("kind", ("event", "run", "run.log", "run.report", "budget", "turn", "approval")),
             ("state", ("done", "dead", "cancelled")),
         ),
     ),

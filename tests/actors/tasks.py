@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 
+from actors.chat_answers import ChatAnswers
 from actors.messenger import Messenger
 from actors.step import Step
 from actors.task_group import TaskGroup
@@ -14,6 +15,7 @@ from lightning.domain.budgets import Budgets
 from lightning.domain.repositories import Repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
+from lightning.domain.turns import Turns
 from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft, now_text, read_envelope
 from lightning.ids import new_id
@@ -139,6 +141,7 @@ class Installation:
             Notifier(None, "whsec_" + "A" * 32),
             Webhooks(self.storage, Guard.allowing("")),
             TaskJoins(self.log, self.dispatch),
+            ChatAnswers(Turns(self.storage)),
         )
         actors = {
             "task_runner": self.task_runner,

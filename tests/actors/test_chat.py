@@ -15,6 +15,7 @@ from lightning.ids import derived_id
 from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextDelta, Usage
 from lightning.llm.echo import EchoModel
 from lightning.log import Dispatch, EventLog, wakeup
+from tests.chat_tools import tools_of
 from tests.memory_queue import MemoryQueue
 from tests.stores import storage_of
 
@@ -69,8 +70,13 @@ def model():
 
 
 @pytest.fixture
-def chat(log, model, conversations):
-    return Chat(log, model, conversations)
+def tools(storage, log, tmp_path):
+    return tools_of(storage, log, tmp_path)
+
+
+@pytest.fixture
+def chat(log, model, conversations, tools):
+    return Chat(log, model, conversations, tools)
 
 
 class Talk:
@@ -132,8 +138,8 @@ class TestResponse:
         response = await talk.exchange("a", "Hello", "weather")
         assert response["metadata"]["conversationID"] == response["conversationID"] == "weather"
 
-    async def test_the_echo_says_that_it_is_one(self, log, conversations):
-        response = await Talk(log, Chat(log, EchoModel(), conversations)).exchange("a", "Hello")
+    async def test_the_echo_says_that_it_is_one(self, log, conversations, tools):
+        response = await Talk(log, Chat(log, EchoModel(), conversations, tools)).exchange("a", "Hello")
         assert response["metadata"]["content"].endswith("Hello")
         assert response["metadata"]["model"] == "echo"
 
@@ -203,10 +209,10 @@ class TestContext:
         # Then all are shown
         assert [message.content for message in model.shown[-1]] == [*(f"m{n}" for n in range(90)), "last"]
 
-    async def test_the_oldest_do_not_fit(self, log, model, conversations):
+    async def test_the_oldest_do_not_fit(self, log, model, conversations, tools):
         # Given a budget for the message and the two before it
         budget = estimate("three") + estimate("answer to two") + estimate("two")
-        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
+        talk = Talk(log, Chat(log, model, conversations, tools, context_tokens=budget))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "two", "weather")
         # When it goes on
@@ -214,10 +220,12 @@ class TestContext:
         # Then the older ones are left out
         assert texts(model.shown[-1]) == [("user", "two"), ("assistant", "answer to two"), ("user", "three")]
 
-    async def test_nothing_is_shown_beyond_a_message_that_does_not_fit(self, log, model, conversations):
+    async def test_nothing_is_shown_beyond_a_message_that_does_not_fit(
+        self, log, model, conversations, tools
+    ):
         # Given a long answer between short messages
         budget = estimate("x" * 300) + estimate("two") + estimate("one")
-        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
+        talk = Talk(log, Chat(log, model, conversations, tools, context_tokens=budget))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "x" * 300, "weather")
         # When the conversation goes on
@@ -226,8 +234,8 @@ class TestContext:
         assert [message.content[-3:] for message in model.shown[-1]][-1] == "two"
         assert "one" not in [message.content for message in model.shown[-1]]
 
-    async def test_the_message_itself_always_fits(self, log, model, conversations):
-        talk = Talk(log, Chat(log, model, conversations, context_tokens=10))
+    async def test_the_message_itself_always_fits(self, log, model, conversations, tools):
+        talk = Talk(log, Chat(log, model, conversations, tools, context_tokens=10))
         await talk.exchange("a", "one", "weather")
         await talk.exchange("b", "two " * 100, "weather")
         assert texts(model.shown[-1]) == [("user", "two " * 100)]
@@ -254,12 +262,12 @@ class TestConversation:
         assert texts(model.shown[-1]) == [("system", "Be brief."), ("user", "Hello")]
         assert model.asked[-1] == "test-large"
 
-    async def test_the_system_prompt_is_part_of_the_budget(self, log, conversations, model):
+    async def test_the_system_prompt_is_part_of_the_budget(self, log, conversations, model, tools):
         # Given room for a system prompt, a message and one turn before it, and no more
         prompt = "Be brief. " * 20
         budget = estimate(prompt) + estimate("two") + estimate("answer to one") + estimate("one") - 1
         await conversations.create("anna", "weather", {"systemPrompt": prompt})
-        talk = Talk(log, Chat(log, model, conversations, context_tokens=budget))
+        talk = Talk(log, Chat(log, model, conversations, tools, context_tokens=budget))
         await talk.exchange("a", "one", "weather")
         # When the conversation goes on
         await talk.exchange("b", "two", "weather")
@@ -306,8 +314,8 @@ class TestBudget:
         return Budgets(storage)
 
     @pytest.fixture
-    def talk(self, log, model, conversations, budgets):
-        return Talk(log, Chat(log, model, conversations, budgets=budgets))
+    def talk(self, log, model, conversations, tools, budgets):
+        return Talk(log, Chat(log, model, conversations, tools, budgets=budgets))
 
     async def follow(self, talk, tokens=None):
         """Let a chat follow from a root, which may have a budget of tokens."""
@@ -315,7 +323,7 @@ class TestBudget:
             talk.user, [Draft("root", "user.message", "test", {"content": "x"}, "now", {})]
         )
         if tokens is not None:
-            await talk.chat._budget._budgets.open(root, Limits(tokens=tokens))
+            await talk.chat._model._budget._budgets.open(root, Limits(tokens=tokens))
         draft = Draft("a", "llm.chat", "test", {"content": "Hello"}, "now", {})
         [event] = await talk.log.append(talk.user, [draft], cause=root)
         await talk.step.run(wakeup(event))

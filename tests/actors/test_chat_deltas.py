@@ -16,6 +16,7 @@ from lightning.ids import derived_id
 from lightning.live import Notifier
 from lightning.llm import Completion, LanguageModel, TextDelta
 from lightning.log import Dispatch, EventLog, wakeup
+from tests.chat_tools import tools_of
 from tests.lightning.live.test_notify import SECRET, receiving
 from tests.memory_queue import MemoryQueue
 from tests.stores import storage_of
@@ -73,9 +74,10 @@ def log(storage):
 
 
 @pytest.fixture
-async def chat(storage, log, model, receiver):
+async def chat(storage, log, model, receiver, tmp_path):
     notifier = Notifier(receiver.url, SECRET)
-    yield Chat(log, model, Conversations(storage, log), notifier=notifier)
+    tools = tools_of(storage, log, tmp_path)
+    yield Chat(log, model, Conversations(storage, log), tools, notifier=notifier)
     receiver.open.set()
     await notifier.close()
 

@@ -11,11 +11,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from standardwebhooks import Webhook as Verifier
 
 from actors.actor import Retries
+from actors.chat_answers import ChatAnswers
 from actors.messenger import Messenger
 from actors.step import Step
 from actors.task_joins import TaskJoins
 from actors.webhook import LIFE_SECONDS, WebhookDelivery
 from lightning.domain.deliveries import Deliveries
+from lightning.domain.turns import Turns
 from lightning.domain.webhook_health import WebhookHealth
 from lightning.domain.webhooks import DELIVERABLE, Webhooks
 from lightning.events import Draft, now_text
@@ -50,7 +52,9 @@ class Installation:
         dispatch = Dispatch(self.log, self.queue)
         notifier = Notifier(None, "whsec_" + "A" * 32)
         actors = {
-            "messenger": Messenger(notifier, self.webhooks, TaskJoins(self.log, dispatch)),
+            "messenger": Messenger(
+                notifier, self.webhooks, TaskJoins(self.log, dispatch), ChatAnswers(Turns(storage))
+            ),
             "webhook": WebhookDelivery(
                 self.log,
                 self.webhooks,

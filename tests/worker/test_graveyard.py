@@ -7,6 +7,7 @@ import pytest
 from dramatiq import Message
 
 from actors.chat import Chat
+from actors.chat_answers import ChatAnswers
 from actors.messenger import Messenger
 from actors.step import Step
 from actors.task_joins import TaskJoins
@@ -20,6 +21,7 @@ from lightning.llm import open_model
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.outbound import Guard
 from ops.emulators.servicebus import ServiceBusEmulator
+from tests.chat_tools import tools_of
 from tests.stores import storage_of
 from worker import graveyard as graveyard_module
 from worker.graveyard import Graveyard
@@ -58,11 +60,12 @@ async def queue(broker):
 
 
 @pytest.fixture
-async def graveyard(storage, log, broker, queue):
+async def graveyard(storage, log, broker, queue, tmp_path):
     notifier = Notifier(None, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    chat = Chat(log, open_model(provider="echo"), Conversations(storage, log))
-    dispatch = Dispatch(log, queue)
-    messenger = Messenger(notifier, Webhooks(storage, Guard()), TaskJoins(log, dispatch))
+    tools = tools_of(storage, log, tmp_path)
+    chat = Chat(log, open_model(provider="echo"), Conversations(storage, log), tools)
+    dispatch, answers = Dispatch(log, queue), ChatAnswers(tools.turns)
+    messenger = Messenger(notifier, Webhooks(storage, Guard()), TaskJoins(log, dispatch), answers)
     actors = {"chat": chat, "messenger": messenger}
     yield Graveyard(broker, Step(log, dispatch, actors, owner="clock"))
     await notifier.close()

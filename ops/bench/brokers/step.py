@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from actors.chat_answers import ChatAnswers
 from actors.messenger import Messenger
 from actors.step import Step
 from actors.task_joins import TaskJoins
+from lightning.domain.turns import Turns
 from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft, now_text
 from lightning.live import Notifier
@@ -40,7 +42,8 @@ class RealStep:
         self._notifier = Notifier(None, secret)
         dispatch = Dispatch(log, _NoQueue())
         webhooks = Webhooks(self._storage, Guard.allowing(""))
-        messenger = Messenger(self._notifier, webhooks, TaskJoins(log, dispatch))
+        joins, answers = TaskJoins(log, dispatch), ChatAnswers(Turns(self._storage))
+        messenger = Messenger(self._notifier, webhooks, joins, answers)
         owner = f"bench-{os.getpid()}"
         self._step = Step(log, dispatch, {"messenger": messenger}, owner=owner)
 

@@ -40,6 +40,13 @@ class TestWriting:
             "The report.\n\nIt is ready.\n\nLightning-Run: run-1\nLightning-Event: event-1"
         )
 
+    async def test_one_event_may_have_several_effects(self, repository):
+        causes = [Cause(event="event-1", effect=f"event-1:{n}") for n in (0, 1)]
+        first, second = [await put(repository, f"{n}.txt", cause=cause) for n, cause in enumerate(causes)]
+        again = await put(repository, "0.txt", "other", cause=causes[0])
+        assert again == first != second
+        assert [each.effect for each in (await repository.log()).commits] == ["event-1:1", "event-1:0"]
+
     @pytest.mark.parametrize("cause", [Cause("run-1", "event-1"), Cause(event="event-1")])
     async def test_a_repeat_finds_the_first_commit(self, repository, cause):
         # Given a change that was made, and others since
