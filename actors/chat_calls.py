@@ -187,6 +187,7 @@ def wait(event: EventDocument, turn: Turn, place: int) -> tuple[list[Output], li
     approval = new_approval(
         event,
         awaits,
+        derived_id(event["id"], f"expiry-{name}"),
         conversation=document["conversationID"],
         turn=document["id"],
         place=place,

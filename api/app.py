@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from api import (
+    approvals,
     conversations,
     docs,
     event_tree,
@@ -43,6 +44,7 @@ from api.transfers import Transfers
 from brokers import BrokerQueue, open_broker
 from lightning.crash import crash_at
 from lightning.domain.accounts import Accounts
+from lightning.domain.approvals import Approvals
 from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
@@ -73,6 +75,7 @@ ROUTES: Sequence[Operation] = (
     *events.ROUTES,
     *event_tree.ROUTES,
     *conversations.ROUTES,
+    *approvals.ROUTES,
     *runs.ROUTES,
     *run_revert.ROUTES,
     *run_api.ROUTES,
@@ -134,6 +137,7 @@ def create_app(settings: Settings) -> Starlette:
             accounts=accounts,
             tokens=tokens,
             conversations=Conversations(storage, log),
+            approvals=Approvals(storage, log),
             runs=its_runs,
             run_reports=RunReports(storage),
             run_tokens=RunTokens(tokens, its_runs, log, accounts),

@@ -1,11 +1,12 @@
 """`/api/conversations`: what a person and the platform say to each other."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.conversation_tools import Permissions, ToolShown, properties_of
 from api.operation import Operation
 from api.requests import authenticated, platform, read_json, respond, whole_number
 from api.shown import EventShown
@@ -16,6 +17,7 @@ from lightning.ids import new_id
 from lightning.log import public, wakeups
 from lightning.log.turns import ConversationDocument
 from lightning.storage import Where
+from lightning.tasks import Budget
 
 MAX_PAGE = 200
 
@@ -27,10 +29,8 @@ SystemPrompt = Annotated[str, StringConstraints(min_length=1, max_length=32_000)
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-class ConversationChange(BaseModel):
+class ConversationChange(Permissions):
     """What may be changed of a conversation; null takes a property away."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     title: Title | None = None
     systemPrompt: SystemPrompt | None = None  # noqa: N815 -- the wire's name
@@ -53,6 +53,12 @@ class ConversationShown(BaseModel):
     title: str
     systemPrompt: str | None  # noqa: N815 -- the wire's name
     model: str | None
+    tools: Annotated[list[ToolShown], Field(description="What its model may call.")]
+    repo: Annotated[str | None, Field(description="Id of the repository that its tools work on.")]
+    network: Annotated[
+        Literal["full", "none"], Field(description="What the runs may reach that its model starts.")
+    ]
+    budget: Annotated[Budget | None, Field(description="What each such run may spend.")]
     createdAt: str  # noqa: N815 -- the wire's name
     updatedAt: str  # noqa: N815 -- the wire's name
     waiting: list[str]
@@ -95,6 +101,10 @@ def shown(conversation: ConversationDocument) -> dict[str, Any]:
         "title": conversation["title"],
         "systemPrompt": conversation.get("systemPrompt"),
         "model": conversation.get("model"),
+        "tools": conversation.get("tools", []),
+        "repo": conversation.get("repo"),
+        "network": conversation.get("network", "none"),
+        "budget": conversation.get("budget"),
         "createdAt": conversation["createdAt"],
         "updatedAt": conversation["updatedAt"],
         "waiting": conversation["turns"],
@@ -119,7 +129,10 @@ async def create_conversation(request: Request) -> Response:
     """Make a conversation before anybody has spoken in it."""
     claims = await authenticated(request)
     wanted = await _read(request, NewConversation)
-    properties = wanted.model_dump(exclude={"conversationID"}, exclude_none=True)
+    given = await properties_of(request, claims, wanted)
+    properties = {
+        name: value for name, value in given.items() if name != "conversationID" and value is not None
+    }
     conversation = await platform(request).conversations.create(
         claims.subject, wanted.conversationID or new_id(), properties
     )
@@ -156,11 +169,12 @@ async def list_messages(request: Request) -> Response:
 
 
 async def change_conversation(request: Request) -> Response:
-    """Change title, system prompt or model of a conversation."""
+    """Change title, system prompt or model of a conversation, or what its model may do."""
+    claims = await authenticated(request)
     found = await _found(request)  # before the body: what is wrong with it is no stranger's business
     change = await _read(request, ConversationChange)
     conversation = await platform(request).conversations.change(
-        found["userID"], found["conversationID"], change.model_dump(exclude_unset=True)
+        found["userID"], found["conversationID"], await properties_of(request, claims, change)
     )
     return respond(shown(conversation))
 
@@ -221,7 +235,7 @@ ROUTES = (
         scope="conversations:write",
         body=NewConversation,
         answers={201: ConversationShown},
-        problems={409: ("conversation_exists",), 422: ("unknown_model",)},
+        problems={409: ("conversation_exists",), 422: ("unknown_model", "unknown_repository")},
     ),
     Operation(
         "GET",
@@ -235,11 +249,11 @@ ROUTES = (
         "PATCH",
         "/api/conversations/{id}",
         change_conversation,
-        summary="Change title, system prompt or model of a conversation.",
+        summary="Change title, system prompt or model of a conversation, or what its model may do.",
         scope="conversations:write",
         body=ConversationChange,
         answers={200: ConversationShown},
-        problems={422: ("unknown_model",)},
+        problems={422: ("unknown_model", "unknown_repository")},
     ),
     Operation(
         "DELETE",

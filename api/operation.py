@@ -25,6 +25,8 @@ Scope = Literal[
     "repos:write",
     "schedules:read",
     "schedules:write",
+    "approvals:read",
+    "approvals:write",
     "account",
 ]
 
@@ -39,6 +41,8 @@ SCOPES: tuple[Scope, ...] = (
     "repos:write",
     "schedules:read",
     "schedules:write",
+    "approvals:read",
+    "approvals:write",
     "account",
 )
 

@@ -9,6 +9,7 @@ from api.streams import Streams
 from api.transfers import Transfers
 from lightning.crash import CrashPoint
 from lightning.domain.accounts import Accounts
+from lightning.domain.approvals import Approvals
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.handover import Handover
@@ -45,6 +46,7 @@ class Platform:
     accounts: Accounts
     tokens: TokenIssuer
     conversations: Conversations
+    approvals: Approvals
     runs: Runs
     run_tokens: RunTokens
     run_rates: RunRates

@@ -36,8 +36,8 @@ Standing = Literal["pending", "approved", "refused", "expired"]
 class ApprovalDocument(TypedDict):
     """An approval as it stands in the store.
 
-    ``turn`` and ``place`` say which call it is about, ``eventID`` which event asked for it. ``state`` is
-    that of events (a store lets documents expire by it).
+    ``turn`` and ``place`` say which call it is about, ``eventID`` which event asked for it, ``expiryID``
+    which one ends the time for it. ``state`` is that of events (a store lets documents expire by it).
     """
 
     id: str
@@ -47,6 +47,7 @@ class ApprovalDocument(TypedDict):
     seq: int
     conversationID: str
     eventID: str
+    expiryID: str
     turn: str
     place: int
     tool: str
@@ -66,7 +67,7 @@ class Approval:
     document: ApprovalDocument
     etag: str
 
-    def decided(self, decision: Decision) -> Operation:
+    def decided(self, decision: Decision) -> Replace:
         """Write a decision down, unless somebody else has changed it meanwhile."""
         changed: ApprovalDocument = {
             **self.document,
@@ -100,6 +101,7 @@ def hash_of(tool: str, arguments: Mapping[str, Any], scope: Mapping[str, Any]) -
 def new_approval(
     event: EventDocument,
     requested: str,
+    expiry: str,
     *,
     conversation: str,
     turn: str,
@@ -114,6 +116,7 @@ def new_approval(
     Parameters:
       event: The event that was worked on when it was needed.
       requested: Id of the `approval.requested` that asks for it.
+      expiry: Id of the `approval.expiry` that ends the time for it.
       conversation: Whose model wants to act.
       turn: Id of the reply that holds the call.
       place: The place of the call in it.
@@ -130,6 +133,7 @@ def new_approval(
         "seq": event["seq"],
         "conversationID": conversation,
         "eventID": requested,
+        "expiryID": expiry,
         "turn": turn,
         "place": place,
         "tool": tool,
@@ -249,9 +253,13 @@ class Approvals:
             writes = [written, *(await self._agreed(known) if decision == "approved" else [])]
             try:
                 events = await self._log.append(user_id, [draft], writes=writes, cause=requested)
-            except PreconditionFailed:
-                continue
-            return cast("ApprovalDocument", written.body if isinstance(written, Replace) else known), events
+            except Conflict as taken:
+                if isinstance(taken, PreconditionFailed) or taken.pointer == draft.id:
+                    continue  # somebody was faster; what they decided holds
+                raise
+            # what was to end the time for it is over, too; if we die here, it is at that time
+            expiry = await self._log.hasten(user_id, known["expiryID"])
+            return cast("ApprovalDocument", written.body), [*events, *([expiry] if expiry else [])]
 
     async def _agreed(self, approval: ApprovalDocument) -> list[Operation]:
         """Note in the conversation that its user has agreed to a tool."""

@@ -69,6 +69,7 @@ class ListFiles(Tool):
     arguments: ClassVar[type[Metadata]] = ListFilesArguments
     effect: ClassVar[Effect] = "nothing"
     policy: ClassVar[Policy] = "never"
+    scope: ClassVar[str] = "repos:read"
     needs_repo: ClassVar[bool] = True
 
     async def act(self, call: Call, arguments: Any) -> Acted:
@@ -90,6 +91,7 @@ class ReadFile(Tool):
     arguments: ClassVar[type[Metadata]] = ReadFileArguments
     effect: ClassVar[Effect] = "nothing"
     policy: ClassVar[Policy] = "never"
+    scope: ClassVar[str] = "repos:read"
     needs_repo: ClassVar[bool] = True
 
     async def act(self, call: Call, arguments: Any) -> Acted:
@@ -114,6 +116,7 @@ class SearchFiles(Tool):
     arguments: ClassVar[type[Metadata]] = SearchFilesArguments
     effect: ClassVar[Effect] = "nothing"
     policy: ClassVar[Policy] = "never"
+    scope: ClassVar[str] = "repos:read"
     needs_repo: ClassVar[bool] = True
 
     async def act(self, call: Call, arguments: Any) -> Acted:
@@ -136,6 +139,7 @@ class WriteFiles(Tool):
     arguments: ClassVar[type[Metadata]] = WriteFilesArguments
     effect: ClassVar[Effect] = "commit"
     policy: ClassVar[Policy] = "first"
+    scope: ClassVar[str] = "repos:write"
     needs_repo: ClassVar[bool] = True
 
     async def act(self, call: Call, arguments: Any) -> Acted:

@@ -63,6 +63,7 @@ class SendMessage(Tool):
     arguments: ClassVar[type[Metadata]] = SendMessageArguments
     effect: ClassVar[Effect] = "event"
     policy: ClassVar[Policy] = "never"
+    scope: ClassVar[str] = "events:write"
 
     async def act(self, call: Call, arguments: Any) -> Acted:
         """Have a message follow; see `Tool.act`."""
@@ -81,6 +82,7 @@ class ScheduleMessage(Tool):
     arguments: ClassVar[type[Metadata]] = ScheduleArguments
     effect: ClassVar[Effect] = "schedule"
     policy: ClassVar[Policy] = "always"
+    scope: ClassVar[str] = "schedules:write"
 
     async def act(self, call: Call, arguments: Any) -> Acted:
         """Make a schedule under the effect key; see `Tool.act`."""
@@ -117,6 +119,7 @@ class AskApproval(Tool):
     arguments: ClassVar[type[Metadata]] = AskApprovalArguments
     effect: ClassVar[Effect] = "nothing"
     policy: ClassVar[Policy] = "always"
+    scope: ClassVar[str] = "conversations:write"
     only_asks: ClassVar[bool] = True
 
     async def act(self, call: Call, arguments: Any) -> Acted:

@@ -118,6 +118,9 @@ class Tool(Protocol):
     #: What holds where the conversation says nothing.
     policy: ClassVar[Policy]
 
+    #: What a service token must allow to give it to a model: who may not do it must not have a model do it.
+    scope: ClassVar[str]
+
     #: Whether it is of no use without a repository.
     needs_repo: ClassVar[bool] = False
 

@@ -50,6 +50,7 @@ class RunAgent(Tool):
     arguments: ClassVar[type[Metadata]] = RunAgentArguments
     effect: ClassVar[Effect] = "event"
     policy: ClassVar[Policy] = "first"
+    scope: ClassVar[str] = "events:write"
 
     async def act(self, call: Call, arguments: Any) -> Acted:
         """Have a task follow, and wait for its result; see `Tool.act`."""
@@ -81,6 +82,7 @@ class ListRuns(Tool):
     arguments: ClassVar[type[Metadata]] = ListRunsArguments
     effect: ClassVar[Effect] = "nothing"
     policy: ClassVar[Policy] = "never"
+    scope: ClassVar[str] = "events:read"
 
     async def act(self, call: Call, arguments: Any) -> Acted:
         """Give the latest runs; see `Tool.act`."""

@@ -1,6 +1,7 @@
 """Conversations with tools in this process: a real store, real repositories, and messages handed on here."""
 
 import json
+import time
 from pathlib import Path
 
 from actors.chat import Chat
@@ -68,10 +69,10 @@ class ScriptedModel(LanguageModel):
 class World:
     """One user's platform, without runs: a test says how each ends."""
 
-    def __init__(self, data: Path, *, crash=None, model=None, claim_seconds=1.0, **limits):
+    def __init__(self, data: Path, *, crash=None, model=None, claim_seconds=1.0, clock=time.time, **limits):
         self.data = data
         self.storage = storage_of(data / "store")
-        self.log = EventLog(self.storage)
+        self.log = EventLog(self.storage, clock=clock)
         self.queue = MemoryQueue()
         self.dispatch = Dispatch(self.log, self.queue)
         self.model = model or ScriptedModel()

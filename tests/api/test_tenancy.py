@@ -11,6 +11,7 @@ import pytest
 
 from api.app import ROUTES, WEBSOCKETS
 from lightning.domain.sessions import Origin
+from tests.api.approvals import an_approval
 from tests.api.conftest import PATIENCE_SECONDS, Person, written_run
 
 #: What only stands in the owner's log.
@@ -86,6 +87,7 @@ def schedule_of(owner):
 PARAMETERS = {
     "/api/events/{id}": lambda owner: {"id": owner.log()[0]["id"]},
     "/api/conversations/{id}": lambda owner: {"id": a_conversation(owner)},
+    "/api/approvals/{id}": lambda owner: {"id": an_approval(owner)},
     "/api/runs/{id}": lambda owner: {"id": run_of(owner)},
     "/api/sessions/{id}": lambda owner: {"id": a_session(owner)},
     "/api/service-tokens/{id}": lambda owner: {"id": a_service_token(owner)},
