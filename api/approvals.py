@@ -16,7 +16,7 @@ from lightning.log import wakeups
 
 MAX_PAGE: Final = 200
 
-Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(examples=["0" * 64])]
 
 #: How a decision is written, by how it is said.
 _SAID: Final[dict[str, Literal["approved", "refused"]]] = {"approve": "approved", "refuse": "refused"}

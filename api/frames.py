@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.approvals import ApprovalShown, Decision
 from api.shown import EventShown
 from lightning.live import Delta, RunLines, RunProgress, RunStage
 
@@ -20,6 +21,22 @@ class PostedFrame(BaseModel):
     event: Any
     ref: Ref | None = None
     idempotencyKey: str | None = None  # noqa: N815 -- the wire's name
+
+
+class DecisionFrame(Decision):
+    """From the client: a decision on what a model wants to do, as for `POST /api/approvals/{id}`."""
+
+    type: Literal["decision"]
+    approvalID: Annotated[str, Field(max_length=256)]  # noqa: N815 -- the wire's name
+    ref: Ref | None = None
+
+
+class DecidedFrame(BaseModel):
+    """A decision was recorded; ``ref`` is that of its frame."""
+
+    type: Literal["decided"]
+    ref: str | None
+    approval: ApprovalShown
 
 
 class EventFrame(BaseModel):

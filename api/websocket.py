@@ -11,10 +11,13 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.accepting import accept
+from api.approvals import decide
 from api.connections import abort
 from api.follow import Item, follow
 from api.frames import (
     AcceptedFrame,
+    DecidedFrame,
+    DecisionFrame,
     DeltaFrame,
     EventFrame,
     HeartbeatFrame,
@@ -133,9 +136,13 @@ class _Talk:
                 continue
             await self._send(await self._take(frame))
 
-    async def _take(self, frame: PostedFrame) -> dict[str, Any]:
+    async def _take(self, frame: PostedFrame | DecisionFrame) -> dict[str, Any]:
         with frame_span(PATH) as span:
             try:
+                if isinstance(frame, DecisionFrame):
+                    check_scope(self._stream.claims, "approvals:write")
+                    decided = await decide(self._parts, self._stream.claims, frame.approvalID, frame)
+                    return {"type": "decided", "ref": frame.ref, "approval": decided}
                 check_scope(self._stream.claims, "events:write")
                 _check_size(frame.event)
                 event = await accept(self._parts, self._stream.claims, frame.event, frame.idempotencyKey)
@@ -177,16 +184,17 @@ def _frames(item: Item) -> list[dict[str, Any]]:
     return [{"type": "event", "event": public(item)}]
 
 
-def _read(text: str) -> PostedFrame:
+def _read(text: str) -> PostedFrame | DecisionFrame:
     """Read a frame.
 
     Raises:
       InvalidRequest: It is not JSON that can be kept.
-      InvalidEvent: It is not an event frame.
+      InvalidEvent: It is no frame that is taken.
     """
     raw = loads(text.encode(errors="surrogatepass"), max_bytes=MAX_FRAME_BYTES, max_depth=MAX_FRAME_DEPTH)
     try:
-        return PostedFrame.model_validate(raw)
+        is_decision = isinstance(raw, dict) and raw.get("type") == "decision"
+        return (DecisionFrame if is_decision else PostedFrame).model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         raise InvalidEvent(first["msg"], code="invalid_frame", pointer=json_pointer(first["loc"])) from None
@@ -209,10 +217,10 @@ WEBSOCKETS = (
         summary="Stream the caller's events over a WebSocket, which takes events as well.",
         scope="events:read",
         query=Position,
-        takes=(PostedFrame,),
+        takes=(PostedFrame, DecisionFrame),
         gives=(
             *(EventFrame, DeltaFrame, RunStageFrame, RunLinesFrame, ProgressFrame),
-            *(HeartbeatFrame, AcceptedFrame, ProblemFrame),
+            *(HeartbeatFrame, AcceptedFrame, DecidedFrame, ProblemFrame),
         ),
         closes={
             NOT_TEXT: "a binary frame came",

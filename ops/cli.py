@@ -60,6 +60,7 @@ for command in (
 app.command("eval")(evaluation.evaluate)
 app.add_typer(events.app, name="events")
 for name, module, meaning in (
+    ("approvals", "ops.commands.approvals", "What models want to do, and you decide."),
     ("conversations", "ops.commands.conversations", "Conversations."),
     ("deadletters", "ops.commands.deadletters", "Messages that the queue gave up."),
     ("runs", "ops.commands.runs", "Runs of tasks in containers."),

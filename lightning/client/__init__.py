@@ -8,6 +8,8 @@ from lightning.client.http import Client
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
     Answer,
+    Approval,
+    ApprovalPage,
     Conversation,
     ConversationPage,
     Delta,
@@ -35,6 +37,8 @@ from lightning.client.shapes import (
 
 __all__ = [
     "Answer",
+    "Approval",
+    "ApprovalPage",
     "AsyncClient",
     "Chat",
     "Client",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightning.client import frames, requests
+from lightning.client.approvals import AsyncApprovalCalls
 from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.chat import Chat
@@ -37,7 +38,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
+class AsyncClient(AsyncApprovalCalls, AsyncRepositoryCalls, AsyncScheduleCalls):
     """Talks to one installation as one user. Tasks of one event loop may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -181,7 +182,7 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
         """List conversations: ``limit``, ``page``."""
         return await self.call(requests.conversations(parameters))
 
-    async def create_conversation(self, **fields: str) -> Conversation:
+    async def create_conversation(self, **fields: Any) -> Conversation:
         """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
         return await self.call(requests.create_conversation(fields))
 
@@ -193,7 +194,7 @@ class AsyncClient(AsyncRepositoryCalls, AsyncScheduleCalls):
         """List what was said in a conversation: ``before``, ``limit``."""
         return await self.call(requests.messages(conversation_id, parameters))
 
-    async def change_conversation(self, conversation_id: str, **fields: str) -> Conversation:
+    async def change_conversation(self, conversation_id: str, **fields: Any) -> Conversation:
         """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
         return await self.call(requests.change_conversation(conversation_id, fields))
 

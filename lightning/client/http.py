@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lightning.client import frames, requests
+from lightning.client.approvals import ApprovalCalls
 from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.connection import Connection
@@ -35,7 +36,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class Client(RepositoryCalls, ScheduleCalls):
+class Client(ApprovalCalls, RepositoryCalls, ScheduleCalls):
     """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -198,7 +199,7 @@ class Client(RepositoryCalls, ScheduleCalls):
         """List conversations: ``limit``, ``page``."""
         return self._call(requests.conversations(parameters))
 
-    def create_conversation(self, **fields: str) -> Conversation:
+    def create_conversation(self, **fields: Any) -> Conversation:
         """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
         return self._call(requests.create_conversation(fields))
 
@@ -210,7 +211,7 @@ class Client(RepositoryCalls, ScheduleCalls):
         """List what was said in a conversation: ``before``, ``limit``."""
         return self._call(requests.messages(conversation_id, parameters))
 
-    def change_conversation(self, conversation_id: str, **fields: str) -> Conversation:
+    def change_conversation(self, conversation_id: str, **fields: Any) -> Conversation:
         """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
         return self._call(requests.change_conversation(conversation_id, fields))
 

@@ -139,7 +139,7 @@ def conversations(query: Query) -> Request:
     return _get("/api/conversations", query)
 
 
-def create_conversation(fields: Mapping[str, str]) -> Request:
+def create_conversation(fields: Mapping[str, Any]) -> Request:
     """Begin a conversation."""
     return Request("POST", "/api/conversations", dict(fields))
 
@@ -154,7 +154,7 @@ def messages(conversation_id: str, query: Query) -> Request:
     return _get(_path("conversations", conversation_id, "messages"), query)
 
 
-def change_conversation(conversation_id: str, fields: Mapping[str, str]) -> Request:
+def change_conversation(conversation_id: str, fields: Mapping[str, Any]) -> Request:
     """Change fields of a conversation."""
     return Request("PATCH", _path("conversations", conversation_id), dict(fields))
 
@@ -162,6 +162,22 @@ def change_conversation(conversation_id: str, fields: Mapping[str, str]) -> Requ
 def delete_conversation(conversation_id: str) -> Request:
     """Delete a conversation."""
     return Request("DELETE", _path("conversations", conversation_id))
+
+
+def approvals(query: Query) -> Request:
+    """List approvals."""
+    return _get("/api/approvals", query)
+
+
+def approval(approval_id: str) -> Request:
+    """Read an approval."""
+    return _get(_path("approvals", approval_id))
+
+
+def decide(approval_id: str, decision: str, hash: str) -> Request:
+    """Decide on an action; the same decision may be sent again."""
+    body = {"decision": decision, "hash": hash}
+    return Request("POST", _path("approvals", approval_id), body, repeatable=True)
 
 
 def runs(query: Query) -> Request:

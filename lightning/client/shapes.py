@@ -96,9 +96,36 @@ class Conversation(TypedDict):
     title: str
     model: str | None
     systemPrompt: str | None
+    tools: list[dict[str, str]]
+    repo: str | None
+    network: Literal["full", "none"]
+    budget: dict[str, Any] | None
     createdAt: str
     updatedAt: str
     waiting: list[str]
+
+
+class Approval(TypedDict):
+    """What a model wants to do, exactly, and what its user says to it."""
+
+    id: str
+    conversationID: str
+    tool: str
+    arguments: dict[str, Any]
+    scope: dict[str, Any]
+    hash: str
+    state: Literal["pending", "approved", "refused", "expired"]
+    eventID: str
+    createdAt: str
+    expiresAt: str
+    decidedAt: str | None
+
+
+class ApprovalPage(TypedDict):
+    """A page of approvals; ``next`` is the ``page`` behind it."""
+
+    approvals: list[Approval]
+    next: str | None
 
 
 class ConversationPage(TypedDict):

@@ -1,5 +1,7 @@
 """Approvals over HTTP: shown, decided once, and nobody else's."""
 
+import json
+
 import pytest
 
 from tests.api.approvals import an_approval
@@ -45,6 +47,17 @@ def test_after_its_time_it_is_refused(person):
     assert late["state"] == "expired"
     answer = decide(person, late)
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "approval_expired")
+
+
+def test_it_is_decided_on_the_stream(person, approval):
+    with person.websocket() as socket:
+        said = {"decision": "refuse", "hash": approval["hash"], "ref": "r"}
+        frame = {"type": "decision", "approvalID": approval["id"], **said}
+        socket.send(json.dumps(frame))
+        while (answer := json.loads(socket.recv(timeout=20)))["type"] != "decided":
+            assert answer["type"] != "problem", answer
+    assert (answer["ref"], answer["approval"]["state"]) == ("r", "refused")
+    assert person.get(f"/api/approvals/{approval['id']}").json() == answer["approval"]
 
 
 def test_nobody_posts_a_decision_as_an_event(person, approval):
