@@ -12,7 +12,9 @@ MAX_DELIVERIES = 50
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 WebhookName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
-DeliverableType = Literal["llm.chat.response", "user.message", "worker.task.result", "worker.group.result"]
+DeliverableType = Literal[
+    "llm.chat.response", "approval.requested", "user.message", "worker.task.result", "worker.group.result"
+]
 Types = Annotated[list[DeliverableType], Field(max_length=len(DELIVERABLE))]
 
 

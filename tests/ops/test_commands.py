@@ -20,9 +20,12 @@ pytestmark = pytest.mark.timeout(120)
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b31m\rover\x08\u202eback\n\tfine"
 PLAIN = "]0;owned[2J[31mred31moverback\n\tfine"
 
+MESSAGE = {"name": "send_message", "arguments": {"content": HOSTILE}}
+
 SCRIPT = [
     {"last_contains": ["hostile"], "reply": HOSTILE},
     {"last_contains": ["refused"], "status": 400, "error": "not \x1b[31mthat\nmodel"},
+    {"last_contains": ["tell me"], "times": 1, "tool_calls": [MESSAGE]},
     {"last_contains": ["who am I"], "require": ["I am Ada"], "reply": "You are Ada."},
 ]
 
@@ -396,3 +399,24 @@ def test_a_schedule_is_worked_with(real):
     assert ran(real, "schedule", "create", "x", "--every", "60", "--type", "worker.task").exit_code == 2
     assert ran(real, "schedule", "delete", made_id).exit_code == 0
     assert ran(real, "schedule", "show", made_id).exception.code == "not_found"
+
+
+def test_a_person_is_shown_exactly_what_they_approve(real):
+    # Given a model that wants to do what its user must agree to
+    with real.client() as client:
+        tools = [{"name": "send_message", "approval": "always"}]
+        conversation = client.create_conversation(tools=tools)["id"]
+        client.wait(client.send("llm.chat", {"content": "tell me", "conversationID": conversation}))
+        [approval] = json.loads(real.run("approvals", "list", "--json").stdout)["approvals"]
+        # When they are asked
+        asked = real.run("approvals", "approve", approval["id"], stdin="y\n")
+        # Then they see all of it, and nothing that a terminal acts on
+        assert asked.returncode == 0, asked.stderr
+        assert f"arguments: {json.dumps(approval['arguments'])}\n" in asked.stdout
+        assert asked.stdout.endswith("approved\n")
+        assert not has_control_characters(asked.stdout)
+        # And the other way to say it comes too late
+        late = real.run("approvals", "refuse", approval["id"], "--hash", approval["hash"])
+        assert (late.returncode, "approved already" in late.stderr) == (1, True)
+        assert real.run("approvals", "show", approval["id"]).stdout.count("state: approved") == 1
+        assert approval["id"] in real.run("approvals", "list", "--all").stdout
