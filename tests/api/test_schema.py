@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import ROUTES
 from api.operation import Operation
+from tests.api.approvals import an_approval
 from tests.api.conftest import PATIENCE_SECONDS, written_run
 from tests.api.described import check
 from tests.api.runs import repository_of, working
@@ -207,6 +208,7 @@ def possessions(served: dict[str, Any], owner: Tenant) -> list[str]:
         # one goes on, the others are over
         going = task["id"] == owner.run.task["id"]
         found.add(owner.run.id if going else written_run(ingress, task, CANARY))
+    found.add(an_approval(owner.person))
     assert found, "the owner has nothing that anybody could take"
     return sorted(found)
 
