@@ -11,7 +11,7 @@ import pytest
 from lightning.domain.turns import name_of
 from lightning.events import Draft, now_text
 from lightning.log import wakeup, wakeups
-from tests.actors.conversing import ScriptedModel, World, call
+from tests.actors.conversing import ScriptedModel, World, call, change
 from tests.actors.tasks import Dying, Killed
 
 CALLS = [
@@ -141,3 +141,21 @@ async def test_what_was_approved_is_done_once(tmp_path, point):
     assert [commit.message.splitlines()[0] for commit in await again.commits()] == ["Write", "begin"]
     assert (len(model.shown), len(await again.events("llm.chat.continued"))) == (2, 1)
     await again.close()
+
+
+async def test_what_others_wrote_since_is_not_written_over(tmp_path):
+    # Given a process that dies when it has made a commit, and has not noted it
+    model = ScriptedModel()
+    died = World(tmp_path, crash=Dying("turn:acted"), model=model)
+    await died.converse()
+    model.script = [[CALLS[0]], "Done."]
+    with pytest.raises(Killed):
+        await died.step.run(wakeup(await said(died)))
+    # When a person changes the same file before another process goes on
+    [known] = await died.repositories.of("anna")
+    await died.repository(known).commit([change("b.txt", "mine")], message="Mine", author="anna")
+    world = await begun_anew(tmp_path, died, model=model)
+    # Then it stays as they wrote it
+    assert [commit.message.splitlines()[0] for commit in await world.commits()] == ["Mine", "Write", "begin"]
+    assert (await world.repository(known).read("b.txt")).data == b"mine"
+    await world.close()
