@@ -8,6 +8,7 @@ from actors.chat import Chat
 from actors.chat_answers import ChatAnswers
 from actors.messenger import Messenger
 from actors.step import Step
+from actors.task_joins import TaskJoins
 from lightning.domain.conversations import Conversations
 from lightning.domain.webhooks import Webhooks
 from lightning.events import Draft, now_text
@@ -83,7 +84,8 @@ class World:
         self.chat = Chat(self.log, self.model, self.conversations, self.tools, crash=self.crash)
         answers = ChatAnswers(self.tools.turns)
         webhooks = Webhooks(self.storage, Guard.allowing(""))
-        self.messenger = Messenger(Notifier(None, "whsec_" + "A" * 32), webhooks, answers)
+        joins = TaskJoins(self.log, self.dispatch)
+        self.messenger = Messenger(Notifier(None, "whsec_" + "A" * 32), webhooks, joins, answers)
         self.step = Step(
             self.log,
             self.dispatch,
