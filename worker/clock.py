@@ -13,7 +13,7 @@ import structlog
 from lightning.domain.handover import LONGEST_REST_SECONDS, Handover
 from lightning.errors import LightningError
 from lightning.settings import Settings, SettingsError, from_environment
-from lightning.telemetry.setup import configure
+from lightning.telemetry.setup import configure_from
 from worker.firing import Firing
 from worker.fleet import open_fleet
 from worker.graveyard import Graveyard
@@ -137,13 +137,7 @@ def main() -> None:
         settings = from_environment()
     except SettingsError as error:
         sys.exit(str(error))
-    telemetry = configure(
-        service_name="lightning-clock",
-        span_path=settings.data / "spans.db",
-        log_format=settings.log,
-        log_level=settings.log_level,
-        secrets=settings.secret_values(),
-    )
+    telemetry = configure_from(settings, "lightning-clock")
     try:
         asyncio.run(run(settings))
     finally:

@@ -21,6 +21,7 @@ POST: Final = "POST"  # alone: the address of a webhook holds secrets
 # Lightning's own attributes.
 
 EVENT: Final = "lightning.event"
+USER: Final = "lightning.user"
 TYPE: Final = "lightning.type"
 ACTOR: Final = "lightning.actor"
 QUEUE: Final = "lightning.queue"
@@ -73,12 +74,25 @@ ERROR_TYPE: Final = "error.type"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 SERVICE_NAME: Final = "service.name"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+
+# OpenTelemetry semantic conventions: exceptions in log records.
+
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 # What Application Insights reads to draw its map and to tell the time in the queue.
 
 AZ_NAMESPACE: Final = "az.namespace"
 AZ_NAMESPACE_SERVICE_BUS: Final = "Microsoft.ServiceBus"
 LINK_ENQUEUED_TIME: Final = "enqueuedTime"  # on the link, whole milliseconds since the epoch
+CUSTOM_EVENT_NAME: Final = "microsoft.custom_event.name"  # makes a row of `customEvents` of a log record
+
+# Log records: fields that say what attributes of spans say, and records that are events of their own.
+
+LOG_ATTRIBUTES: Final = {"event_id": EVENT, "user": USER, "type": TYPE, "code": ERROR_CODE, "run": RUN_ID}
+CUSTOM_EVENTS: Final = frozenset({"event_dead"})
 
 # OpenTelemetry semantic conventions: databases, and Azure Cosmos DB.
 
