@@ -100,6 +100,8 @@ class Chat(Actor):
             names.GEN_AI_PROVIDER_NAME: self._model.provider,
             names.GEN_AI_REQUEST_MODEL: asked,
             names.GEN_AI_CONVERSATION_ID: conversation,
+            names.EVENT: event["id"],
+            names.USER: event["userID"],
         }
         with _tracer.start_as_current_span(
             f"{names.CHAT} {asked}", kind=trace.SpanKind.CLIENT, attributes=attributes

@@ -276,7 +276,7 @@ class Step:
             wait = _wait(retries, event["attempts"], outcome.retry_after)
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
-        _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
+        _log.warning("event_dead", event_id=event["id"], user=event["userID"], type=event["type"], **error)
         follow = _drafts(event, await self._last_words(event, outcome), turns=turns)
         return wakeups(await self._log.end(claim, "dead", outputs=follow, error=error))
 

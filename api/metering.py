@@ -169,6 +169,8 @@ async def _traced(
         names.GEN_AI_REQUEST_MODEL: asked.model,
         names.RUN_ID: access.run["id"],
         names.EVENT: access.task["id"],
+        names.USER: access.task["userID"],
+        names.AGENT: access.run["agent"] or access.run["image"] or "",
     }
     span = _tracer.start_span(
         f"{names.CHAT} {asked.model}",

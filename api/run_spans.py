@@ -112,6 +112,10 @@ def _origin(access: RunAccess) -> Origin:
     return Origin(
         trace_id=format_trace_id(started.trace_id),
         parent_id=format_span_id(started.span_id),
-        attributes={names.RUN_ID: access.run["id"], names.EVENT: access.task["id"]},
+        attributes={
+            names.RUN_ID: access.run["id"],
+            names.EVENT: access.task["id"],
+            names.USER: access.task["userID"],
+        },
         process="run",
     )

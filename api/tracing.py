@@ -54,7 +54,7 @@ class TraceRequests:
             f"{scope['method']} {scope['path']}",
             context=parent,
             kind=trace.SpanKind.SERVER,
-            attributes={names.HTTP_REQUEST_METHOD: scope["method"], names.URL_PATH: scope["path"]},
+            attributes=_attributes(scope),
         ) as span:
 
             async def note(message: Message) -> None:
@@ -73,3 +73,15 @@ class TraceRequests:
             span.set_attribute(names.HTTP_ROUTE, route.path)
         if status >= 500:
             span.set_status(trace.StatusCode.ERROR)
+
+
+def _attributes(scope: Scope) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {
+        names.HTTP_REQUEST_METHOD: scope["method"],
+        names.URL_PATH: scope["path"],
+        names.URL_SCHEME: scope["scheme"],
+    }
+    address, port = scope.get("server") or ("", None)
+    if port is not None:  # else it is a unix socket
+        attributes |= {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+    return attributes

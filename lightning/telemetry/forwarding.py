@@ -60,7 +60,7 @@ def _attributes(event: EventDict, text: str) -> dict[str, AnyValue]:
     attributes = {
         names.LOG_ATTRIBUTES.get(name, name): _plain(value)
         for name, value in event.items()
-        if name not in _OWN
+        if name not in _OWN and value is not None
     }
     if text in names.CUSTOM_EVENTS:
         attributes[names.CUSTOM_EVENT_NAME] = text

@@ -28,6 +28,10 @@ QUEUE: Final = "lightning.queue"
 MESSAGE_ID: Final = "lightning.message_id"
 ATTEMPT: Final = "lightning.attempt"
 RUN_ID: Final = "lightning.run_id"
+RUN_STATUS: Final = "lightning.run.status"
+RUN_REASON: Final = "lightning.run.reason"
+RUN_WAITED: Final = "lightning.run.waited_seconds"
+RUN_RAN: Final = "lightning.run.ran_seconds"
 AGENT: Final = "lightning.agent"
 WEBHOOK: Final = "lightning.webhook"
 SCHEDULE: Final = "lightning.schedule"
@@ -73,6 +77,7 @@ URL_SCHEME: Final = "url.scheme"
 ERROR_TYPE: Final = "error.type"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
+PEER_SERVICE: Final = "peer.service"  # the target that Application Insights shows
 SERVICE_NAME: Final = "service.name"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
 
@@ -91,8 +96,21 @@ CUSTOM_EVENT_NAME: Final = "microsoft.custom_event.name"  # makes a row of `cust
 
 # Log records: fields that say what attributes of spans say, and records that are events of their own.
 
-LOG_ATTRIBUTES: Final = {"event_id": EVENT, "user": USER, "type": TYPE, "code": ERROR_CODE, "run": RUN_ID}
-CUSTOM_EVENTS: Final = frozenset({"event_dead"})
+LOG_ATTRIBUTES: Final = {
+    "event_id": EVENT,
+    "user": USER,
+    "type": TYPE,
+    "code": ERROR_CODE,
+    "run": RUN_ID,
+    "agent": AGENT,
+    "run_status": RUN_STATUS,
+    "run_reason": RUN_REASON,
+    "waited_seconds": RUN_WAITED,
+    "ran_seconds": RUN_RAN,
+    "schedule": SCHEDULE,
+    "slots": SCHEDULE_MISSED,
+}
+CUSTOM_EVENTS: Final = frozenset({"event_dead", "run_ended", "slots_missed"})
 
 # OpenTelemetry semantic conventions: databases, and Azure Cosmos DB.
 
