@@ -15,6 +15,7 @@ from lightning.errors import LightningError
 from lightning.events import ChatMetadata, ChatResponseMetadata, EventDocument, Problem, Usage
 from lightning.live import Notifier
 from lightning.llm import ChatMessage, Completion, LanguageModel, TextDelta
+from lightning.llm.token_metrics import count_tokens
 from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.telemetry import names
@@ -117,6 +118,7 @@ class Chat(Actor):
             if answer.usage is not None:
                 span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, answer.usage.prompt_tokens)
                 span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
+                count_tokens(answer.usage, attributes)
             return answer
 
     async def _complete(

@@ -26,6 +26,7 @@ from lightning.llm import (
 )
 from lightning.llm.bill import CALL_SECONDS, GRACE_SECONDS, Bill, json_text, prompt_tokens
 from lightning.llm.chosen import LateModel
+from lightning.llm.token_metrics import count_tokens
 from lightning.llm.window import window_of
 from lightning.telemetry import carrier, names
 
@@ -190,10 +191,10 @@ async def _traced(
         span.set_status(trace.StatusCode.ERROR, error.message)
         raise
     finally:
-        span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, (bill.usage or bill.estimate()).prompt_tokens)
-        span.set_attribute(
-            names.GEN_AI_USAGE_OUTPUT_TOKENS, (bill.usage or bill.estimate()).completion_tokens
-        )
+        usage = bill.usage or bill.estimate()
+        count_tokens(usage, attributes)
+        span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
+        span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
         span.set_attribute(names.USAGE_ESTIMATED, bill.usage is None)
         span.end()
 

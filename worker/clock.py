@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from brokers import queue_names
 from lightning.domain.handover import LONGEST_REST_SECONDS, Handover
 from lightning.errors import LightningError
 from lightning.settings import Settings, SettingsError, from_environment
@@ -20,6 +21,7 @@ from worker.graveyard import Graveyard
 from worker.health import serve_health
 from worker.orphans import LOOK_SECONDS, Orphans
 from worker.put_back import CLAIMS_APART, PutBack
+from worker.queue_depth import QueueDepth
 from worker.sweep import Sweep
 
 #: A round of the clock.
@@ -91,11 +93,13 @@ async def run(settings: Settings) -> None:
         rest_seconds=LONGEST_REST_SECONDS if fleet.storage.charges else TICK_SECONDS,
         crash=fleet.crash,
     )
+    depth = QueueDepth(fleet.broker, queue_names(settings.servicebus_queue))
     with serve_health(settings.host, settings.port):
         # a container may take its time to stop, and nothing else waits for it; schedules wait for nothing
         await asyncio.gather(
             _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _fire(stop, firing)
         )
+    depth.close()
     await fleet.close()
     fleet.broker.close()
 

@@ -43,6 +43,15 @@ ERROR_CODE: Final = "lightning.error_code"
 SKIPPED: Final = "lightning.skipped"
 USAGE_ESTIMATED: Final = "lightning.usage_estimated"
 
+# Lightning's own metrics.
+
+STEP_DURATION: Final = "lightning.step.duration"
+EVENT_ATTEMPTS: Final = "lightning.event.attempts"
+EVENTS_DEAD: Final = "lightning.events.dead"
+QUEUE_LAG: Final = "lightning.queue.lag"
+QUEUE_DEPTH: Final = "lightning.queue.depth"
+OUTCOME: Final = "lightning.outcome"
+
 # OpenTelemetry semantic conventions: messaging.
 
 MESSAGING_SYSTEM: Final = "messaging.system"
@@ -66,6 +75,8 @@ GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
 GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
 GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+GEN_AI_CLIENT_TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 -- a metric
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 -- an attribute
 
 # OpenTelemetry semantic conventions: HTTP, errors, and where the other side is.
 

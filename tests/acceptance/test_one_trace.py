@@ -38,6 +38,7 @@ SETTINGS = {
     "LIGHTNING_WEBHOOK_ALLOW": "127.0.0.1",
     "LIGHTNING_WEBHOOK_TIMEOUT": "60",
     "LIGHTNING_WEBHOOK_RETRIES": "0.3,0.3",
+    "OTEL_METRIC_EXPORT_INTERVAL": "2000",
 }
 
 # An agent as others write them: a span of its own, in which it asks a model and uses a tool.
@@ -290,6 +291,28 @@ def test_application_insights_can_draw_it(up, event):
     ended = [row for row in rows(up, "customEvents") if row["name"] == "run_ended"]
     assert ended
     assert json.loads(ended[0]["customDimensions"])["lightning.run.status"] == "succeeded"
+
+
+@on_azure
+def test_metrics_are_sent(up, event):
+    del event
+    wanted = {
+        "lightning.step.duration": "lightning-worker",
+        "lightning.event.attempts": "lightning-worker",
+        "lightning.queue.lag": "lightning-worker",
+        "lightning.queue.depth": "lightning-clock",
+        "lightning.run.waited_seconds": "lightning-worker",
+        "lightning.run.ran_seconds": "lightning-worker",
+        "gen_ai.client.token.usage": "lightning-web",
+    }
+
+    def sent():
+        return {(row["name"], row["cloud_RoleName"]) for row in rows(up, "customMetrics")}
+
+    until(lambda: wanted.items() <= sent(), f"all of {wanted} are sent", seconds=60)
+    [ran, *_] = [row for row in rows(up, "customMetrics") if row["name"] == "lightning.run.ran_seconds"]
+    assert ran["valueMax"] > 2
+    assert json.loads(ran["customDimensions"])["lightning.run.status"] == "succeeded"
 
 
 @on_azure

@@ -135,3 +135,36 @@ def test_a_destination_that_stalls_or_fails_holds_no_process_back(fresh, tmp_pat
     assert time.monotonic() - begun < 60
     assert printed.count("Telemetry is lost") <= 1
     assert "azure" not in printed
+
+
+FLOOD = """
+import os
+def memory():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def spans(count):
+    begun = time.monotonic()
+    for number in range(count):
+        attributes = {"lightning.event": f"event-{number}", "x": "y" * 200}
+        with tracer.start_as_current_span("work", attributes=attributes):
+            pass
+        if number % 10 == 0:
+            log.warning("a line %s", number)
+    return time.monotonic() - begun
+log = logging.getLogger("some.where")
+spans(15_000)
+full = memory()
+seconds = spans(30_000)
+print(memory() - full, seconds)
+telemetry.shutdown()
+"""
+
+
+def test_a_destination_that_stalls_costs_neither_memory_nor_time(fresh, tmp_path):
+    # Given a destination that never answers
+    fresh.faults.add("latency", seconds=600)
+    # When a process makes far more spans and records than may wait
+    out, _ = run(fresh, tmp_path, FLOOD)
+    # Then they are dropped: nothing grows, and nobody waits
+    grown, seconds = out.split()
+    assert int(grown) < 8 * 1024 * 1024
+    assert float(seconds) < 60
