@@ -15,6 +15,7 @@ from lightning.events import EventDocument
 from lightning.live import Notifier
 from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextDelta, ToolSpec
 from lightning.llm.port import DEFAULT
+from lightning.llm.token_metrics import count_tokens
 from lightning.telemetry import names
 
 #: The last deltas may delay the response by this share of the time that the answer took.
@@ -80,6 +81,8 @@ class ChatModel:
             names.GEN_AI_PROVIDER_NAME: self._model.provider,
             names.GEN_AI_REQUEST_MODEL: asked,
             names.GEN_AI_CONVERSATION_ID: question.conversation,
+            names.EVENT: question.event["id"],
+            names.USER: question.event["userID"],
         }
         with _tracer.start_as_current_span(
             f"{names.CHAT} {asked}", kind=trace.SpanKind.CLIENT, attributes=attributes
@@ -94,6 +97,7 @@ class ChatModel:
             if answer.usage is not None:
                 span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, answer.usage.prompt_tokens)
                 span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, answer.usage.completion_tokens)
+                count_tokens(answer.usage, attributes)
             return answer
 
     async def _metered(

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from actors.actor import Actor, Retries
 from actors.holding import ClaimLost, Holding
 from actors.outcome import Again, Done, Outcome, Output, check
+from actors.step_metrics import StepMetrics
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import Conflict, LightningError, Permanent, PreconditionFailed, Transient
 from lightning.events import TYPES, Draft, EventDocument
@@ -89,6 +90,7 @@ class Step:
         doubling = tuple(min(backoff_seconds * 2**n, MAX_BACKOFF_SECONDS) for n in range(max_attempts))
         self._retries = Retries(max_attempts, doubling)
         self._crash = crash
+        self._metrics = StepMetrics()
 
     async def run(self, message: Wakeup) -> bool:
         """Look at the event of a message, and do what is to be done. Returning acknowledges it.
@@ -130,6 +132,7 @@ class Step:
     async def _follow(self, message: Wakeup, verdict: Verdict) -> None:
         match verdict:
             case Claimed():
+                self._metrics.claimed(verdict.event, message.sent_at)
                 self._crash("step:claimed")
                 await self._work(verdict)
             case Ended(event):
@@ -145,7 +148,7 @@ class Step:
                 _log.error("event_unknown", event_id=message.event_id, user=message.user_id)
 
     async def _work(self, claim: Claimed) -> None:
-        event = claim.event
+        event, begun = claim.event, time.monotonic()
         trace.get_current_span().set_attributes(
             {names.TYPE: event["type"], names.ATTEMPT: event["attempts"], names.EVENT: event["id"]}
         )
@@ -164,6 +167,7 @@ class Step:
             claim = holding.claim
         self._crash("step:handled")
         await self._commit(claim, outcome)
+        self._metrics.ended(event, outcome, time.monotonic() - begun)
 
     async def _handle(self, holding: Holding) -> Outcome | LightningError:
         event = holding.claim.event
@@ -286,9 +290,11 @@ class Step:
             wait = _wait(retries, event["attempts"], outcome.retry_after)
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
-        _log.warning("event_dead", event_id=event["id"], type=event["type"], **error)
+        _log.warning("event_dead", event_id=event["id"], user=event["userID"], type=event["type"], **error)
         follow = _drafts(event, await self._last_words(event, outcome), turns=turns)
-        return wakeups(await self._log.end(claim, "dead", outputs=follow, error=error))
+        ended = await self._log.end(claim, "dead", outputs=follow, error=error)
+        self._metrics.died(event, outcome)
+        return wakeups(ended)
 
     async def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
         """Ask the actor what follows from a death; whatever it answers, the event is dead.

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from actors.actor import Actor
 from actors.allowance import Allowance, Allowed
 from actors.outcome import Again, Done, Outcome, Output
+from actors.task_end import tell_end
 from actors.task_follow import SOURCE, follow_ups, rollback_of
 from actors.task_live import LiveRuns
 from actors.task_looks import Looks, RunLooks
@@ -143,6 +144,7 @@ class TaskRunner(Actor):
             await self._sight.remove(run)
             self._crash("run:removed")
         result = await result_of(self._runs, event, run, await self._reports.read(run.document))
+        tell_end(event, metadata, result)
         if undoing:
             result.rollbackID = derived_id(event["id"], ROLLBACK)
         told = Output(ENDINGS["done"], "worker.task.result", result, SOURCE)
@@ -201,7 +203,13 @@ class TaskRunner(Actor):
 
     async def _start(self, event: EventDocument, metadata: TaskMetadata, run: Run) -> Run:
         called = metadata.agent or metadata.image or ""
-        attributes = {names.RUN_ID: run.document["id"], names.AGENT: called}
+        attributes = {
+            names.RUN_ID: run.document["id"],
+            names.AGENT: called,
+            names.PEER_SERVICE: "lightning-run",
+            names.EVENT: event["id"],
+            names.USER: event["userID"],
+        }
         with _tracer.start_as_current_span(
             f"{names.RUN} {called}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ):

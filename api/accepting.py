@@ -3,6 +3,7 @@
 import hashlib
 
 import orjson
+from opentelemetry import trace
 
 from api.platform import Platform
 from api.requests import check_scope
@@ -12,7 +13,7 @@ from lightning.events import Draft, Envelope, EventDocument, read_envelope
 from lightning.ids import keyed_id, new_id
 from lightning.strict_json import Json
 from lightning.tasks import works_on_repository
-from lightning.telemetry import carrier
+from lightning.telemetry import carrier, names
 
 #: Roles that may post for somebody else.
 TRUSTED_ROLES = frozenset({"operator", "service"})
@@ -53,6 +54,7 @@ async def accept(
         if conflict.code == "id_taken":
             conflict.pointer = "/id" if key is None else None
         raise
+    trace.get_current_span().set_attributes({names.EVENT: event["id"], names.USER: event["userID"]})
     parts.hub.wake(envelope.userID)
     return event
 

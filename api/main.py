@@ -16,7 +16,7 @@ from api.run_api.serving import RunApiServer
 from api.websocket import MAX_FRAME_BYTES
 from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
-from lightning.telemetry.setup import configure
+from lightning.telemetry.setup import configure_from
 
 #: What is under way when the process is told to stop may take this long.
 DRAIN_SECONDS = 10
@@ -116,13 +116,7 @@ def main() -> None:
         app = create_app(settings)
     except SettingsError as error:
         sys.exit(str(error))
-    telemetry = configure(
-        service_name="lightning-web",
-        span_path=settings.data / "spans.db",
-        log_format=settings.log,
-        log_level=settings.log_level,
-        secrets=settings.secret_values(),
-    )
+    telemetry = configure_from(settings, "lightning-web")
     config = configuration(app, settings)
     server = Server(config, app)
     look_less_often()

@@ -26,6 +26,7 @@ from lightning.llm import (
 )
 from lightning.llm.bill import CALL_SECONDS, GRACE_SECONDS, Bill, json_text, prompt_tokens
 from lightning.llm.chosen import LateModel
+from lightning.llm.token_metrics import count_tokens
 from lightning.llm.window import window_of
 from lightning.telemetry import carrier, names
 
@@ -169,6 +170,8 @@ async def _traced(
         names.GEN_AI_REQUEST_MODEL: asked.model,
         names.RUN_ID: access.run["id"],
         names.EVENT: access.task["id"],
+        names.USER: access.task["userID"],
+        names.AGENT: access.run["agent"] or access.run["image"] or "",
     }
     span = _tracer.start_span(
         f"{names.CHAT} {asked.model}",
@@ -188,10 +191,10 @@ async def _traced(
         span.set_status(trace.StatusCode.ERROR, error.message)
         raise
     finally:
-        span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, (bill.usage or bill.estimate()).prompt_tokens)
-        span.set_attribute(
-            names.GEN_AI_USAGE_OUTPUT_TOKENS, (bill.usage or bill.estimate()).completion_tokens
-        )
+        usage = bill.usage or bill.estimate()
+        count_tokens(usage, attributes)
+        span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
+        span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
         span.set_attribute(names.USAGE_ESTIMATED, bill.usage is None)
         span.end()
 

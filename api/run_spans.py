@@ -14,12 +14,16 @@ from lightning.settings import Settings
 from lightning.telemetry import carrier, names
 from lightning.telemetry.otlp import Origin, SpansSent, spans_of
 from lightning.telemetry.redaction import Redactor
+from lightning.telemetry.relay import relay
 from lightning.telemetry.spans import Span, SpanStore
 
 #: What one ingress keeps of one run: a hundredth of what the store holds, and bytes as they were sent.
 #: Further spans are rejected.
 SPANS_PER_RUN: Final = 2_000
 BYTES_PER_RUN: Final = 8 * 1024 * 1024
+
+#: What they are spans of, at other destinations.
+SERVICE: Final = "lightning-run"
 
 _MAX_REMEMBERED: Final = 1_000
 
@@ -40,7 +44,7 @@ class RunSpans:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._store = SpanStore(settings.data / "spans.db")
+        self._store = _store(settings)
         self._redactor = Redactor(settings.secret_values())
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
@@ -73,6 +77,7 @@ class RunSpans:
                 kept.spans -= len(taken)
                 kept.bytes -= size
                 raise
+            relay(taken, SERVICE, access.run["id"])
         return len(spans) - len(taken)
 
     def _of(self, run_id: str) -> _Kept:
@@ -84,13 +89,22 @@ class RunSpans:
 
     def close(self) -> None:
         """Close the store."""
-        self._store.close()
+        if self._store is not None:
+            self._store.close()
 
     def _add(self, spans: list[Span]) -> None:
+        if self._store is None:
+            return
         try:
             self._store.add(spans)
         except (sqlite3.Error, OSError) as error:
             raise Transient(f"the span store cannot be written: {error}", code="store_unavailable") from None
+
+
+def _store(settings: Settings) -> SpanStore | None:
+    if not settings.spans:
+        return None
+    return SpanStore(settings.data / "spans.db", max_spans=settings.spans, max_days=settings.span_days)
 
 
 def _origin(access: RunAccess) -> Origin:
@@ -98,6 +112,10 @@ def _origin(access: RunAccess) -> Origin:
     return Origin(
         trace_id=format_trace_id(started.trace_id),
         parent_id=format_span_id(started.span_id),
-        attributes={names.RUN_ID: access.run["id"], names.EVENT: access.task["id"]},
+        attributes={
+            names.RUN_ID: access.run["id"],
+            names.EVENT: access.task["id"],
+            names.USER: access.task["userID"],
+        },
         process="run",
     )

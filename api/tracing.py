@@ -57,7 +57,7 @@ class TraceRequests:
             f"{scope['method']} {scope['path']}",
             context=parent,
             kind=trace.SpanKind.SERVER,
-            attributes={names.HTTP_REQUEST_METHOD: scope["method"], names.URL_PATH: scope["path"]},
+            attributes=_attributes(scope),
         ) as span:
 
             async def note(message: Message) -> None:
@@ -81,3 +81,15 @@ class TraceRequests:
 def _is_quiet(scope: Scope) -> bool:
     path: str = scope["path"]
     return path in QUIET_PATHS or (scope["method"] == "GET" and path.startswith(QUIET_PAGES))
+
+
+def _attributes(scope: Scope) -> dict[str, str | int]:
+    attributes: dict[str, str | int] = {
+        names.HTTP_REQUEST_METHOD: scope["method"],
+        names.URL_PATH: scope["path"],
+        names.URL_SCHEME: scope["scheme"],
+    }
+    address, port = scope.get("server") or ("", None)
+    if port is not None:  # else it is a unix socket
+        attributes |= {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+    return attributes

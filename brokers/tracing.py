@@ -237,9 +237,10 @@ class Tracing(Middleware):
             names.ACTOR: message.actor_name,
             names.ATTEMPT: int(message.options.get("retries") or 0) + 1,
         }
-        event_id = message.kwargs.get("eventID")
-        if isinstance(event_id, str):
-            attributes[names.EVENT] = event_id
+        for name, attribute in (("eventID", names.EVENT), ("userID", names.USER)):
+            value = message.kwargs.get(name)
+            if isinstance(value, str):
+                attributes[attribute] = value
         return attributes
 
 

@@ -35,6 +35,7 @@ _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey|AccessToken)=([^;]+)", re.IGNORECASE)
 _LOOPBACK_URL: Final = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?/?")
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_SMALL_GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SUBNET: Final = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
     re.IGNORECASE,
@@ -162,6 +163,16 @@ def _cosmos_connection(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _monitor_connection(secret: SecretStr) -> SecretStr:
+    parts = dict(part.strip().split("=", 1) for part in secret.get_secret_value().split(";") if "=" in part)
+    # the exporter takes small letters only, and would send to a global address where none is named
+    if not _SMALL_GUID.fullmatch(parts.get("InstrumentationKey", "")):
+        raise ValueError("its InstrumentationKey is not a UUID in small letters")
+    if not _ORIGIN.fullmatch(parts.get("IngestionEndpoint", "").rstrip("/")):
+        raise ValueError("it has no IngestionEndpoint=https://...")
+    return secret
+
+
 def _container_emulator(secret: SecretStr) -> SecretStr:
     parts = dict(part.split("=", 1) for part in secret.get_secret_value().strip().split(";") if "=" in part)
     if not parts.get("SubscriptionId") or not parts.get("AccessToken"):
@@ -182,6 +193,7 @@ def _matching(pattern: re.Pattern[str], meaning: str) -> AfterValidator:
 
 ServiceBusConnection = Annotated[SecretStr, AfterValidator(_servicebus_connection)]
 CosmosConnection = Annotated[SecretStr, AfterValidator(_cosmos_connection)]
+MonitorConnection = Annotated[SecretStr, AfterValidator(_monitor_connection)]
 ContainerEmulator = Annotated[SecretStr, AfterValidator(_container_emulator)]
 Subscription = Annotated[str, _matching(_GUID, "the id of a subscription, with its hyphens")]
 Subnet = Annotated[str, _matching(_SUBNET, "the id of a subnet: /subscriptions/.../subnets/...")]
@@ -644,6 +656,23 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "LIGHTNING_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`"
     )
+    monitor_connection: MonitorConnection | None = _setting(
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        None,
+        "Application Insights, to which traces, logs and metrics are sent besides: connection string",
+        example="InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=https://...",
+    )
+    monitor_identity: Literal["0", "1"] = _setting(
+        "LIGHTNING_MONITOR_IDENTITY", "0", "`1`: the managed identity signs in to Application Insights"
+    )
+    spans: Annotated[int, Field(ge=0, le=10_000_000)] = _setting(
+        "LIGHTNING_SPANS",
+        200_000,
+        "Spans that `spans.db` in the data directory keeps, for `lightning trace`; `0`: none",
+    )
+    span_days: Annotated[int, Field(ge=1, le=10_000)] = _setting(
+        "LIGHTNING_SPAN_DAYS", 30, "Days after which they are removed, if there are not more before"
+    )
     testing: Literal["0", "1"] = _setting("LIGHTNING_TESTING", "0", "`1` allows what only tests may do")
     crash_at: str | None = _setting(
         "LIGHTNING_CRASH_AT",
@@ -901,6 +930,11 @@ def without_settings() -> dict[str, str]:
 def given(*names: str) -> dict[str, str]:
     """Give those of these settings that the environment of this process names, as they stand there."""
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def tell_libraries(variables: Mapping[str, str]) -> None:
+    """Set variables of this process that libraries look for in its environment, and nowhere else."""
+    os.environ.update(variables)
 
 
 def take_on(environment: Mapping[str, str]) -> None:

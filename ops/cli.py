@@ -153,6 +153,17 @@ def arm_emulator(context: typer.Context) -> None:
     arm.main(context.args)
 
 
+@emulator.command(
+    "monitor",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def monitor_emulator(context: typer.Context) -> None:
+    """Take what Application Insights' exporter sends; --port N [--data DIR], and more by --help."""
+    from ops.emulators import monitor  # noqa: PLC0415 -- only this command serves it
+
+    monitor.main(context.args)
+
+
 app.add_typer(emulator, name="emulator")
 
 

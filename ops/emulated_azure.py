@@ -27,6 +27,7 @@ from ops.emulation import ENVIRONMENT_FILE
 from ops.emulators.arm import ArmEmulator
 from ops.emulators.arm.emulator import RESOURCE_GROUP
 from ops.emulators.cosmos import CosmosEmulator
+from ops.emulators.monitor import MonitorEmulator
 from ops.emulators.servicebus import Policy, connection_string
 from ops.ports import free_port
 from worker.supervisor import NotStartedError, Process, Supervisor
@@ -63,7 +64,7 @@ class EmulatedAzure:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._ports: list[int] = []
         self._processes: list[Process] = []
-        found: dict[str, object] = {}
+        found: dict[str, object] = {"monitor_connection": SecretStr(self._monitor())}
         if settings.broker == "servicebus":
             found["servicebus_connection"] = SecretStr(self._servicebus(settings))
         if settings.storage == "cosmos":
@@ -103,6 +104,11 @@ class EmulatedAzure:
         self._supervisor.stop()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def _monitor(self) -> str:
+        folder, port = self._folder / "monitor", free_port()
+        self._run("monitor", port, "--data", str(folder))
+        return MonitorEmulator(port=port, data=folder).connection_string
 
     def _cosmos(self) -> str:
         folder, port = self._folder / "cosmos", free_port()

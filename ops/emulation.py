@@ -9,6 +9,7 @@ from lightning.settings import Settings, SettingsError, SettingsProblem, from_en
 SERVICES: Final = (
     *("SERVICEBUS_CONNECTION", "SERVICEBUS_NAMESPACE", "COSMOS_CONNECTION", "COSMOS_ENDPOINT"),
     *("ACI_SUBSCRIPTION", "ACI_EMULATOR", "ACI_RESOURCE_GROUP", "WORKER_IMAGE"),
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
 )
 
 #: In the data directory: what other commands need to reach the emulators.

@@ -121,6 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         # the end of it, since only the beginning of an answer is kept
         self.answer(200, {}, self.body[self.body.index(b'"metadata"') :])
 
+    def first_hangs(self):
+        receiver = self.server.receiver
+        if len(receiver.to(self.path)) == 1:
+            receiver.stopped.wait(60)
+        self.ok()
+
     def hang(self):
         self.server.receiver.stopped.wait(60)
 

@@ -10,16 +10,18 @@ from typing import TypeVar
 
 import structlog
 
+from brokers import queue_names
 from lightning.domain.handover import LONGEST_REST_SECONDS, Handover
 from lightning.errors import LightningError
 from lightning.settings import Settings, SettingsError, from_environment
-from lightning.telemetry.setup import configure
+from lightning.telemetry.setup import configure_from
 from worker.firing import Firing
 from worker.fleet import open_fleet
 from worker.graveyard import Graveyard
 from worker.health import serve_health
 from worker.orphans import LOOK_SECONDS, Orphans
 from worker.put_back import CLAIMS_APART, PutBack
+from worker.queue_depth import QueueDepth
 from worker.sweep import Sweep
 
 #: A round of the clock.
@@ -91,11 +93,13 @@ async def run(settings: Settings) -> None:
         rest_seconds=LONGEST_REST_SECONDS if fleet.storage.charges else TICK_SECONDS,
         crash=fleet.crash,
     )
+    depth = QueueDepth(fleet.broker, queue_names(settings.servicebus_queue))
     with serve_health(settings.host, settings.port):
         # a container may take its time to stop, and nothing else waits for it; schedules wait for nothing
         await asyncio.gather(
             _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _fire(stop, firing)
         )
+    depth.close()
     await fleet.close()
     fleet.broker.close()
 
@@ -137,13 +141,7 @@ def main() -> None:
         settings = from_environment()
     except SettingsError as error:
         sys.exit(str(error))
-    telemetry = configure(
-        service_name="lightning-clock",
-        span_path=settings.data / "spans.db",
-        log_format=settings.log,
-        log_level=settings.log_level,
-        secrets=settings.secret_values(),
-    )
+    telemetry = configure_from(settings, "lightning-clock")
     try:
         asyncio.run(run(settings))
     finally:

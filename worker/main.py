@@ -15,7 +15,7 @@ from brokers import queue_name, read_wakeup
 from lightning.events import TYPES
 from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
-from lightning.telemetry.setup import configure
+from lightning.telemetry.setup import configure_from
 from worker.fleet import Fleet, open_fleet
 from worker.health import serve_health
 from worker.last_resort import LastResort
@@ -115,13 +115,7 @@ def main() -> None:
         settings = from_environment()
     except SettingsError as error:
         sys.exit(str(error))
-    telemetry = configure(
-        service_name="lightning-worker",
-        span_path=settings.data / "spans.db",
-        log_format=settings.log,
-        log_level=settings.log_level,
-        secrets=settings.secret_values(),
-    )
+    telemetry = configure_from(settings, "lightning-worker")
     with stop_signals() as wait_for_stop:
         try:
             run(settings, wait_for_stop)

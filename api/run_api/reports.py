@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.operation import Operation
 from api.requests import platform, read_form, respond
-from api.run_api.access import run_access
+from api.run_api.access import in_its_trace, run_access
 from lightning.live import RunProgress
 
 #: What came of a run, written as JSON, in bytes.
@@ -114,7 +114,8 @@ async def post_result(request: Request) -> Response:
     is_first = (await parts.run_reports.read(access.run))["result"] is None
     noted = await parts.run_reports.result(access.run, form.output, form.message)
     if is_first:  # every look costs something, and a run may say as many as it likes
-        await parts.dispatch.hasten(access.user_id, access.task["id"])
+        with in_its_trace(access):
+            await parts.dispatch.hasten(access.user_id, access.task["id"])
     return respond(noted)
 
 

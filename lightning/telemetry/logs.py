@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Literal, TextIO, TypeAlias, cast
 
 import structlog
@@ -13,13 +15,19 @@ from lightning.telemetry.redaction import Redactor
 LogFormat: TypeAlias = Literal["console", "json"]
 
 #: These tell of every request at the level of information, which is our own to do.
-_LIBRARIES_THAT_TELL_EACH_REQUEST: Final = ("httpx2", "httpcore2", "openai", "azure")
+_LIBRARIES_THAT_TELL_EACH_REQUEST: Final = ("httpx2", "httpcore2", "openai", "azure", "opentelemetry")
 
 #: These bring handlers of their own, which would print a second, unredacted line.
 _LIBRARIES_WITH_HANDLERS: Final = ("uvicorn", "uvicorn.access", "uvicorn.error", "dramatiq")
 
 
-def configure_logging(*, log_format: LogFormat, log_level: str, redactor: Redactor | None = None) -> None:
+def configure_logging(
+    *,
+    log_format: LogFormat,
+    log_level: str,
+    redactor: Redactor | None = None,
+    forward: Callable[[EventDict], None] | None = None,
+) -> None:
     """Send every log record of this process to standard error, without secrets.
 
     May be called again; the last call counts.
@@ -28,6 +36,7 @@ def configure_logging(*, log_format: LogFormat, log_level: str, redactor: Redact
       log_format: ``json`` for one object a line, ``console`` for people.
       log_level: A level of the standard library, in any case, such as ``info``.
       redactor: What must not be printed.
+      forward: Given each record as it is printed, to send it elsewhere.
 
     Raises:
       ValueError: There is no such level.
@@ -59,6 +68,7 @@ def configure_logging(*, log_format: LogFormat, log_level: str, redactor: Redact
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _redaction(redactor or Redactor()),
+                *(() if forward is None else (_forwarding(forward),)),
                 _renderer(log_format, sys.stderr),
             ],
         )
@@ -99,6 +109,15 @@ def _redaction(redactor: Redactor) -> Processor:
         return cast("EventDict", redactor.value(event))
 
     return redact
+
+
+def _forwarding(forward: Callable[[EventDict], None]) -> Processor:
+    def hand_on(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        with suppress(Exception):  # the line is printed all the same
+            forward(event)
+        return event
+
+    return hand_on
 
 
 def _renderer(log_format: LogFormat, stream: TextIO) -> Processor:

@@ -21,12 +21,17 @@ POST: Final = "POST"  # alone: the address of a webhook holds secrets
 # Lightning's own attributes.
 
 EVENT: Final = "lightning.event"
+USER: Final = "lightning.user"
 TYPE: Final = "lightning.type"
 ACTOR: Final = "lightning.actor"
 QUEUE: Final = "lightning.queue"
 MESSAGE_ID: Final = "lightning.message_id"
 ATTEMPT: Final = "lightning.attempt"
 RUN_ID: Final = "lightning.run_id"
+RUN_STATUS: Final = "lightning.run.status"
+RUN_REASON: Final = "lightning.run.reason"
+RUN_WAITED: Final = "lightning.run.waited_seconds"
+RUN_RAN: Final = "lightning.run.ran_seconds"
 AGENT: Final = "lightning.agent"
 WEBHOOK: Final = "lightning.webhook"
 SCHEDULE: Final = "lightning.schedule"
@@ -37,6 +42,15 @@ SCHEDULE_CAUGHT_UP: Final = "lightning.schedule.caught_up"
 ERROR_CODE: Final = "lightning.error_code"
 SKIPPED: Final = "lightning.skipped"
 USAGE_ESTIMATED: Final = "lightning.usage_estimated"
+
+# Lightning's own metrics.
+
+STEP_DURATION: Final = "lightning.step.duration"
+EVENT_ATTEMPTS: Final = "lightning.event.attempts"
+EVENTS_DEAD: Final = "lightning.events.dead"
+QUEUE_LAG: Final = "lightning.queue.lag"
+QUEUE_DEPTH: Final = "lightning.queue.depth"
+OUTCOME: Final = "lightning.outcome"
 
 # OpenTelemetry semantic conventions: messaging.
 
@@ -61,6 +75,8 @@ GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
 GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
 GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+GEN_AI_CLIENT_TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 -- a metric
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 -- an attribute
 
 # OpenTelemetry semantic conventions: HTTP, errors, and where the other side is.
 
@@ -72,13 +88,40 @@ URL_SCHEME: Final = "url.scheme"
 ERROR_TYPE: Final = "error.type"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
+PEER_SERVICE: Final = "peer.service"  # the target that Application Insights shows
 SERVICE_NAME: Final = "service.name"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+
+# OpenTelemetry semantic conventions: exceptions in log records.
+
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 # What Application Insights reads to draw its map and to tell the time in the queue.
 
 AZ_NAMESPACE: Final = "az.namespace"
 AZ_NAMESPACE_SERVICE_BUS: Final = "Microsoft.ServiceBus"
 LINK_ENQUEUED_TIME: Final = "enqueuedTime"  # on the link, whole milliseconds since the epoch
+CUSTOM_EVENT_NAME: Final = "microsoft.custom_event.name"  # makes a row of `customEvents` of a log record
+
+# Log records: fields that say what attributes of spans say, and records that are events of their own.
+
+LOG_ATTRIBUTES: Final = {
+    "event_id": EVENT,
+    "user": USER,
+    "type": TYPE,
+    "code": ERROR_CODE,
+    "run": RUN_ID,
+    "agent": AGENT,
+    "run_status": RUN_STATUS,
+    "run_reason": RUN_REASON,
+    "waited_seconds": RUN_WAITED,
+    "ran_seconds": RUN_RAN,
+    "schedule": SCHEDULE,
+    "slots": SCHEDULE_MISSED,
+}
+CUSTOM_EVENTS: Final = frozenset({"event_dead", "run_ended", "slots_missed"})
 
 # OpenTelemetry semantic conventions: databases, and Azure Cosmos DB.
 

@@ -1,26 +1,49 @@
-"""Switches tracing and logging on, once in the life of a process."""
+"""Switches tracing, logging and metrics on, once in the life of a process."""
 
-from collections.abc import Iterable
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 
+from lightning.settings import Settings
 from lightning.telemetry import names
+from lightning.telemetry.cleaning import Cleaner
+from lightning.telemetry.destination import Destination, OutwardExporter
 from lightning.telemetry.exporter import SpanStoreExporter
+from lightning.telemetry.forwarding import Forwarding
 from lightning.telemetry.logs import LogFormat, configure_logging
 from lightning.telemetry.redaction import Redactor
-from lightning.telemetry.spans import SpanStore
+from lightning.telemetry.relay import RelayingProvider
+from lightning.telemetry.spans import DEFAULT_MAX_DAYS, DEFAULT_MAX_SPANS, SpanStore
 
 #: How long a span may wait in memory; what a person who looks at a trace waits for.
 EXPORT_DELAY_SECONDS: Final = 0.5
 
+#: The same on the way to a destination, where a request costs more than its content.
+OUTWARD_DELAY_SECONDS: Final = 2.0
+
 #: Spans that wait in memory at most; the rest are dropped. Two seconds of a busy process.
 MAX_QUEUED_SPANS: Final = 8_192
+
+#: Likewise log records.
+MAX_QUEUED_RECORDS: Final = 4_096
+
+#: When a process ends, what still waits is sent for so long. A destination that stalls holds nobody back.
+SHUTDOWN_SECONDS: Final = 5.0
 
 
 class Telemetry:
@@ -28,10 +51,12 @@ class Telemetry:
 
     Parameters:
       provider: The process's tracer provider.
+      ends: What else ends with it.
     """
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, ends: Sequence[Callable[[], None]] = ()) -> None:
         self.provider = provider
+        self._ends = ends
 
     def force_flush(self) -> bool:
         """Write out the spans that have ended so far.
@@ -42,8 +67,49 @@ class Telemetry:
         return self.provider.force_flush()
 
     def shutdown(self) -> None:
-        """Write out what has ended and stop recording; the process may then end."""
-        self.provider.shutdown()
+        """Write out what has ended and stop recording, within 5 seconds; the process may then end."""
+        ends = [self.provider.shutdown, *self._ends]
+        threads = [threading.Thread(target=end, name="telemetry-end", daemon=True) for end in ends]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def configure_from(settings: Settings, service_name: str) -> Telemetry:
+    """Configure telemetry for this process as its settings say; call it once, from its main module.
+
+    Parameters:
+      settings: The settings.
+      service_name: How the process appears in a trace, such as ``lightning-worker``.
+
+    Raises:
+      RuntimeError: It was configured before.
+    """
+    return configure(
+        service_name=service_name,
+        span_path=settings.data / "spans.db" if settings.spans else None,
+        max_spans=settings.spans,
+        max_days=settings.span_days,
+        log_format=settings.log,
+        log_level=settings.log_level,
+        secrets=settings.secret_values(),
+        destinations=_destinations(settings),
+    )
+
+
+def _destinations(settings: Settings) -> list[Destination]:
+    if settings.monitor_connection is None:
+        return []
+    from lightning.telemetry.azure_monitor import open_azure_monitor  # noqa: PLC0415 -- an SDK
+
+    connection = settings.monitor_connection.get_secret_value()
+    return [
+        open_azure_monitor(
+            connection, identity=settings.monitor_identity == "1", client_id=settings.azure_client_id
+        )
+    ]
 
 
 def configure(
@@ -52,9 +118,12 @@ def configure(
     span_path: Path | None,
     log_format: LogFormat,
     log_level: str,
+    max_spans: int = DEFAULT_MAX_SPANS,
+    max_days: int = DEFAULT_MAX_DAYS,
     secrets: Iterable[str] = (),
+    destinations: Sequence[Destination] = (),
 ) -> Telemetry:
-    """Configure tracing and logging for this process; call it once, from its main module.
+    """Configure tracing and logging for this process; see :func:`configure_from`.
 
     Every span is recorded unless ``OTEL_TRACES_SAMPLER`` names another sampler.
     A caller's sampled flag alone switches nothing off, so ``parentbased_always_on``,
@@ -65,7 +134,10 @@ def configure(
       span_path: The file of the span store; None keeps no spans.
       log_format: ``json`` or ``console``.
       log_level: A level of the standard library, such as ``info``.
+      max_spans: What the span store keeps.
+      max_days: How long it keeps it.
       secrets: Values that must appear in no log and no span.
+      destinations: Where telemetry goes besides.
 
     Returns:
       The handle to flush and to shut down.
@@ -78,17 +150,50 @@ def configure(
     if configured:
         raise RuntimeError("telemetry is configured already; configure it once, in the main module")
     redactor = Redactor(secrets)
-    configure_logging(log_format=log_format, log_level=log_level, redactor=redactor)
-    provider = TracerProvider(resource=Resource.create({names.SERVICE_NAME: service_name}))
+    instance = f"{platform.node()}:{os.getpid()}"
+    resource = Resource.create({names.SERVICE_NAME: service_name, names.SERVICE_INSTANCE_ID: instance})
+    logs = _logs(resource, destinations) if destinations else None
+    configure_logging(
+        log_format=log_format,
+        log_level=log_level,
+        redactor=redactor,
+        forward=None if logs is None else Forwarding(logs),
+    )
+    provider = RelayingProvider(resource=resource)
     if provider.sampler is DEFAULT_ON:
         provider.sampler = ALWAYS_ON
+    cleaner = Cleaner(redactor)
     if span_path is not None:
-        provider.add_span_processor(
-            BatchSpanProcessor(
-                SpanStoreExporter(SpanStore(span_path), redactor),
-                max_queue_size=MAX_QUEUED_SPANS,
-                schedule_delay_millis=EXPORT_DELAY_SECONDS * 1000,
+        store = SpanStoreExporter(SpanStore(span_path, max_spans=max_spans, max_days=max_days), cleaner)
+        provider.add_span_processor(_batches(store, EXPORT_DELAY_SECONDS))
+    for destination in destinations:
+        provider.add_destination(_batches(OutwardExporter(destination, cleaner), OUTWARD_DELAY_SECONDS))
+    trace.set_tracer_provider(provider)
+    meters = _meters(resource, destinations)
+    set_meter_provider(meters)
+    return Telemetry(provider, [meters.shutdown, *(() if logs is None else (logs.shutdown,))])
+
+
+def _batches(exporter: SpanExporter, delay_seconds: float) -> BatchSpanProcessor:
+    return BatchSpanProcessor(
+        exporter, max_queue_size=MAX_QUEUED_SPANS, schedule_delay_millis=delay_seconds * 1000
+    )
+
+
+def _logs(resource: Resource, destinations: Sequence[Destination]) -> LoggerProvider:
+    provider = LoggerProvider(resource, shutdown_on_exit=False)
+    for destination in destinations:
+        provider.add_log_record_processor(
+            BatchLogRecordProcessor(
+                destination.logs,
+                max_queue_size=MAX_QUEUED_RECORDS,
+                schedule_delay_millis=OUTWARD_DELAY_SECONDS * 1000,
             )
         )
-    trace.set_tracer_provider(provider)
-    return Telemetry(provider)
+    return provider
+
+
+def _meters(resource: Resource, destinations: Sequence[Destination]) -> MeterProvider:
+    # how often they are sent is said by OTEL_METRIC_EXPORT_INTERVAL
+    readers = [PeriodicExportingMetricReader(destination.metrics) for destination in destinations]
+    return MeterProvider(readers, resource, shutdown_on_exit=False)

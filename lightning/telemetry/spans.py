@@ -7,6 +7,7 @@ without waiting for the disk, is bounded, and may be deleted at any time.
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,8 +19,13 @@ import orjson
 from lightning.telemetry import names
 from lightning.telemetry.span_file import SpanFile
 
+#: Spans that ended longer ago are removed, where there are not too many before.
+DEFAULT_MAX_DAYS: Final = 30
+
 #: Kept when nothing else is said: 150 to 250 MB.
 DEFAULT_MAX_SPANS: Final = 200_000
+
+_DAY_NS: Final = 24 * 3600 * 10**9
 
 #: The store prunes itself each time it has taken so many spans.
 PRUNE_EVERY_SPANS: Final = 5_000
@@ -47,6 +53,12 @@ _TRACES_OF_EVENT: Final = (
     "SELECT trace_id FROM spans WHERE event_id = ? GROUP BY trace_id ORDER BY min(start_ns), trace_id"
 )
 _PRUNE: Final = "DELETE FROM spans WHERE position <= (SELECT max(position) FROM spans) - ?"
+# Those of one batch may end in any order, which is no matter for days.
+_EXPIRE: Final = (
+    "DELETE FROM spans WHERE position < coalesce("
+    "(SELECT position FROM spans WHERE end_ns >= ? ORDER BY position LIMIT 1),"
+    " (SELECT max(position) + 1 FROM spans))"
+)
 
 _Row: TypeAlias = tuple[str, str, str | None, str, str, int, int, str, str, str, str, str, str, str | None]
 
@@ -102,11 +114,15 @@ class SpanStore:
     Parameters:
       path: The file; it and its folder are made when first written to.
       max_spans: How many spans to keep, give or take what is written between two prunings.
+      max_days: Days after which they are removed, when the store prunes itself.
     """
 
-    def __init__(self, path: Path, *, max_spans: int = DEFAULT_MAX_SPANS) -> None:
+    def __init__(
+        self, path: Path, *, max_spans: int = DEFAULT_MAX_SPANS, max_days: int = DEFAULT_MAX_DAYS
+    ) -> None:
         self.path = path
         self.max_spans = max_spans
+        self.max_days = max_days
         self._lock = threading.Lock()
         self._file = SpanFile(path, _SCHEMA)
         self._since_pruned = PRUNE_EVERY_SPANS  # so that processes that live briefly prune too
@@ -128,6 +144,7 @@ class SpanStore:
                 self._since_pruned += len(rows)
                 if self._since_pruned >= PRUNE_EVERY_SPANS:
                     self._write(_PRUNE, [(self.max_spans,)])
+                    self._write(_EXPIRE, [(time.time_ns() - self.max_days * _DAY_NS,)])
                     self._since_pruned = 0
             except sqlite3.Error as error:
                 self._file.give_up(error)

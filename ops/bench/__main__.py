@@ -20,6 +20,7 @@ from ops.bench.request_units import request_units
 from ops.bench.sandbox import sandbox
 from ops.bench.schedule_units import schedule_units
 from ops.bench.schedules import schedules
+from ops.bench.telemetry import telemetry
 
 
 class Part(StrEnum):
@@ -34,6 +35,7 @@ class Part(StrEnum):
     REQUEST_UNITS = "request-units"
     SANDBOX = "sandbox"
     SCHEDULES = "schedules"
+    TELEMETRY = "telemetry"
 
 
 def main(
@@ -64,6 +66,7 @@ def main(
         Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True) | schedule_units(),
         Part.SANDBOX: lambda: sandbox(runs),
         Part.SCHEDULES: lambda: schedules(stored, due),
+        Part.TELEMETRY: lambda: telemetry(users, workers, threads),
     }
     results: dict[str, Result] = {}
     for part in parts or list(Part):

@@ -14,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 START_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
 
+#: What is then still being answered, as by a fault that stalls, is given up.
+GIVE_UP_SECONDS = 3
+
 #: Idle connections stay: a server that closes one just when a client uses it again looks like a fault.
 KEEP_ALIVE_SECONDS = 600
 
@@ -74,6 +77,7 @@ def serving(app: ASGIApp, name: str, port: int = 0, *, tls: ssl.SSLContext | Non
             log_config=None,
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GIVE_UP_SECONDS,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         server = _Server(config)

@@ -87,7 +87,9 @@ class Up:
     def processes(self) -> list[int]:
         """Find all of them."""
         emulators = (
-            [f"ops.emulators.{name}" for name in ("cosmos", "servicebus", "arm")] if self.emulated else []
+            [f"ops.emulators.{name}" for name in ("cosmos", "servicebus", "arm", "monitor")]
+            if self.emulated
+            else []
         )
         modules = ["api.main", "worker.main", "worker.clock", *emulators]
         return [pid for module in modules for pid in self.children(module)]

@@ -183,6 +183,25 @@ class TestRules:
         assert "canary" not in message
 
     @pytest.mark.parametrize(
+        ("text", "advice"),
+        [
+            ("InstrumentationKey=canary;IngestionEndpoint=https://x/", "it"),
+            ("InstrumentationKey=00000000-0000-0000-0000-00000000000a", "IngestionEndpoint"),
+        ],
+    )
+    def test_a_connection_string_of_application_insights_names_where_to_send(self, text, advice):
+        message = problems_of({"APPLICATIONINSIGHTS_CONNECTION_STRING": text})
+        assert advice in message["APPLICATIONINSIGHTS_CONNECTION_STRING"]
+        assert "canary" not in str(message)
+
+    def test_telemetry_goes_to_application_insights_in_either_mode(self):
+        connection = "InstrumentationKey=00000000-0000-0000-0000-00000000000a;IngestionEndpoint=https://x/"
+        for environ in ({}, AZURE):
+            settings = Settings.load({**environ, "APPLICATIONINSIGHTS_CONNECTION_STRING": connection})
+            assert settings.monitor_connection.get_secret_value() == connection
+            assert connection in settings.secret_values()
+
+    @pytest.mark.parametrize(
         "url", ["lightning.example", "ftp://x", "https://x?a=1", "https://x/#a", "https://"]
     )
     def test_a_public_address_is_one(self, url):

@@ -1,10 +1,14 @@
 """Spans to store and to draw."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
 from lightning.telemetry.spans import Span, SpanStore
+
+#: Older ones would expire.
+BEGUN_NS = time.time_ns() // 1_000_000 * 1_000_000
 
 
 @pytest.fixture
@@ -15,7 +19,7 @@ def make_span() -> Callable[..., Span]:
     def make(name: str = "work", **fields: object) -> Span:
         nonlocal count
         count += 1
-        begin = 1_700_000_000_000_000_000 + count * 1_000_000
+        begin = BEGUN_NS + count * 1_000_000
         defaults = {
             "trace_id": "a" * 32,
             "span_id": f"{count:016x}",

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -12,7 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from lightning.telemetry import names, spans
-from lightning.telemetry.exporter import MAX_TEXT_LENGTH, SpanStoreExporter
+from lightning.telemetry.cleaning import MAX_TEXT_LENGTH, Cleaner
+from lightning.telemetry.exporter import SpanStoreExporter
 from lightning.telemetry.redaction import Redactor
 from lightning.telemetry.spans import SpanStore
 
@@ -22,7 +24,7 @@ CANARY = "canary-3f9d1c77"
 @pytest.fixture
 def tracer(store):
     provider = TracerProvider(resource=Resource({"service.name": "api"}), shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(SpanStoreExporter(store, Redactor([CANARY]))))
+    provider.add_span_processor(SimpleSpanProcessor(SpanStoreExporter(store, Cleaner(Redactor([CANARY])))))
     return provider.get_tracer("test")
 
 
@@ -306,7 +308,7 @@ def test_a_full_disk_costs_spans_and_one_line(store, tracer, make_span, caplog):
 
 def test_a_place_that_cannot_be_written_costs_spans_and_one_line(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    exporter = SpanStoreExporter(SpanStore(tmp_path / "file" / "spans.sqlite"), Redactor())
+    exporter = SpanStoreExporter(SpanStore(tmp_path / "file" / "spans.sqlite"), Cleaner(Redactor()))
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     for _ in range(3):
@@ -348,3 +350,21 @@ def test_no_secret_reaches_the_file(store, tracer):
     content = file_bytes(store)
     assert b"refused [redacted]" in content
     assert b"canary" not in content
+
+
+def test_old_spans_expire_when_the_store_prunes_itself(tmp_path, make_span):
+    # Given spans of which the first ones ended 31 days ago
+    old = 31 * 24 * 3600 * 10**9
+    first, second, last = make_span("old"), make_span("old"), make_span("young")
+    store = SpanStore(tmp_path / "spans.sqlite", max_days=30)
+    aged = [replace(span, start_ns=span.start_ns - old, end_ns=span.end_ns - old) for span in (first, second)]
+    # When they are stored, at which a new store prunes
+    store.add([*aged, last])
+    # Then they are gone
+    assert [span.name for span in store.trace("a" * 32)] == ["young"]
+    # And when nothing young is there, all are
+    another = SpanStore(tmp_path / "other.sqlite", max_days=30)
+    another.add(aged)
+    assert another.trace("a" * 32) == []
+    store.close()
+    another.close()
