@@ -31,6 +31,7 @@ from lightning.domain.budgets import open_budgets
 from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.disabled import DisabledAccounts
+from lightning.domain.handover import Handover
 from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.runs import Runs
@@ -114,7 +115,7 @@ def open_fleet(settings: Settings, middleware: list[Middleware], process: str) -
             log,
             model,
             conversations,
-            _chat_tools(settings, storage, log, schedules),
+            _chat_tools(settings, storage, log, dispatch, schedules),
             notifier=notifier,
             context_tokens=settings.context_tokens,
             budgets=open_budgets(settings, storage),
@@ -190,11 +191,13 @@ def _run_api(settings: Settings, runner: Runner) -> RunApi | None:
     return RunApi(issuer, url, settings.run_api_socket)
 
 
-def _chat_tools(settings: Settings, storage: Storage, log: EventLog, schedules: Schedules) -> ChatTools:
+def _chat_tools(
+    settings: Settings, storage: Storage, log: EventLog, dispatch: Dispatch, schedules: Schedules
+) -> ChatTools:
     return ChatTools(
         Turns(storage),
         Approvals(storage, log),
-        Parts(open_repositories(settings, storage), Runs(storage), schedules),
+        Parts(open_repositories(settings, storage), Runs(storage), schedules, Handover(dispatch)),
         ToolLimits(settings.turn_replies, settings.approval_seconds),
     )
 

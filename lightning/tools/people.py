@@ -105,6 +105,7 @@ class ScheduleMessage(Tool):
                 fingerprint=call.effect_key,
             )
         )
+        await call.parts.handover.soon(made, now_utc())
         following = "" if made.next is None else f" It fires next at {made.next.isoformat()}."
         return Acted(f"The schedule {made.id} is made.{following}")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol
 
+from lightning.domain.handover import Handover
 from lightning.domain.repositories import Repositories
 from lightning.domain.runs import Runs
 from lightning.domain.schedules import Schedules
@@ -53,6 +54,7 @@ class Parts:
     repositories: Repositories
     runs: Runs
     schedules: Schedules
+    handover: Handover
 
 
 @dataclass(frozen=True, slots=True)

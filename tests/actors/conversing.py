@@ -78,7 +78,7 @@ class World:
         self.dispatch = Dispatch(self.log, self.queue)
         self.model = model or ScriptedModel()
         self.conversations = Conversations(self.storage, self.log)
-        self.tools = tools_of(self.storage, self.log, data, **limits)
+        self.tools = tools_of(self.storage, self.log, self.dispatch, data, **limits)
         self.repositories = self.tools.parts.repositories
         self.crash = crash or Dying()
         self.chat = Chat(self.log, self.model, self.conversations, self.tools, crash=self.crash)

@@ -71,7 +71,7 @@ def model():
 
 @pytest.fixture
 def tools(storage, log, tmp_path):
-    return tools_of(storage, log, tmp_path)
+    return tools_of(storage, log, Dispatch(log, MemoryQueue()), tmp_path)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def log(storage):
 @pytest.fixture
 async def chat(storage, log, model, receiver, tmp_path):
     notifier = Notifier(receiver.url, SECRET)
-    tools = tools_of(storage, log, tmp_path)
+    tools = tools_of(storage, log, Dispatch(log, MemoryQueue()), tmp_path)
     yield Chat(log, model, Conversations(storage, log), tools, notifier=notifier)
     receiver.open.set()
     await notifier.close()

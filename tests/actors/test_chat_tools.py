@@ -1,6 +1,7 @@
 """A model calls tools: each call once, within what the user of the conversation has set."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -56,6 +57,14 @@ class TestImmediate:
         [schedule], _ = await world.tools.parts.schedules.of("anna", limit=10)
         assert (schedule.event.type, schedule.when.cron) == ("llm.chat", "0 9 * * *")
         assert schedule.event.metadata == {"content": "Wake up", "conversationID": "c"}
+
+    async def test_what_is_scheduled_for_soon_waits_for_no_clock(self, world):
+        await world.converse()
+        soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
+        world.model.script = [[call("schedule", content="Tea", timestamp=soon)], "In ten seconds."]
+        await world.say()
+        [tick] = await world.events("schedule.tick")
+        assert tick["state"] == "accepted"
 
     async def test_what_it_did_is_shown_with_the_next_message(self, world):
         await world.converse()

@@ -62,9 +62,10 @@ async def queue(broker):
 @pytest.fixture
 async def graveyard(storage, log, broker, queue, tmp_path):
     notifier = Notifier(None, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    tools = tools_of(storage, log, tmp_path)
+    dispatch = Dispatch(log, queue)
+    tools = tools_of(storage, log, dispatch, tmp_path)
     chat = Chat(log, open_model(provider="echo"), Conversations(storage, log), tools)
-    dispatch, answers = Dispatch(log, queue), ChatAnswers(tools.turns)
+    answers = ChatAnswers(tools.turns)
     messenger = Messenger(notifier, Webhooks(storage, Guard()), TaskJoins(log, dispatch), answers)
     actors = {"chat": chat, "messenger": messenger}
     yield Graveyard(broker, Step(log, dispatch, actors, owner="clock"))
