@@ -6,7 +6,7 @@ from typing import Final
 from lightning.tools.files import ListFiles, ReadFile, SearchFiles, WriteFiles
 from lightning.tools.people import AskApproval, ScheduleMessage, SendMessage
 from lightning.tools.port import Tool
-from lightning.tools.runs import ListRuns, RunAgent
+from lightning.tools.runs import ListRuns, RunAgent, RunAgents
 
 _ALL: Final[tuple[Tool, ...]] = (
     ListFiles(),
@@ -14,6 +14,7 @@ _ALL: Final[tuple[Tool, ...]] = (
     SearchFiles(),
     WriteFiles(),
     RunAgent(),
+    RunAgents(),
     ListRuns(),
     SendMessage(),
     ScheduleMessage(),

@@ -29,7 +29,7 @@ FREELY = [
     {"name": name, "approval": "never"}
     for name in (
         *("list_files", "read_file", "search_files", "write_files"),
-        *("run_agent", "list_runs", "send_message", "schedule"),
+        *("run_agent", "run_agents", "list_runs", "send_message", "schedule"),
     )
 ]
 
@@ -144,15 +144,14 @@ class World:
         return [each["metadata"] for each in await self.events("llm.chat.response")]
 
     async def end(self, task, result="done", *, status="succeeded"):
-        """End a task as the task runner does."""
-        metadata = {
-            "taskID": task["id"],
-            "runID": run_id(task["id"]),
-            "status": status,
-            "message": "",
-            "result": result,
-        }
-        draft = Draft(new_id(), "worker.task.result", "lightning.tasks", metadata, now_text(), {})
+        """End a task, or a group of them, as its actor does."""
+        metadata = {"status": status, "message": ""}
+        if task["type"] == "worker.group":
+            one = {"name": "all", "taskID": new_id(), **metadata, "result": result}
+            metadata |= {"groupID": task["id"], "results": [one]}
+        else:
+            metadata |= {"taskID": task["id"], "runID": run_id(task["id"]), "result": result}
+        draft = Draft(new_id(), f"{task['type']}.result", "lightning.tasks", metadata, now_text(), {})
         claim = await self.log.claim("anna", task["id"], 0, "runner", 10)
         events = await self.log.end(claim, "done", outputs=[draft])
         await self.dispatch.announce([wakeup(each) for each in events])

@@ -139,7 +139,7 @@ class TestWithoutTools:
     async def test_without_a_repository_no_tool_of_one_is_offered(self, world):
         await world.converse(repo=False)
         await world.say()
-        assert world.model.offered == [["run_agent", "list_runs", "send_message", "schedule"]]
+        assert world.model.offered == [["run_agent", "run_agents", "list_runs", "send_message", "schedule"]]
 
 
 class TestRuns:
@@ -167,6 +167,48 @@ class TestRuns:
         assert len(world.model.shown) == 2
         assert ["the first" in world.told()[0], "the second" in world.told()[1]] == [True, True]
         assert [each["content"] for each in await world.responses()][1:] == ["Both are done."]
+
+    async def test_runs_that_belong_together_are_one_group_within_what_the_conversation_has(self, world):
+        # Given a conversation whose runs may spend and reach little
+        await world.converse(network="none", budget={"tokens": 100})
+        undo = {"agent": "echo", "input": "undo", "onRepository": True}
+        agents = [
+            {"name": "deploy", "agent": "echo", "input": 1, "onRepository": True, "undo": undo},
+            {"name": "announce", "agent": "echo"},
+        ]
+        world.model.script = [[call("run_agents", agents=agents)], "It was taken back."]
+        # When its model has several run
+        event = await world.say("Deploy")
+        # Then one group follows, and none of its tasks may do more
+        [group] = await world.events("worker.group")
+        assert (group["cause"], group["metadata"]["budget"]) == (event, {"tokens": 100})
+        [deploy, announce] = group["metadata"]["tasks"]
+        assert [each["network"] for each in (deploy, announce, deploy["rollback"])] == ["none"] * 3
+        assert (deploy["name"], announce["name"]) == ("deploy", "announce")
+        assert deploy["repo"] == deploy["rollback"]["repo"]
+        assert "repo" not in announce
+        # When the group has ended
+        await world.end(group, "undone: deploy", status="failed")
+        # Then the model goes on with its result
+        assert "undone: deploy" in world.told()[0]
+        assert (await world.responses())[-1]["content"] == "It was taken back."
+
+    @pytest.mark.parametrize(
+        ("agents", "said"),
+        [
+            ([{"name": "a", "agent": "echo"}], "at least 2"),
+            ([{"name": "a", "agent": "echo"}, {"name": "a", "agent": "echo"}], "one name"),
+            ([{"name": "a", "agent": "echo", "network": "full"}, {"name": "b", "agent": "echo"}], "network"),
+            ([{"name": n, "agent": "echo", "undo": {"agent": "x", "budget": {}}} for n in "ab"], "budget"),
+            ([{"name": n, "agent": "echo", "onRepository": True} for n in "ab"], "no repository"),
+        ],
+    )
+    async def test_a_group_that_cannot_be_had_is_told_to_the_model(self, world, agents, said):
+        await world.converse(repo=False)
+        world.model.script = [[call("run_agents", agents=agents)], "Not so."]
+        await world.say()
+        assert said in world.told()[0]
+        assert not await world.events("worker.group", "worker.task")
 
     async def test_meanwhile_the_model_sees_that_it_is_still_running(self, world):
         await world.converse()
