@@ -69,6 +69,7 @@ def app_settings(place: Place, identity: Identity, services: Services) -> dict[s
         "COSMOS_DATABASE": platform()["database"],
         **{setting: container["name"] for setting, container in names.items()},
         "APPLICATIONINSIGHTS_CONNECTION_STRING": services.monitoring.connection,
+        "LIGHTNING_MONITOR_IDENTITY": "1",
         "OTEL_TRACES_SAMPLER": "always_on",
         **_runs(place, services),
         **_model(place),

@@ -15,7 +15,7 @@ class Monitoring:
     Parameters:
       workspace: The id of the Log Analytics workspace.
       component: The id of Application Insights.
-      connection: By which processes find it. It lets them write, and read nothing.
+      connection: By which processes find it; they sign in with their identities.
     """
 
     workspace: pulumi.Output[str]
@@ -46,6 +46,7 @@ def make_monitoring(place: Place) -> Monitoring:
         ingestion_mode="LogAnalytics",
         workspace_resource_id=workspace.id,
         retention_in_days=days,
+        disable_local_auth=True,
         tags=place.tags,
     )
     return Monitoring(workspace.id, component.id, component.connection_string)

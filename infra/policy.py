@@ -129,6 +129,7 @@ def no_shared_keys(resources: Resources, environment: str) -> Iterator[str]:
         ("storage:StorageAccount", "allowSharedKeyAccess", False),
         ("servicebus:Namespace", "disableLocalAuth", True),
         ("cosmosdb:DatabaseAccount", "disableLocalAuth", True),
+        ("applicationinsights:Component", "disableLocalAuth", True),
         ("containerregistry:Registry", "adminUserEnabled", False),
         ("containerregistry:Registry", "anonymousPullEnabled", False),
     ):

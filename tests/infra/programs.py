@@ -11,6 +11,7 @@ from typing import Any
 
 import pulumi
 from pulumi_azure_native import (
+    applicationinsights,
     authorization,
     containerregistry,
     cosmosdb,
@@ -150,6 +151,18 @@ def bus_with_keys() -> None:
 @wrong
 def bus_name_reserved() -> None:
     servicebus.Namespace("bus", resource_group_name="group", namespace_name="acme-prod-sb", tags=TAGS)
+
+
+@wrong
+def telemetry_with_keys() -> None:
+    applicationinsights.Component(
+        "telemetry",
+        resource_group_name="group",
+        resource_name_="acme-prod-insights",
+        kind="web",
+        application_type="web",
+        tags=TAGS,
+    )
 
 
 @wrong

@@ -27,8 +27,8 @@ PYTHON = ROOT / ".venv-infra" / "bin" / "python"
 
 #: Settings that Azure and OpenTelemetry read, not we.
 OF_OTHERS = {"WEBSITES_PORT", "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "OTEL_TRACES_SAMPLER"}
-#: Settings that are ours once telemetry goes to Application Insights.
-OF_TELEMETRY = {"APPLICATIONINSIGHTS_CONNECTION_STRING"}
+#: Application Insights, which is emulated too, and knows no identity.
+OF_TELEMETRY = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "LIGHTNING_MONITOR_IDENTITY"}
 
 #: What App Service puts where a reference to the vault stands.
 SECRETS = {
@@ -94,6 +94,7 @@ def test_every_stack_holds_the_policies(recorded):
         ("shared_key_unsaid", "no_shared_keys: account"),
         ("bus_with_keys", "no_shared_keys: bus"),
         ("store_with_keys", "no_shared_keys: store"),
+        ("telemetry_with_keys", "no_shared_keys: telemetry"),
         ("registry_with_admin", "no_shared_keys: registry"),
         ("key_in_clear", "in clear: JWT_SIGNING_KEY"),
         ("connection_string", "in clear: SOMETHING"),
@@ -218,7 +219,7 @@ def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
     for _, site in of_kind(recorded["stacks"][stack], "web:WebApp", "web:WebAppSlot"):
         environ = environment(site)
-        assert environ.keys() - known <= OF_OTHERS | OF_TELEMETRY
+        assert environ.keys() - known <= OF_OTHERS
         settings = Settings.load(environ)
         parts = (settings.broker, settings.storage, settings.runner, settings.llm)
         assert parts == ("servicebus", "cosmos", "aci", "openai")
