@@ -5,18 +5,17 @@ The protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from collections.abc import AsyncGenerator, Sequence
 from json import JSONDecodeError
-from typing import TypedDict, cast
+from typing import Final, TypedDict, cast
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpx2Client, OpenAIError, omit
+from openai import AsyncOpenAI, AsyncStream, DefaultAsyncHttpx2Client, OpenAIError
 from openai.types.chat import (
-    ChatCompletionChunk,
     ChatCompletionFunctionToolParam,
     ChatCompletionMessageFunctionToolCallParam,
     ChatCompletionMessageParam,
     ChatCompletionToolChoiceOptionParam,
 )
-from openai.types.chat.completion_create_params import ResponseFormat
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming, ResponseFormat
 from openai.types.shared import ReasoningEffort
 from openai.types.shared_params import FunctionDefinition
 
@@ -36,6 +35,8 @@ from lightning.tls import trusted
 
 #: Named here, because the SDK would otherwise look for it in the environment.
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+_PATH: Final = "/chat/completions"
 
 #: A reachable server accepts a connection much sooner than it answers.
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -70,16 +71,17 @@ class OpenAIModel:
     ) -> AsyncGenerator[Piece, None]:
         """Ask the model, and hand on its answer while it is written; see `LanguageModel.stream`."""
         answer = Answer(model=model or self.model)
-        chunks: AsyncStream[ChatCompletionChunk] | None = None
+        chunks: AsyncStream[object] | None = None
         failure: LightningError | None = None
         try:
-            chunks = await self._client.chat.completions.create(
-                model=answer.model,
-                messages=[_message_param(message) for message in messages],
-                tools=[_tool_param(tool) for tool in tools] or omit,  # an empty list is refused
-                **_parameters(options),
+            # by its path: what the SDK makes of each request and chunk takes longer than all else that is
+            # done for an answer, and checks nothing
+            chunks = await self._client.post(
+                _PATH,
+                body=_body(answer.model, messages, tools, options),
+                cast_to=object,
                 stream=True,
-                stream_options={"include_usage": True},
+                stream_cls=AsyncStream[object],
             )
             async for chunk in chunks:
                 for piece in answer.take(chunk):
@@ -168,6 +170,21 @@ def usable_address(base_url: str) -> str:
             "OPENAI_BASE_URL must be an address such as https://example.com/v1.", code="model_not_configured"
         )
     return base_url
+
+
+def _body(
+    model: str, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec], options: Options
+) -> CompletionCreateParamsStreaming:
+    body: CompletionCreateParamsStreaming = {
+        "model": model,
+        "messages": [_message_param(message) for message in messages],
+        **_parameters(options),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if tools:  # an empty list is refused
+        body["tools"] = [_tool_param(tool) for tool in tools]
+    return body
 
 
 class _Parameters(TypedDict, total=False):

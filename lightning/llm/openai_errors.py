@@ -11,7 +11,6 @@ from email.utils import mktime_tz, parsedate_tz
 from typing import cast
 
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncStream
-from openai.types.chat import ChatCompletionChunk
 
 from lightning.errors import LightningError, Permanent, Transient
 
@@ -77,7 +76,7 @@ class FailureReader:
             )
         return self._cut(self._reason(error))
 
-    def unfinished(self, chunks: AsyncStream[ChatCompletionChunk] | None) -> LightningError:
+    def unfinished(self, chunks: AsyncStream[object] | None) -> LightningError:
         """Say that an answer ended in good order, but without a finish reason."""
         content_type = chunks.response.headers.get("content-type", "") if chunks else ""
         if content_type.startswith("text/event-stream"):
