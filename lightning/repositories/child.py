@@ -11,6 +11,12 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Final
+
+#: Processes that were killed are waited for so long: all but those that left their session end at once.
+_LAST_SECONDS: Final = 5.0
+
+_CHUNK_BYTES: Final = 64 * 1024
 
 
 class Child:
@@ -28,6 +34,7 @@ class Child:
         streams = ("stdin", "stdout", "stderr") if feeds else ("stdout", "stderr")
         pairs = {stream: socket.socketpair() for stream in streams}
         self._ours = {stream: ours for stream, (ours, _) in pairs.items()}
+        self._readers: list[asyncio.StreamReader] = []
         self._writers: list[asyncio.StreamWriter] = []
         theirs = {stream: end.fileno() for stream, (_, end) in pairs.items()}
         try:
@@ -68,6 +75,7 @@ class Child:
     async def _connect(self, stream: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_unix_connection(sock=self._ours[stream])
         del self._ours[stream]
+        self._readers.append(reader)
         self._writers.append(writer)
         return reader, writer
 
@@ -77,11 +85,18 @@ class Child:
         return await asyncio.to_thread(self._process.wait) if status is None else status
 
     async def end(self) -> None:
-        """End it, if it still runs, with all processes that it began."""
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            await self.wait()
+        """End it, if it still runs, with all processes that it began, and wait until they have ended."""
+        if self._process.poll() is not None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self.wait()
+        # the others hold its streams until they have ended; one that has left the session is not among them
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                for reader in self._readers:
+                    while await reader.read(_CHUNK_BYTES):
+                        pass
 
     def close(self) -> None:
         """Let go of its streams."""

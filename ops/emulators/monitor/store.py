@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class EnvelopeStore:
     def __init__(self, path: Path | None, *, max_envelopes: int = MAX_ENVELOPES) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with suppress(OSError):  # what is wrong with it SQLite says
+                path.touch(mode=0o600)
         self._lock = threading.Lock()
         self._max_envelopes = max_envelopes
         self._since_pruned = 0
