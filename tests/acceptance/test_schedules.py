@@ -5,6 +5,7 @@ import itertools
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -18,8 +19,10 @@ from lightning.domain.schedules import Schedules
 from lightning.domain.usernames import account_id_of
 from lightning.domain.when import Policies, When, now_utc
 from lightning.ids import new_id
-from lightning.storage import open_storage
+from lightning.log import EventLog
+from lightning.storage import Where, open_storage
 from lightning.telemetry.spans import Span, SpanStore
+from ops.bench.schedules import USERS, write_schedules
 from ops.chaos.installation import Installation, until
 from tests.acceptance import queues
 from tests.stores import settings_of
@@ -41,6 +44,9 @@ POINTS = [
 ]
 MESSAGE = {"type": "user.message", "metadata": {"content": "good morning"}}
 EVERY_SECONDS = 10
+
+#: Schedules that are due within a minute, and others that are not.
+MANY = 10_000
 
 
 def installation(tmp_path, environment=None, **options):
@@ -218,3 +224,36 @@ def test_two_clocks_that_are_killed_over_and_over_lose_and_double_nothing(tmp_pa
             steps = {behind - before for before, behind in itertools.pairwise(planned)}
             assert steps == {timedelta(seconds=EVERY_SECONDS)}
             assert len({event for each in found for event in each["events"]}) == expected
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_thousands_that_are_due_within_a_minute_fire_once_each(tmp_path):
+    with installation(tmp_path, {"LIGHTNING_THREADS": "16"}) as running:
+        planned, fired = asyncio.run(many_fire(running))
+    assert fired == dict.fromkeys(planned, 1)
+
+
+async def many_fire(running: Installation) -> tuple[list[str], dict[str, int]]:
+    """Have schedules fire beside as many that are idle; give when each was due, and how often each fired."""
+    storage = open_storage(running.settings)
+    try:
+        began = time.monotonic()
+        await write_schedules(storage, [datetime.now(UTC) + timedelta(days=300)] * MANY, "idle")
+        takes = timedelta(seconds=2 * (time.monotonic() - began) + 10)
+        begin = datetime.now(UTC).replace(microsecond=0) + takes
+        moments = [begin + timedelta(seconds=60) * number / MANY for number in range(MANY)]
+        await write_schedules(storage, moments, "due")
+        assert datetime.now(UTC) < begin, "they were not written in time"
+        log, users = EventLog(storage), [f"due-{place}" for place in range(USERS)]
+        done = 0
+        while done < 2 * MANY:  # each with its tick; the time limit of the test ends it
+            await asyncio.sleep(1)
+            done = sum([(await log.head(user))["counts"].get("done", 0) for user in users])
+        fired = Counter()
+        for user in users:
+            found = await log.events(user, [Where("type", "=", "user.message")], limit=1000)
+            fired.update(event["metadata"]["content"] for event in found)
+        return [str(moment.timestamp()) for moment in moments], dict(fired)
+    finally:
+        await storage.close()
