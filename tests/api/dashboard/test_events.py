@@ -1,11 +1,15 @@
 """The events: listed, found, told in full, and acted upon."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from lightning.events import Draft, now_text
 from lightning.telemetry import names
 from lightning.telemetry.spans import Span
 from tests.api.dashboard.browsing import ended, text_of, visiting
+
+#: When spans begin here: now, as the store removes old ones.
+BEGIN_MS = int(time.time() * 1000)
 
 
 def test_who_has_none_is_told_what_to_do_first(visitor):
@@ -124,8 +128,8 @@ def span(number, parent=None, event=None, *, trace="a" * 32, kind="internal", **
         span_id=f"{number:016x}",
         parent_id=None if parent is None else f"{parent:016x}",
         kind=kind,
-        start_ns=10**18 + number * 10**6,
-        end_ns=10**18 + (number + 3) * 10**6,
+        start_ns=BEGIN_MS * 10**6 + number * 10**6,
+        end_ns=BEGIN_MS * 10**6 + (number + 3) * 10**6,
         attributes={**attributes, **changes.pop("attributes", {})} | given.pop("attributes", {}),
         **given,
     )
@@ -137,7 +141,7 @@ def test_a_trace_is_drawn_with_its_queue_time_and_folded(ingress, visitor, opera
     link = {
         "trace_id": "a" * 32,
         "span_id": "1" * 16,
-        "attributes": {names.LINK_ENQUEUED_TIME: 10**12 - 500},
+        "attributes": {names.LINK_ENQUEUED_TIME: BEGIN_MS - 500},
     }
     failed = span(
         1,
