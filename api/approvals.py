@@ -80,14 +80,14 @@ async def list_approvals(request: Request) -> Response:
         raise InvalidRequest(
             "the parameter page is the next of another page", code="invalid_parameter"
         ) from None
-    shown = [_shown(platform(request), each) for each in found.approvals]
-    return respond({"approvals": shown, "next": found.next})
+    listed = [shown(platform(request), each) for each in found.approvals]
+    return respond({"approvals": listed, "next": found.next})
 
 
 async def get_approval(request: Request) -> Response:
     """Show one approval of the caller's."""
     claims = await authenticated(request)
-    return respond(_shown(platform(request), await _found(request, claims)))
+    return respond(shown(platform(request), await _found(request, claims)))
 
 
 async def decide_approval(request: Request) -> Response:
@@ -95,20 +95,22 @@ async def decide_approval(request: Request) -> Response:
     claims = await authenticated(request)
     found = await _found(request, claims)  # before the body: what is wrong with it is no stranger's business
     said = await read_form(request, Decision)
-    return respond(await decide(platform(request), claims, found["id"], said))
+    return respond(await decide(platform(request), claims.subject, found["id"], said.decision, said.hash))
 
 
-async def decide(parts: Platform, claims: Claims, approval: str, said: Decision) -> dict[str, Any]:
+async def decide(
+    parts: Platform, user_id: str, approval: str, decision: Literal["approve", "refuse"], hash: str
+) -> dict[str, Any]:
     """Decide, over whichever connection, and give the approval as people see it then.
 
     Raises:
       NotFound: The caller has no such approval.
       Conflict: It cannot be decided so (any more); see `Approvals.decide`.
     """
-    decided, events = await parts.approvals.decide(claims.subject, approval, _SAID[said.decision], said.hash)
+    decided, events = await parts.approvals.decide(user_id, approval, _SAID[decision], hash)
     await parts.dispatch.announce(wakeups(events))
-    parts.hub.wake(claims.subject)
-    return _shown(parts, decided)
+    parts.hub.wake(user_id)
+    return shown(parts, decided)
 
 
 async def _found(request: Request, claims: Claims) -> ApprovalDocument:
@@ -118,7 +120,8 @@ async def _found(request: Request, claims: Claims) -> ApprovalDocument:
     return found.document
 
 
-def _shown(parts: Platform, approval: ApprovalDocument) -> dict[str, Any]:
+def shown(parts: Platform, approval: ApprovalDocument) -> dict[str, Any]:
+    """Give an approval as people see it."""
     same = ("id", "conversationID", "tool", "arguments", "scope", "hash", "eventID", "createdAt", "decidedAt")
     return {
         **{name: approval[name] for name in same},

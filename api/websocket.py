@@ -141,7 +141,9 @@ class _Talk:
             try:
                 if isinstance(frame, DecisionFrame):
                     check_scope(self._stream.claims, "approvals:write")
-                    decided = await decide(self._parts, self._stream.claims, frame.approvalID, frame)
+                    decided = await decide(
+                        self._parts, self._stream.claims.subject, frame.approvalID, frame.decision, frame.hash
+                    )
                     return {"type": "decided", "ref": frame.ref, "approval": decided}
                 check_scope(self._stream.claims, "events:write")
                 _check_size(frame.event)

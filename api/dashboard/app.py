@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from api.dashboard import (
+    approvals,
     conversations,
     dead,
     event,
@@ -30,6 +31,7 @@ PAGES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *event.ROUTES,
     *conversations.ROUTES,
+    *approvals.ROUTES,
     *runs.ROUTES,
     *schedules.ROUTES,
     *dead.ROUTES,

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from api.dashboard.access import View
 from api.dashboard.everybody import Totals, totals
 from api.dashboard.page import page, render
+from api.platform import Platform
 from lightning.errors import LightningError
 from lightning.events import EventDocument
 from lightning.log import EventLog
@@ -53,6 +54,8 @@ class Recent:
       answers: Answers of models among the latest of all answers.
       tokens: What those took, by kind.
       waiting_since: When the oldest event became due that nobody has finished; None when there is none.
+      approvals_until: The ends of the time for the approvals that nobody has decided, so many at most as
+        are shown.
     """
 
     events: int
@@ -62,6 +65,7 @@ class Recent:
     answers: int
     tokens: dict[str, int]
     waiting_since: float | None
+    approvals_until: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Summary:
     total: int
     recent: Recent
     lag_seconds: int | None
+    approvals: int
     queue_seconds: int | None
     everybody: Totals | None
     version: str = ""
@@ -112,7 +117,7 @@ async def summary(view: View) -> Summary:
     log, user = view.parts.log, view.subject
     head = await log.head(user)
     counts = {state: head["counts"].get(state, 0) for state in STATES}
-    recent = await _recent(log, user, (head["seq"], counts))
+    recent = await _recent(view.parts, user, (head["seq"], counts))
     waited = None if recent.waiting_since is None else max(0, int(time.time() - recent.waiting_since))
     asks_for_all = view.is_operator and not view.is_elsewhere
     made = Summary(
@@ -120,6 +125,7 @@ async def summary(view: View) -> Summary:
         head["seq"],
         recent,
         waited,
+        sum(until > time.time() for until in recent.approvals_until),
         await _queue_seconds(view) if asks_for_all else None,
         await totals(view.parts) if asks_for_all else None,
     )
@@ -139,7 +145,8 @@ async def _queue_seconds(view: View) -> int | None:
 _memories: WeakKeyDictionary[EventLog, _Memory] = WeakKeyDictionary()
 
 
-async def _recent(log: EventLog, user: str, log_stands: tuple[int, dict[str, int]]) -> Recent:
+async def _recent(parts: Platform, user: str, log_stands: tuple[int, dict[str, int]]) -> Recent:
+    log = parts.log
     memory = _memories.setdefault(log, _Memory())
     known = memory.get(user, log_stands)
     if known is not None:
@@ -149,6 +156,7 @@ async def _recent(log: EventLog, user: str, log_stands: tuple[int, dict[str, int
     answered = [Where("type", "=", "llm.chat.response")]
     answers = await log.events(user, answered, descending=True, limit=LATEST)
     waiting = await log.events(user, [Where("state", "=", "accepted")], limit=1)
+    asked = await parts.approvals.newest(user, pending=True, limit=LATEST)
     bars = tuple(_bars(latest))
     recent = Recent(
         events=len(latest),
@@ -158,6 +166,7 @@ async def _recent(log: EventLog, user: str, log_stands: tuple[int, dict[str, int
         answers=len(answers),
         tokens=_tokens(answers),
         waiting_since=waiting[0]["dueAt"] if waiting else None,
+        approvals_until=tuple(each["expiresAt"] for each in asked.approvals),
     )
     memory.keep(user, log_stands, recent)
     return recent

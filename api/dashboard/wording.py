@@ -1,5 +1,6 @@
 """How values read on a page."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -68,6 +69,12 @@ def pretty(value: Json) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(errors="replace")
 
 
+def exact(value: Json) -> str:
+    """Write a JSON value so that no character of it is unseen, or has others read in another order."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
 FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "moment": moment,
     "lasting": lasting,
@@ -75,4 +82,5 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "short": short,
     "gist": gist,
     "pretty": pretty,
+    "exact": exact,
 }

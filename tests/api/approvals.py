@@ -1,5 +1,6 @@
 """Approvals that a model asks for, written down as the worker does it that is not here."""
 
+import json
 import time
 
 from actors.chat_calls import wait
@@ -10,7 +11,7 @@ from lightning.llm import Completion, ToolCall
 from lightning.log import EventLog
 
 
-def an_approval(person, *, seconds=3600.0):
+def an_approval(person, *, seconds=3600.0, content="hi"):
     """Give an approval that a model asks for, written down as the worker does it that is not here."""
     ingress = person.ingress
 
@@ -18,9 +19,11 @@ def an_approval(person, *, seconds=3600.0):
         log, turns = EventLog(storage), Turns(storage)
         draft = Draft(new_id(), "user.message", "test", {"content": "x"}, now_text(), {})
         [event] = await log.append(person.id, [draft])
-        reply = Completion("", "m", None, "tool_calls", (ToolCall("1", "send_message", '{"content": "hi"}'),))
+        arguments = {"content": content}
+        call = ToolCall("1", "send_message", json.dumps(arguments))
+        reply = Completion("", "m", None, "tool_calls", (call,))
         turn = await turns.record(event, event["id"], "c", 0, reply)
-        asks = {"arguments": {"content": "hi"}, "scope": {}, "expiresAt": time.time() + seconds}
+        asks = {"arguments": arguments, "scope": {}, "expiresAt": time.time() + seconds}
         awaits = derived_id(event["id"], "call-0.0")
         turn = await turns.write(
             turn.with_call(0, {**turn.document["calls"][0], "awaits": awaits, "asks": asks})

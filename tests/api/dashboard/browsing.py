@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 
+from lightning.events import Draft, now_text
 from lightning.log import Claimed, EventLog
 from tests.api.conftest import PASSWORD, PATIENCE_SECONDS, Ingress, Person
 
@@ -81,6 +82,18 @@ def ended(ingress: Ingress, person: Person, event_id: str, state: str, **outcome
     with ingress.accounts() as made:
         made.run(end(EventLog(made.storage)))
         ingress.catch_up(made.storage)
+
+
+def answered(
+    ingress: Ingress, person: Person, content: str, answer: str, **more: Any
+) -> tuple[dict[str, Any], str]:
+    """Have a chat answered, as a worker does that is not here; give its event, and the id of the answer."""
+    event = person.says(content)
+    conversation = event["metadata"]["conversationID"]
+    metadata = {"content": answer, "conversationID": conversation, "model": "echo", **more}
+    response = Draft(f"answer-{event['id']}", "llm.chat.response", "t", metadata, now_text(), {})
+    ended(ingress, person, event["id"], "done", outputs=[response])
+    return event, response.id
 
 
 def text_of(page: str) -> str:

@@ -8,7 +8,9 @@ from tests.api.runs import GoingRun, repository_of, working
 ERROR = {"code": "model_refused", "message": "no <b>thanks</b>"}
 
 
-@pytest.mark.parametrize("path", ["/conversations", "/runs", "/schedules", "/dead", "/repos", "/webhooks"])
+@pytest.mark.parametrize(
+    "path", ["/conversations", "/approvals", "/runs", "/schedules", "/dead", "/repos", "/webhooks"]
+)
 def test_who_has_none_is_told_what_to_do_first(visitor, path):
     assert 'class="empty"' in visitor.page(path)
 

@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import expect
 
 from lightning.events import Draft, now_text
+from tests.api.approvals import an_approval
 from tests.api.conftest import PATIENCE_SECONDS
-from tests.api.dashboard.browsing import ended
+from tests.api.dashboard.browsing import answered, ended
 from tests.api.dashboard.chromium import Tab, chromium
 from tests.api.dashboard.test_events import span
 from tests.api.runs import GoingRun, repository_of
@@ -40,15 +41,6 @@ def tab_of(browser, person, **options):
 def tab(browser, person):
     with tab_of(browser, person) as tab:
         yield tab
-
-
-def answered(ingress, person, content, answer):
-    """Have a chat answered, as a worker does that is not here."""
-    event = person.says(content)
-    metadata = {"content": answer, "conversationID": event["metadata"]["conversationID"], "model": "echo"}
-    response = Draft(f"answer-{event['id']}", "llm.chat.response", "t", metadata, now_text(), {})
-    ended(ingress, person, event["id"], "done", outputs=[response])
-    return event, response.id
 
 
 def test_the_overview_follows_what_happens(ingress, tab):
@@ -127,6 +119,25 @@ def test_a_waterfall_of_a_thousand_spans_is_drawn_in_parts(ingress, tab):
     expect(rows).to_have_count(400)
 
 
+def test_an_action_is_approved_as_it_is_shown(ingress, tab):
+    page = tab.open("/approvals")
+    expect(page.locator("#approvals")).to_contain_text("Nothing was to be approved yet")
+    # Given a model that wants to do something, and says it so that it looks like something else
+    id_ = an_approval(tab.person, content=f"{SCRIPT} \u202eoga")
+    page.get_by_role("link", name="send_message").first.click()
+    shown = page.locator("#arguments")
+    expect(shown).to_contain_text("<script>window.hacked = 1</script>")
+    expect(shown).to_contain_text("\\u202eoga")
+    assert page.evaluate("window.hacked") is None
+    # When the user agrees
+    page.get_by_role("button", name="Approve exactly this").click()
+    # Then that is written down, and nothing waits any more
+    expect(page.locator("#state")).to_have_text("approved")
+    assert tab.person.get(f"/api/approvals/{id_}").json()["state"] == "approved"
+    page = tab.open("/")
+    expect(page.locator("#count-approvals")).to_have_text("0")
+
+
 def test_the_log_of_a_run_grows(tab):
     run = GoingRun(tab.person)
     page = tab.open(f"/runs/{run.id}")
@@ -160,7 +171,7 @@ def test_dead_letters_are_replayed_several_at_a_time(ingress, tab):
     expect(page.locator(".empty")).to_contain_text("No event is dead")
 
 
-@pytest.mark.timeout(600)  # thirty pages
+@pytest.mark.timeout(600)  # some thirty pages
 def test_every_page_is_for_everybody(ingress, browser):
     """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels."""
     person = ingress.person(role="operator")
@@ -174,6 +185,7 @@ def test_every_page_is_for_everybody(ingress, browser):
     person.request("POST", f"/api/webhooks/{webhook}/test")
     repo, _ = repository_of(person, files={"a.txt": "one\n"})
     run = GoingRun(person)
+    approval = an_approval(person, content="long" * 60)
     failed = span(1, event=event["id"], trace="f" * 32, kind="consumer", status="error", status_message="no")
     ingress.platform.spans.add([failed, span(2, 1, trace="f" * 32)])
     pages = [
@@ -182,6 +194,8 @@ def test_every_page_is_for_everybody(ingress, browser):
         f"/events/{event['id']}",
         "/conversations",
         f"/conversations/{event['metadata']['conversationID']}",
+        "/approvals",
+        f"/approvals/{approval}",
         "/runs",
         f"/runs/{run.id}",
         "/schedules",

@@ -3,6 +3,7 @@
 import pytest
 
 from api.dashboard.app import OPEN, OPERATORS, PAGES
+from tests.api.approvals import an_approval
 from tests.api.dashboard.browsing import visiting
 from tests.api.test_tenancy import (
     CANARY,
@@ -18,6 +19,7 @@ from tests.api.test_tenancy import (
 PARAMETERS = {
     "/events/{id}": lambda owner: {"id": owner.log()[0]["id"]},
     "/conversations/{id}": lambda owner: {"id": a_conversation(owner)},
+    "/approvals/{id}": lambda owner: {"id": approval_of(owner)},
     "/runs/{id}": lambda owner: {"id": run_of(owner)},
     "/schedules/{id}": lambda owner: {"id": schedule_of(owner)},
     "/repos/{repo}": lambda owner: {"repo": repository_of(owner), "commit": commit_of(owner)},
@@ -35,6 +37,11 @@ WITH_PARAMETERS = [case for case in CASES if "{" in case[1]]
 LISTS = [path for method, path in CASES if method == "GET" and "{" not in path]
 
 
+def approval_of(owner):
+    found = owner.get("/api/approvals").json()["approvals"]
+    return found[0]["id"] if found else an_approval(owner, content=CANARY)
+
+
 def commit_of(owner):
     return owner.get(f"/api/repos/{repository_of(owner)}/log").json()["commits"][0]["id"]
 
@@ -50,7 +57,7 @@ def owner(ingress):
     owner = ingress.person()
     event = owner.event(source=CANARY, metadata={"content": CANARY, "conversationID": f"{CANARY}-c"})
     assert owner.post(event).status_code == 202
-    for make in (webhook_of, repository_of, schedule_of, run_of):
+    for make in (webhook_of, repository_of, schedule_of, run_of, approval_of):
         make(owner)
     return owner
 
