@@ -153,6 +153,18 @@ async def replay_event(request: Request) -> Response:
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
 
 
+async def discard_event(request: Request) -> Response:
+    """Let a dead event of the caller's count as cancelled, so that nobody has to look at it again.
+
+    Why it died stays with it, and what followed from it goes on.
+    """
+    claims = await authenticated(request)
+    parts = platform(request)
+    event = await parts.log.interventions.discard(claims.subject, request.path_params["id"])
+    parts.hub.wake(claims.subject)
+    return respond(public(event))
+
+
 def one_of(request: Request, name: str, known: Collection[str]) -> None:
     """Check a query parameter that is one of some words, if it is there.
 
@@ -259,5 +271,14 @@ ROUTES = (
             403: ("platform_event",),
             409: ("not_over", "erased", "conversation_full", "conversation_deleted", "id_taken"),
         },
+    ),
+    Operation(
+        "POST",
+        "/api/events/{id}/discard",
+        discard_event,
+        summary="Let a dead event of the caller's count as cancelled: it waits for nobody any more.",
+        scope="events:write",
+        answers={200: EventShown},
+        problems={409: ("not_dead", "not_cancellable")},
     ),
 )

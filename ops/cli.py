@@ -54,7 +54,7 @@ def up_command(
 
 for command in (
     *(login.login, login.logout, chat.chat, events.send, tail.tail),
-    *(events.cancel, events.replay),
+    *(events.cancel, events.replay, events.discard),
 ):
     app.command()(command)
 app.command("eval")(evaluation.evaluate)

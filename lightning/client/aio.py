@@ -178,6 +178,10 @@ class AsyncClient(AsyncApprovalCalls, AsyncRepositoryCalls, AsyncScheduleCalls):
         """Have a dead event worked on again, or a done one once more as a new event."""
         return await self.call(requests.act(event_id, "replay"))
 
+    async def discard(self, event_id: str) -> Event:
+        """Let a dead event count as cancelled; see `Client.discard`."""
+        return await self.call(requests.act(event_id, "discard"))
+
     async def conversations(self, **parameters: str | int) -> ConversationPage:
         """List conversations: ``limit``, ``page``."""
         return await self.call(requests.conversations(parameters))

@@ -195,6 +195,14 @@ class Client(ApprovalCalls, RepositoryCalls, ScheduleCalls):
         """Have a dead event worked on again, or a done one once more as a new event."""
         return self._call(requests.act(event_id, "replay"))
 
+    def discard(self, event_id: str) -> Event:
+        """Let a dead event count as cancelled, so that nobody has to look at it again.
+
+        Raises:
+          ClientError: It is not dead (code ``not_dead``), or not there.
+        """
+        return self._call(requests.act(event_id, "discard"))
+
     def conversations(self, **parameters: str | int) -> ConversationPage:
         """List conversations: ``limit``, ``page``."""
         return self._call(requests.conversations(parameters))

@@ -129,8 +129,8 @@ def stream(after: int, *, deltas: bool) -> Request:
     return _get("/api/stream", {"after": after, "deltas": int(deltas)})
 
 
-def act(event_id: str, action: Literal["cancel", "replay"]) -> Request:
-    """Cancel or replay an event."""
+def act(event_id: str, action: Literal["cancel", "discard", "replay"]) -> Request:
+    """Cancel, discard or replay an event."""
     return Request("POST", _path("events", event_id, action))
 
 

@@ -1,4 +1,4 @@
-"""`lightning send`, `events`, `events tree`, `cancel` and `replay`."""
+"""`lightning send`, `events`, `events tree`, `cancel`, `replay` and `discard`."""
 
 from typing import Annotated
 
@@ -91,6 +91,18 @@ def replay(
     """Have a dead event worked on again, or a done one once more as a new event."""
     with connect(url, data, user) as client:
         found = client.replay(event)
+    if as_json:
+        output.write_json(found, indent=2)
+    else:
+        output.console.print(f"{found['state']} {found['id']}")
+
+
+def discard(
+    event: Event, *, user: User = None, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> None:
+    """Let a dead event count as cancelled, so that nobody has to look at it again."""
+    with connect(url, data, user) as client:
+        found = client.discard(event)
     if as_json:
         output.write_json(found, indent=2)
     else:

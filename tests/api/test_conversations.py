@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.api.conftest import assert_problem, serving
+from tests.api.dashboard.browsing import ended
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +180,28 @@ class TestReplay:
 
     def test_what_is_not_there(self, person):
         assert_problem(person.request("POST", "/api/events/nothing/replay"), 404, "not_found")
+
+
+class TestDiscard:
+    def test_a_dead_one_counts_as_cancelled_and_keeps_its_reason(self, ingress, person):
+        event = person.says("hello")
+        path = f"/api/events/{event['id']}/discard"
+        assert_problem(person.request("POST", path), 409, "not_dead")
+        # Given one that died
+        error = {"code": "model_refused", "message": "no"}
+        ended(ingress, person, event["id"], "dead", error=error)
+        # When somebody else, and then its user, discards it
+        assert_problem(ingress.person().request("POST", path), 404, "not_found")
+        answer = person.request("POST", path)
+        # Then it is over, once
+        assert (answer.status_code, answer.json()["state"], answer.json()["error"]) == (
+            200,
+            "cancelled",
+            error,
+        )
+        assert person.get(f"/api/events/{event['id']}").json()["state"] == "cancelled"
+        assert_problem(person.request("POST", path), 409, "not_dead")
+        assert person.request("POST", f"/api/events/{event['id']}/replay").status_code == 202
+
+    def test_what_is_not_there(self, person):
+        assert_problem(person.request("POST", "/api/events/nothing/discard"), 404, "not_found")

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from lightning.client import ClientError
 from ops.chaos.installation import until
 from tests.ops.terminal import CTRL_C, CTRL_D
 
@@ -21,6 +22,7 @@ SCRIPT = [
     {"last_contains": ["once more"], "cut_after": 2, "reply": "wrong answer", "times": 1},
     {"last_contains": ["once more"], "reply": "right"},
     {"last_contains": ["dead at first"], "status": 400, "error": "not now", "times": 1},
+    {"last_contains": ["dead for good"], "status": 400, "error": "never"},
     {"model": "large", "reply": "Large as I am"},
     {"last_contains": ["hostile"], "reply": "Hello \x1b[2JAda"},
 ]
@@ -205,6 +207,16 @@ def test_a_dead_event_is_replayed_and_a_done_one_anew(platform, client):
     again = json.loads(platform.run("replay", event["id"], "--json").stdout)
     assert again["replayOf"] == event["id"] != again["id"]
     assert platform.run("replay", "no-such-event").returncode == 1
+
+
+def test_a_dead_event_is_discarded(platform, client):
+    event = client.wait(client.send("llm.chat", {"content": "dead for good"}))
+    assert event["state"] == "dead"
+    ran = platform.run("discard", event["id"])
+    assert (ran.returncode, ran.stdout) == (0, f"cancelled {event['id']}\n")
+    with pytest.raises(ClientError, match="only a dead event") as refused:
+        client.discard(event["id"])
+    assert refused.value.code == "not_dead"
 
 
 def test_conversations_are_listed_shown_and_deleted(platform, client):
