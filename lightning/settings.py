@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lightning.errors import LightningError
+from lightning.prices import Prices, read_prices
 
 #: Shorter keys than the hash of HS256 are refused (RFC 7518 section 3.2).
 MIN_KEY_BYTES: Final = 32
@@ -138,6 +139,11 @@ def _origins(text: str) -> str:
     for origin in text.split(","):
         if not _ORIGIN.fullmatch(origin.strip()):
             raise ValueError("it is not a list of origins, each a scheme and a host, without a path")
+    return text
+
+
+def _prices(text: str) -> str:
+    read_prices(text)
     return text
 
 
@@ -267,6 +273,13 @@ class Settings(BaseSettings):
         "",
         "Models that a conversation may ask for besides `OPENAI_MODEL`, separated by commas",
         example="gpt-4o,gpt-4o-mini",
+        shown="",
+    )
+    model_prices: Annotated[str, AfterValidator(_prices)] = _setting(
+        "LIGHTNING_MODEL_PRICES",
+        "",
+        "US dollars for a million tokens by model, as JSON, for the dashboard to tell costs besides tokens",
+        example='{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}',
         shown="",
     )
     servicebus_queue: str = _setting("SERVICEBUS_QUEUE", "lightning", "Default queue; others append a suffix")
@@ -728,6 +741,11 @@ class Settings(BaseSettings):
         """The models that a conversation may ask for."""
         others = [name.strip() for name in self.openai_models.split(",")]
         return [self.openai_model, *(name for name in others if name and name != self.openai_model)]
+
+    @property
+    def prices(self) -> Prices:
+        """What the tokens of models cost; empty where the operator has not said it."""
+        return read_prices(self.model_prices)
 
     @property
     def run_api_socket(self) -> Path | None:

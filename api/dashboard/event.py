@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.dashboard.access import Form, View
 from api.dashboard.page import action, page, render
+from api.dashboard.spending import Spending, spending_of
 from api.dashboard.traces import Trace, trace_of
 from api.requests import whole_number
 from lightning.errors import NotFound
@@ -41,6 +42,7 @@ class Shown:
       tree: All that belongs to its root.
       cut: Whether the tree has more than is shown.
       trace: Its spans.
+      spent: What the answers of models in the tree took.
       run: The id of its run, where it is a task that has one.
       version: Another where there is something else to be seen.
     """
@@ -49,6 +51,7 @@ class Shown:
     tree: list[Node]
     cut: bool
     trace: Trace
+    spent: Spending
     run: str | None
     version: str
 
@@ -114,7 +117,9 @@ async def _read(request: Request, view: View) -> Shown:
         run = None if found is None else found.document["id"]
     told: list[Any] = [public(event), run, len(trace.rows), *(public(node.event) for node in _all(tree))]
     version = hashlib.sha256(orjson.dumps(told)).hexdigest()[:16]
-    return Shown(event, tree, cut, trace, run, version)
+    answers = [node.event for node in _all(tree) if node.event["type"] == "llm.chat.response"]
+    spent = spending_of(answers, view.parts.settings.prices)
+    return Shown(event, tree, cut, trace, spent, run, version)
 
 
 async def _tree(log: EventLog, user: str, event: EventDocument) -> tuple[list[Node], bool]:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from api.dashboard.access import View
 from api.dashboard.everybody import Totals, totals
 from api.dashboard.page import page, render
+from api.dashboard.spending import Spending, spending_of
 from api.platform import Platform
 from lightning.errors import LightningError
 from lightning.events import EventDocument
@@ -51,8 +52,7 @@ class Recent:
       bars: They by time and state; none where there is nothing to draw.
       highest: The highest bar.
       failures: The latest dead events.
-      answers: Answers of models among the latest of all answers.
-      tokens: What those took, by kind.
+      spent: What the latest answers of models took.
       waiting_since: When the oldest event became due that nobody has finished; None when there is none.
       approvals_until: The ends of the time for the approvals that nobody has decided, so many at most as
         are shown.
@@ -62,8 +62,7 @@ class Recent:
     bars: tuple[Bar, ...]
     highest: int
     failures: tuple[dict[str, Any], ...]
-    answers: int
-    tokens: dict[str, int]
+    spent: Spending
     waiting_since: float | None
     approvals_until: tuple[float, ...]
 
@@ -163,8 +162,7 @@ async def _recent(parts: Platform, user: str, log_stands: tuple[int, dict[str, i
         bars=bars,
         highest=max((sum(bar.counts.values()) for bar in bars), default=0),
         failures=tuple(_failure(event) for event in dead),
-        answers=len(answers),
-        tokens=_tokens(answers),
+        spent=spending_of(answers, parts.settings.prices),
         waiting_since=waiting[0]["dueAt"] if waiting else None,
         approvals_until=tuple(each["expiresAt"] for each in asked.approvals),
     )
@@ -187,14 +185,6 @@ def _bars(events: Sequence[EventDocument]) -> list[Bar]:
     for event, at in zip(events, times, strict=True):
         counted[min(CHART_BARS - 1, int((at - first) / width))][event["state"]] += 1
     return [Bar(place, first + place * width, dict(counts)) for place, counts in enumerate(counted)]
-
-
-def _tokens(answers: Sequence[EventDocument]) -> dict[str, int]:
-    sums = Counter[str]()
-    for answer in answers:
-        usage: dict[str, Any] = answer["metadata"].get("usage") or {}
-        sums.update({name: int(count) for name, count in usage.items() if isinstance(count, int)})
-    return dict(sums)
 
 
 ROUTES = (page("/", show), page("/live", live))

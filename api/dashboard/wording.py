@@ -49,6 +49,11 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
+def dollars(value: float) -> str:
+    """Write an amount of US dollars, a small one so that something of it is seen."""
+    return f"${value:,.2f}" if value >= 1 else f"${value:.6f}"
+
+
 def short(text: object) -> str:
     """Write the beginning of a text on one line."""
     line = " ".join(str(text).split())
@@ -79,6 +84,7 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "moment": moment,
     "lasting": lasting,
     "number": number,
+    "dollars": dollars,
     "short": short,
     "gist": gist,
     "pretty": pretty,

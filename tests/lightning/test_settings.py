@@ -147,6 +147,11 @@ class TestRules:
     def test_what_azure_would_refuse_later_is_refused_at_the_start(self, name, text):
         assert list(problems_of({**AZURE, name: text})) == [name]
 
+    def test_prices_are_checked_at_the_start(self):
+        assert list(problems_of({"LIGHTNING_MODEL_PRICES": '{"m": 1}'})) == ["LIGHTNING_MODEL_PRICES"]
+        prices = Settings.load({"LIGHTNING_MODEL_PRICES": '{"m": {"input": 1, "output": 2}}'}).prices
+        assert (prices["m"].input, prices["m"].output) == (1, 2)
+
     def test_a_namespace_stands_for_the_connection_string_of_the_queue(self):
         named = {"SERVICEBUS_NAMESPACE": "name.servicebus.windows.net"}
         settings = Settings.load({**without(AZURE, "SERVICEBUS_CONNECTION"), **named})

@@ -1,6 +1,17 @@
 """The overview: empty, counting, live."""
 
-from tests.api.dashboard.browsing import ended, text_of
+import pytest
+
+from tests.api.conftest import serving
+from tests.api.dashboard.browsing import answered, ended, text_of
+
+PRICES = '{"dear": {"input": 1000, "output": 2000}}'
+
+
+@pytest.fixture(scope="module")
+def ingress(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("overview") / "data", LIGHTNING_MODEL_PRICES=PRICES) as it:
+        yield it
 
 
 def test_who_has_nothing_is_told_what_to_do_first(visitor):
@@ -30,15 +41,19 @@ def test_it_counts_and_changes_at_once(ingress, visitor):
     assert visitor.get("/live", seen=seen).status_code == 204
 
 
-def test_it_counts_tokens(ingress, visitor):
-    from lightning.events import Draft, now_text
-
-    event = visitor.person.says("one")
+def test_it_counts_tokens_and_what_those_cost_that_have_a_price(ingress, visitor):
     usage = {"prompt_tokens": 1200, "completion_tokens": 34, "total_tokens": 1234}
-    metadata = {"content": "x", "conversationID": event["id"], "model": "m", "usage": usage}
-    answer = Draft("answer-of-" + event["id"], "llm.chat.response", "t", metadata, now_text(), {})
-    ended(ingress, visitor.person, event["id"], "done", outputs=[answer])
-    assert "1,234 tokens in the last 1 answers" in text_of(visitor.page("/"))
+    cheap, _ = answered(ingress, visitor.person, "one", "x", model="m", usage=usage)
+    page = text_of(visitor.page("/"))
+    assert "1,234 tokens in the last 1 answers" in page
+    assert "1,200 asked, 34 answered in the last 1 answers" in page
+    # what has no price is left out: this is 1200 * $1000 + 34 * $2000 for a million
+    dear, _ = answered(ingress, visitor.person, "two", "x", model="dear-2024-08-06", usage=usage)
+    assert "2,400 asked, 68 answered, $1.27 without 1 of models that have no price" in text_of(
+        visitor.page("/")
+    )
+    assert "1,200 asked, 34 answered, $1.27 " in text_of(visitor.page(f"/events/{dear['id']}"))
+    assert "$" not in text_of(visitor.page(f"/events/{cheap['id']}"))
 
 
 def test_operators_see_all_together_and_each_user(operator, visitor):
