@@ -42,7 +42,8 @@ class ToolGiven(BaseModel):
         Field(
             description="Whether you must agree before it acts: `never`, the `first` time in this "
             "conversation, or `always`. Left out, it is as the tool is usually used: `first` for "
-            "`write_files`, `run_agent` and `run_agents`, `always` for `schedule` and `ask_approval`, else `never`."
+            "`write_files`, `run_agent` and `run_agents`, `always` for `schedule` and `ask_approval`, else "
+            "`never`."
         ),
     ] = None
 
