@@ -198,8 +198,9 @@ def test_a_dead_event_is_replayed_and_a_done_one_anew(platform, client):
     assert (dead.returncode, event["state"]) == (1, "dead")
     # When it is replayed
     ran = platform.run("replay", event["id"])
-    # Then it is worked on again
-    assert (ran.returncode, ran.stdout) == (0, f"accepted {event['id']}\n")
+    # Then it is worked on again; a fast worker is done before that is told
+    assert ran.returncode == 0
+    assert ran.stdout in {f"accepted {event['id']}\n", f"done {event['id']}\n"}
     over = client.wait(event)
     assert over["state"] == "done"
     assert "You said: dead at first" in [each["metadata"]["content"] for each in over["outputs"]]
