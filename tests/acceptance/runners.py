@@ -81,6 +81,7 @@ class Starts:
         self._emulated = containers if containers is not None and containers.emulated else None
         self._runs = installation.data / "runs"
         self._seen: set[tuple[str, float]] = set()
+        self._old = set(began(self._runs).items())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._before = 0 if self._emulated is None else self._emulated.deployments()
@@ -101,7 +102,7 @@ class Starts:
         """Count them."""
         if self._emulated is not None:
             return self._emulated.deployments() - self._before
-        return len(self._seen)
+        return len(self._seen - self._old)
 
 
 def began(runs: Path) -> dict[str, float]:

@@ -6,6 +6,7 @@ import pytest
 
 from ops.chaos.installation import Installation, ModelServer
 from tests.acceptance.workflows import Workflow, call, dialogue, reply, shell, work
+from tests.receiver import receiving
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -135,11 +136,15 @@ def test_a_deployment_that_fails_is_rolled_back(begin):
         assert flow.file("deployment/history.csv").endswith("1.4.0,succeeded\n1.5.0,succeeded\n")
         # When the next one fails, behind a migration that succeeded
         flow.say(conversation, second)
-        flow.sees("the schema is migrated", lambda: flow.file("staging.schema") == "16\n")
+        flow.sees("the migration is over", lambda: flow.ended() == 3)
+        assert flow.file("staging.schema") == "16\n"
         flow.answered(conversation, "staging is back at 1.5.0")
         # Then both are undone by the procedures of the repository, and what was done is there to be read
         assert flow.file("deployment/history.csv").endswith("1.5.0,succeeded\n1.6.0,rolled back to 1.5.0\n")
         assert (flow.file("staging.version"), flow.file("staging.schema")) == ("1.5.0\n", "15\n")
+        assert flow.commits()[0] == flow.commits(path="staging.schema")[0], (
+            "what was done first is undone last"
+        )
         # And the user was told how it went, while it went
         assert flow.told() == ["1.5.0 is on its way to staging.", "1.6.0 is on its way to staging."]
         shown = [flow.client.run(each["id"])["progress"] for each in flow.client.runs()["runs"]]
@@ -205,3 +210,162 @@ def test_a_question_about_journals_is_answered_and_adds_to_them(begin):
         assert "four weeks" in flow.answered(conversation, "To follow up:")
         assert flow.file("insights/2026-10.md") == insight
         flow.judge(runs=0, commits=1)
+
+
+PROCESSING = {
+    "processing/rules.toml": 'stakeholders = "sales"\nreject = "negative amounts"\n',
+    "processing/run.sh": """\
+day=$(cat sources/day)
+cat sources/north.csv sources/south.csv | awk -F, '
+    $2 < 0 { bad++; next } { sum += $2 } END { print "total," sum; print "rejected," bad + 0 }
+' > "results/$day.csv"
+echo "$day,$(head -n 1 "results/$day.csv")" >> processing/history.csv
+cat "results/$day.csv"
+""",
+    "processing/history.csv": "2026-11-24,total,70\n",
+    "sources/day": "2026-11-25",
+    "sources/north.csv": "a,10\nb,20\nc,-5\n",
+    "sources/south.csv": "d,30\n",
+    "results/2026-11-24.csv": "total,70\nrejected,0\n",
+}
+
+
+def test_data_is_processed_on_schedule_and_stakeholders_are_told(begin):
+    asked, due = "Process the sales every day at six.", "It is time to process the sales."
+    order, news = "Run processing/run.sh.", "Sales of 2026-11-25: 60 in total, 1 rejected."
+    steps = [
+        *dialogue(
+            due,
+            reply(
+                "I read the rules.",
+                call("read_file", path="processing/rules.toml"),
+                call("read_file", path="processing/history.csv"),
+            ),
+            reply(
+                "I process them.",
+                call("run_agent", **work("", order)),
+                require=["negative amounts", "2026-11-24,total,70"],
+            ),
+            reply(
+                "It is done, and they are to know.",
+                call("send_message", content=news),
+                require=["succeeded", "60 in total and 1 rejected"],
+            ),
+            reply("60, behind 70 of the day before.", require=["It is sent."]),
+        ),
+        *dialogue(
+            asked,
+            reply(
+                "I make a schedule.",
+                call("schedule", content=due, to="conversation", cron="0 6 * * *", timezone="Europe/Berlin"),
+            ),
+            reply("It runs at six, Berlin time.", require=["The schedule ", " is made. It fires next at "]),
+        ),
+        *shell(order, "sh processing/run.sh", "total,60\nrejected,1", "60 in total and 1 rejected"),
+    ]
+    with receiving() as receiver, begin("processing", PROCESSING, steps) as flow:
+        # Given stakeholders who have messages sent to them, and a user who is asked before it is planned
+        flow.posts_messages_to(f"{receiver.url}/ok/stakeholders")
+        conversation = flow.converse(
+            schedule="always", read_file="never", run_agent="never", send_message="never"
+        )
+        flow.say(conversation, asked)
+        assert flow.agrees("schedule")["cron"] == "0 6 * * *"
+        flow.answered(conversation, "It runs at six")
+        [schedule] = flow.sees("it is planned", lambda: flow.client.schedules()["schedules"])
+        # When it is due
+        flow.client.run_schedule(schedule["id"], key="now")
+        # Then it is processed by the rules of the repository, and what came of it is kept there
+        flow.answered(conversation, "behind 70 of the day before")
+        assert flow.file("results/2026-11-25.csv") == "total,60\nrejected,1\n"
+        assert flow.file("processing/history.csv") == "2026-11-24,total,70\n2026-11-25,total,60\n"
+        # And the stakeholders have one message, however often it was delivered
+        flow.judge(runs=1, commits=1)
+        came = {post.id: post.json["data"]["metadata"]["content"] for post in receiver.to("/ok/stakeholders")}
+        assert list(came.values()) == [news]
+        fires = flow.client.schedule_fires(schedule["id"])["fires"]
+        assert len(fires) == 1, fires
+
+
+COMPETITORS = {
+    "web/alpha.html": "<h1>Alpha</h1><p class=price>90</p>\n",
+    "web/beta.html": "<h1>Beta</h1><p class=price>120</p>\n",
+    "prices/2026-08.csv": "alpha,100\nbeta,110\n",
+    "reports/2026-08.md": "Alpha 100, Beta 110. To watch: Alpha undercuts us soon.\n",
+    "preferences.md": "Framework: change since the report before. Template: reports/template.md\n",
+    "reports/template.md": "# Prices of competitors\n",
+    "tools/collect.sh": """\
+price=$(sed -n 's/.*class=price>\\([0-9]*\\)<.*/\\1/p' "web/$1.html")
+echo "$1,$price" > "prices/2026-11-$1.csv"
+cat "prices/2026-11-$1.csv"
+""",
+    "tools/analyse.sh": """\
+mkdir -p analysis
+awk -F, '{ sum += $2 } END { print "mean of August," sum / NR }' prices/2026-08.csv > analysis/2026-08.csv
+cat analysis/2026-08.csv
+""",
+    "tools/report.sh": """\
+{
+    cat reports/template.md
+    cat prices/2026-11-*.csv | while IFS=, read -r who price; do
+        before=$(sed -n "s/^$who,//p" prices/2026-08.csv)
+        echo "- $who: $price, was $before ($((price - before)))"
+    done
+    echo "- $(cat analysis/2026-08.csv)"
+} > reports/2026-11.md
+cat reports/2026-11.md
+""",
+}
+
+REPORT = (
+    "# Prices of competitors\n- alpha: 90, was 100 (-10)\n- beta: 120, was 110 (10)\n- mean of August,105\n"
+)
+
+
+def test_several_agents_make_one_report(begin):
+    asked = "Analyze competitor pricing and generate a report."
+    alpha, beta, history, write = "Collect alpha.", "Collect beta.", "Analyse August.", "Write the report."
+    steps = [
+        *dialogue(
+            asked,
+            reply(
+                "I read what we had before.",
+                call("read_file", path="reports/2026-08.md"),
+                call("read_file", path="preferences.md"),
+            ),
+            reply(
+                "I have the prices collected, and August analysed.",
+                call(
+                    "run_agents",
+                    agents=[work("alpha", alpha), work("beta", beta), work("history", history)],
+                ),
+                require=["Alpha undercuts us soon", "change since the report before"],
+            ),
+            reply(
+                "I have the report written.",
+                call("run_agent", **work("", write)),
+                require=["All 3 tasks succeeded.", "alpha costs 90", "beta costs 120", "the mean was 105"],
+            ),
+            reply(
+                "I read it.",
+                call("read_file", path="reports/2026-11.md"),
+                require=["reports/2026-11.md is there"],
+            ),
+            reply(f"As foreseen in August, Alpha is cheaper.\n\n{REPORT}", require=[REPORT]),
+        ),
+        *shell(alpha, "sh tools/collect.sh alpha", "alpha,90", "alpha costs 90"),
+        *shell(beta, "sh tools/collect.sh beta", "beta,120", "beta costs 120"),
+        *shell(history, "sh tools/analyse.sh", "mean of August,105", "the mean was 105"),
+        *shell(write, "sh tools/report.sh", REPORT, "reports/2026-11.md is there"),
+    ]
+    with begin("competitors", COMPETITORS, steps) as flow:
+        # Given a user who lets agents work without being asked
+        conversation = flow.converse(read_file="never", run_agents="never", run_agent="never")
+        # When they want a report
+        flow.say(conversation, asked)
+        # Then it is told, and is in the repository, made of what three agents had committed
+        assert flow.answered(conversation, "As foreseen in August").endswith(REPORT)
+        assert flow.file("reports/2026-11.md") == REPORT
+        [group] = flow.client.events(type="worker.group.result")["events"]
+        assert [each["name"] for each in group["metadata"]["results"]] == ["alpha", "beta", "history"]
+        flow.judge(runs=4, commits=4, side_by_side=3)

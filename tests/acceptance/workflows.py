@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
+import httpx2
+
 from lightning.client import Client, ClientError
+from lightning.client.shapes import CommitTold
 from ops.chaos.installation import Installation, ModelServer, until
 from tests.acceptance.runners import Starts
 
@@ -80,8 +83,8 @@ class Workflow:
         seed = random.SystemRandom().randrange(2**32)
         chance = random.Random(seed)
         self.victim = chance.choice(running.names())
-        self._after = chance.randint(1, len(steps))
-        self._pause = chance.uniform(0, 1)
+        self._after = chance.randint(1, len(steps) - 1)
+        self._pause = chance.uniform(0, 0.5)
         self._killed = threading.Event()
         self._over = threading.Event()
         self._killer = threading.Thread(target=self._kill, daemon=True)
@@ -160,6 +163,14 @@ class Workflow:
         found = self.client.messages(conversation)["messages"]
         return [each["metadata"]["content"] for each in found if each["type"] == "llm.chat.response"]
 
+    def posts_messages_to(self, url: str) -> None:
+        """Have messages posted to a receiver."""
+        asked = {"url": url, "types": ["user.message"]}
+        answer = httpx2.post(
+            f"{self.running.url}/api/webhooks", json=asked, headers=self.client.headers(), trust_env=False
+        )
+        assert answer.status_code == 201, answer.text
+
     def told(self) -> list[str]:
         """Give the messages that the user got, the first one first."""
         found = self.client.events(type="user.message")["events"]
@@ -169,6 +180,15 @@ class Workflow:
         """Give what is not over; approvals expire hours later, decided or not."""
         found = self.client.events(state="accepted", limit=100)["events"]
         return [each for each in found if each["type"] != "approval.expiry"]
+
+    def ended(self) -> int:
+        """Count the tasks that are over."""
+        return len(self.client.events(type="worker.task.result")["events"])
+
+    def commits(self, **where: str) -> list[CommitTold]:
+        """Give what was committed since it began, the newest first."""
+        found = self.client.repository_log(self.name, limit=100, **where)["commits"]
+        return [each for each in found if each["id"] != self._first]
 
     def file(self, path: str) -> str:
         return self.client.read_file(self.name, path).decode()
@@ -193,8 +213,7 @@ class Workflow:
         found = self.client.runs(limit=100)["runs"]
         assert (len(found), self._starts.count()) == (runs, runs), found
         # one commit of each run that made one, and of each call
-        log = self.client.repository_log(self.name, limit=100)["commits"]
-        made = [each for each in log if each["id"] != self._first]
+        made = self.commits()
         causes = Counter((each["runID"], each["eventID"]) for each in made)
         assert (len(made), set(causes.values())) == (commits, {1}), made
         assert sum(each["commit"] is not None for each in found) == sum(run is not None for run, _ in causes)
