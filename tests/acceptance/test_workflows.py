@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ops.chaos.installation import Installation, ModelServer
+from tests.acceptance.workflow_files import COMPETITORS, DEPLOYMENT, JOURNALS, PROCESSING, REPORT
 from tests.acceptance.workflows import Workflow, call, dialogue, reply, shell, work
 from tests.receiver import receiving
 
@@ -32,28 +33,6 @@ def begin(tmp_path_factory) -> Iterator[Begin]:
         Installation(folder / "data", {**SETTINGS, **model.environment()}) as running,
     ):
         yield lambda *asked: Workflow(running, model, *asked)
-
-
-DEPLOYMENT = {
-    "deployment/staging.toml": 'strategy = "blue-green"\nrollback = "sh deployment/rollback.sh"\n',
-    "deployment/history.csv": "version,outcome\n1.4.0,succeeded\n",
-    "deployment/deploy.sh": """\
-test "$(tail -n 1 deployment/history.csv)" = "$2,succeeded" || exit 9
-echo "$1" > staging.version
-test "$1" != 1.6.0 || { echo "health check of $1: 503"; exit 3; }
-echo "$1,succeeded" >> deployment/history.csv
-echo "staging runs $1"
-""",
-    "deployment/migrate.sh": 'echo "$1" > staging.schema\necho "the schema is $1"\n',
-    "deployment/rollback.sh": """\
-cp deployment/good.version staging.version
-echo "$1,rolled back to $(cat staging.version)" >> deployment/history.csv
-echo "staging runs $(cat staging.version) again"
-""",
-    "deployment/good.version": "1.5.0\n",
-    "staging.version": "1.4.0\n",
-    "staging.schema": "14\n",
-}
 
 
 def deploying(version: str, before: str, schema: int) -> dict:
@@ -127,7 +106,8 @@ def test_a_deployment_that_fails_is_rolled_back(begin):
     with begin("deployment", DEPLOYMENT, steps) as flow:
         # Given a user who wants to be asked the first time before agents run
         conversation = flow.converse(read_file="never", send_message="never", run_agents="first")
-        # When a version is deployed, and agreed to
+        # When a version is deployed, and agreed to, while they look on
+        flow.watch("staging is back at 1.5.0")
         flow.say(conversation, first)
         asked = flow.agrees("run_agents")
         assert [each["name"] for each in asked["agents"]] == ["migrate", "deploy"]
@@ -145,20 +125,16 @@ def test_a_deployment_that_fails_is_rolled_back(begin):
         assert flow.commits()[0] == flow.commits(path="staging.schema")[0], (
             "what was done first is undone last"
         )
-        # And the user was told how it went, while it went
-        assert flow.told() == ["1.5.0 is on its way to staging.", "1.6.0 is on its way to staging."]
+        # And the user was told how it went, while it went; live frames of one of both may have been missed
+        told = [f"{version} is on its way to staging." for version in ("1.5.0", "1.6.0")]
+        assert flow.told() == told
+        seen = flow.watched()
+        first_told, first_end, second_told = map(seen.index, [told[0], "Staging runs 1.5.0.", told[1]])
+        live = [*seen[first_told:first_end], *seen[second_told:-1]]
+        assert {"run", "log", "progress"} & set(live), seen
         shown = [flow.client.run(each["id"])["progress"] for each in flow.client.runs()["runs"]]
         assert any("health check of 1.6.0: 503" in each["message"] for run in shown for each in run)
         flow.judge(runs=6, commits=5, side_by_side=2)
-
-
-JOURNALS = {
-    "journal/2026-10-02.md": "# Coral reefs\nInsight: bleaching follows the heat by four weeks.\n",
-    "journal/2026-10-19.md": "# Talk with Mira\nInsight: shaded nurseries lose half as many corals.\n",
-    "journal/2026-08-01.md": "# Before\nInsight: buy better boots.\n",
-    "insights/2026-08.md": "- Boots matter.\n",
-    "profile.md": "Interests: reefs, heat. Style: short, with dates.\n",
-}
 
 
 def test_a_question_about_journals_is_answered_and_adds_to_them(begin):
@@ -210,24 +186,6 @@ def test_a_question_about_journals_is_answered_and_adds_to_them(begin):
         assert "four weeks" in flow.answered(conversation, "To follow up:")
         assert flow.file("insights/2026-10.md") == insight
         flow.judge(runs=0, commits=1)
-
-
-PROCESSING = {
-    "processing/rules.toml": 'stakeholders = "sales"\nreject = "negative amounts"\n',
-    "processing/run.sh": """\
-day=$(cat sources/day)
-cat sources/north.csv sources/south.csv | awk -F, '
-    $2 < 0 { bad++; next } { sum += $2 } END { print "total," sum; print "rejected," bad + 0 }
-' > "results/$day.csv"
-echo "$day,$(head -n 1 "results/$day.csv")" >> processing/history.csv
-cat "results/$day.csv"
-""",
-    "processing/history.csv": "2026-11-24,total,70\n",
-    "sources/day": "2026-11-25",
-    "sources/north.csv": "a,10\nb,20\nc,-5\n",
-    "sources/south.csv": "d,30\n",
-    "results/2026-11-24.csv": "total,70\nrejected,0\n",
-}
 
 
 def test_data_is_processed_on_schedule_and_stakeholders_are_told(begin):
@@ -285,41 +243,6 @@ def test_data_is_processed_on_schedule_and_stakeholders_are_told(begin):
         assert list(came.values()) == [news]
         fires = flow.client.schedule_fires(schedule["id"])["fires"]
         assert len(fires) == 1, fires
-
-
-COMPETITORS = {
-    "web/alpha.html": "<h1>Alpha</h1><p class=price>90</p>\n",
-    "web/beta.html": "<h1>Beta</h1><p class=price>120</p>\n",
-    "prices/2026-08.csv": "alpha,100\nbeta,110\n",
-    "reports/2026-08.md": "Alpha 100, Beta 110. To watch: Alpha undercuts us soon.\n",
-    "preferences.md": "Framework: change since the report before. Template: reports/template.md\n",
-    "reports/template.md": "# Prices of competitors\n",
-    "tools/collect.sh": """\
-price=$(sed -n 's/.*class=price>\\([0-9]*\\)<.*/\\1/p' "web/$1.html")
-echo "$1,$price" > "prices/2026-11-$1.csv"
-cat "prices/2026-11-$1.csv"
-""",
-    "tools/analyse.sh": """\
-mkdir -p analysis
-awk -F, '{ sum += $2 } END { print "mean of August," sum / NR }' prices/2026-08.csv > analysis/2026-08.csv
-cat analysis/2026-08.csv
-""",
-    "tools/report.sh": """\
-{
-    cat reports/template.md
-    cat prices/2026-11-*.csv | while IFS=, read -r who price; do
-        before=$(sed -n "s/^$who,//p" prices/2026-08.csv)
-        echo "- $who: $price, was $before ($((price - before)))"
-    done
-    echo "- $(cat analysis/2026-08.csv)"
-} > reports/2026-11.md
-cat reports/2026-11.md
-""",
-}
-
-REPORT = (
-    "# Prices of competitors\n- alpha: 90, was 100 (-10)\n- beta: 120, was 110 (10)\n- mean of August,105\n"
-)
 
 
 def test_several_agents_make_one_report(begin):

@@ -14,8 +14,8 @@ from typing import Any, Self
 import httpx2
 
 from lightning.client import Client, ClientError
-from lightning.client.shapes import CommitTold
-from ops.chaos.installation import Installation, ModelServer, until
+from lightning.client.shapes import CommitTold, Frame, RunFrame
+from ops.chaos.installation import PASSWORD, Installation, ModelServer, until
 from tests.acceptance.runners import Starts
 
 #: How long a workflow may take until the next thing is seen; a quiet machine needs a tenth of it.
@@ -80,6 +80,7 @@ class Workflow:
         texts = [{"path": path, "text": text} for path, text in files.items()]
         self._first = self.client.commit_files(name, message="What is there", files=texts)["commit"]
         self._starts = Starts(None, running)
+        self.frames: list[Frame] = []
         seed = random.SystemRandom().randrange(2**32)
         chance = random.Random(seed)
         self.victim = chance.choice(running.names())
@@ -130,6 +131,9 @@ class Workflow:
         found: list[Any] = []
 
         def looks() -> bool:
+            self._over.wait(0.1)  # the machine has other things to do
+            asked = self.model.control.get("/control/requests", params={"summary": 1}).json()
+            assert not asked["missing"] + asked["unscripted"], "the model lacks a fact, or knows no answer"
             try:
                 found[:] = [look()]
             except ClientError as error:
@@ -162,6 +166,28 @@ class Workflow:
     def answers(self, conversation: str) -> list[str]:
         found = self.client.messages(conversation)["messages"]
         return [each["metadata"]["content"] for each in found if each["type"] == "llm.chat.response"]
+
+    def watch(self, last: str) -> None:
+        """Follow the stream, as somebody does who looks on, until an answer comes that has a text."""
+        self._watcher = threading.Thread(target=self._watch, args=[last], daemon=True)
+        self._watcher.start()
+
+    def _watch(self, last: str) -> None:
+        with Client(self.running.url) as client:
+            client.log_in(self.name, PASSWORD)
+            for frame in client.watch():
+                self.frames.append(frame)
+                if isinstance(frame, dict) and last in frame["metadata"].get("content", ""):
+                    return
+
+    def watched(self) -> list[str]:
+        """Give what was seen, when all of it was: the kinds of live frames, and the texts of events."""
+        self.sees("all was looked on", lambda: not self._watcher.is_alive())
+        texts = (
+            each["metadata"].get("content", "") if isinstance(each, dict) else "" for each in self.frames
+        )
+        kinds = (each.kind if isinstance(each, RunFrame) else "" for each in self.frames)
+        return [text or kind for text, kind in zip(texts, kinds, strict=True)]
 
     def posts_messages_to(self, url: str) -> None:
         """Have messages posted to a receiver."""
