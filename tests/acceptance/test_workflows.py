@@ -53,12 +53,16 @@ def test_a_deployment_that_fails_is_rolled_back(begin):
     steps = [
         *dialogue(
             second,
-            reply("I look at what came of the last one.", call("read_file", path="deployment/history.csv")),
+            reply(
+                "I look at what came of the last one.",
+                call("read_file", path="deployment/history.csv"),
+                call("list_runs"),
+            ),
             reply(
                 "I deploy 1.6.0.",
                 call("send_message", content="1.6.0 is on its way to staging."),
                 deploying("1.6.0", "1.5.0", 16),
-                require=["1.5.0,succeeded"],
+                require=["1.5.0,succeeded", '"state":"succeeded"'],
             ),
             reply(
                 "1.6.0 failed its health check (503): staging is back at 1.5.0.",
@@ -105,7 +109,9 @@ def test_a_deployment_that_fails_is_rolled_back(begin):
     ]
     with begin("deployment", DEPLOYMENT, steps) as flow:
         # Given a user who wants to be asked the first time before agents run
-        conversation = flow.converse(read_file="never", send_message="never", run_agents="first")
+        conversation = flow.converse(
+            read_file="never", send_message="never", list_runs="never", run_agents="first"
+        )
         # When a version is deployed, and agreed to, while they look on
         flow.watch("staging is back at 1.5.0")
         flow.say(conversation, first)
