@@ -71,15 +71,20 @@ class Starts:
 
     The sandbox notes each start in the run's directory, which goes with the run: a thread looks there all the
     time, so what is counted must run for a while.
+
+    Parameters:
+      containers: The runner under test; None is the sandbox that an installation has by itself.
+      installation: Whose containers.
     """
 
-    def __init__(self, containers: Containers, installation: Installation) -> None:
-        self._containers = containers
+    def __init__(self, containers: Containers | None, installation: Installation) -> None:
+        self._emulated = containers if containers is not None and containers.emulated else None
         self._runs = installation.data / "runs"
         self._seen: set[tuple[str, float]] = set()
+        self._old = set(began(self._runs).items())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
-        self._before = containers.deployments() if containers.emulated else 0
+        self._before = 0 if self._emulated is None else self._emulated.deployments()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -95,9 +100,9 @@ class Starts:
 
     def count(self) -> int:
         """Count them."""
-        if self._containers.emulated:
-            return self._containers.deployments() - self._before
-        return len(self._seen)
+        if self._emulated is not None:
+            return self._emulated.deployments() - self._before
+        return len(self._seen - self._old)
 
 
 def began(runs: Path) -> dict[str, float]:
