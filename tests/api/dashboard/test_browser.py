@@ -71,6 +71,30 @@ def test_an_event_is_cancelled_replayed_and_followed(ingress, tab):
     expect(page.locator("#state")).to_have_text("done")
 
 
+def test_an_event_is_found_and_cancelled_with_the_keyboard_alone(tab):
+    tab.person.says("hello")
+    page = tab.open("/events")
+    # The first stop leads past the menu, to the content
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    reach(page, "llm.chat")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("llm.chat")
+    reach(page, "Cancel")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("cancelled")
+
+
+def reach(page, text):
+    """Go on with the tabulator until what has this text has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == text:
+            return
+    raise AssertionError(f"nothing leads to {text}")
+
+
 def test_two_users_see_nothing_of_each_other(ingress, browser):
     one, other = ingress.person(), ingress.person()
     event, _ = answered(ingress, one, "canary-55", "canary-56")
