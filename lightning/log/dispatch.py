@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
+from opentelemetry import context
 
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import Conflict, Forbidden, LightningError, NotFound, Permanent
@@ -113,9 +114,20 @@ class Dispatch:
         except Conflict as conflict:
             event, new = await self._repeated(user_id, draft, conflict), False
         self._crash("accept:recorded")
-        await self.announce(wakeups([event]))
+        if new:
+            await self.announce(wakeups([event]))
+        else:
+            await self._announce_again(event)
         self._crash("accept:sent")
         return event, new
+
+    async def _announce_again(self, event: EventDocument) -> None:
+        # whichever message comes first is worked on, so each belongs to the trace that the event began in
+        token = context.attach(carrier.parent(event["trace"]))
+        try:
+            await self.announce(wakeups([event]))
+        finally:
+            context.detach(token)
 
     async def follow(self, cause: EventDocument, *drafts: Draft) -> None:
         """Record what follows from an event while that goes on, once, all of it or nothing, and announce it.

@@ -75,7 +75,8 @@ class EmulatedContainers:
           RuntimeError: It will never be.
         """
         if self._process.poll() is not None:
-            raise RuntimeError("the emulator of Container Instances does not start")
+            status = self._process.poll()
+            raise RuntimeError(f"the emulator of Container Instances does not start; it ended with {status}")
         try:
             self.deployments()
         except httpx2.HTTPError:

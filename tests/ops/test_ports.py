@@ -11,6 +11,21 @@ from ops.ports import PORTS, free_port
 
 ASK = "from ops.ports import free_port; print(*(free_port() for _ in range(40)))"
 
+#: The child begins to look where its parent began.
+FORK = """
+import os, sys
+from ops.ports import free_port
+waits, tells = os.pipe()
+child = os.fork()
+if child:
+    os.write(1, f"{free_port()} ".encode())
+    os.write(tells, b".")
+    os.waitpid(child, 0)
+else:
+    os.read(waits, 1)
+    os.write(1, str(free_port()).encode())
+"""
+
 
 def test_each_is_another_and_can_be_had():
     ports = [free_port() for _ in range(40)]
@@ -25,6 +40,12 @@ def test_processes_that_look_at_once_find_different_ones():
     one, other = (set(process.communicate(timeout=30)[0].split()) for process in asking)
     assert len(one) == len(other) == 40
     assert not one & other
+
+
+def test_a_forked_process_finds_another_than_its_parent():
+    output = subprocess.check_output([sys.executable, "-c", FORK], text=True, timeout=30)
+    one, other = output.split()
+    assert one != other
 
 
 def test_what_is_in_use_is_passed_over():

@@ -380,3 +380,16 @@ async def test_a_fire_is_a_trace_of_its_own_that_leads_to_where_the_schedule_was
     assert {tick["trace"]["traceparent"] for tick in await clocks.ticks(schedule)} == {
         carrier.of(span.context)["traceparent"]
     }
+
+
+async def test_a_slot_that_is_handed_over_twice_stays_one_trace(clocks, monkeypatch):
+    monkeypatch.setattr(handover_module, "_tracer", TracerProvider().get_tracer("test"))
+    # Given a slot that whoever makes the schedule hands over, and a clock too
+    schedule = await clocks.schedule(timestamp="2026-11-26T12:00:04Z")
+    handover = Handover(Dispatch(clocks.log, clocks.queue))
+    for _ in range(2):
+        await handover.soon(schedule, clocks.schedules.now())
+    # Then whichever message comes first belongs to the trace that the tick is recorded with
+    [tick] = await clocks.ticks(schedule)
+    assert [each.event_id for each in clocks.queue.sent] == [tick["id"]] * 2
+    assert [each.trace for each in clocks.queue.sent] == [tick["trace"]] * 2
