@@ -58,7 +58,9 @@ class EmulatedContainers:
     def __init__(self, images: Path, data: Path) -> None:
         port, control, token = free_port(), free_port(), secrets.token_urlsafe(32)
         self._connection = ArmEmulator(port=port, token=token).connection_string
-        options = ["--port", str(port), "--data", str(data), "--token", token, "--control-port", str(control)]
+        # joined, as a token may begin with a dash
+        options = [f"--token={token}", "--port", str(port), "--data", str(data)]
+        options += ["--control-port", str(control)]
         options += ["--max-per-five-minutes", _MANY, "--max-per-hour", _MANY]
         command = emulator("arm", *options, *emulator_options(images))
         self._process = fork(Process("arm", command, without_settings(), output=subprocess.DEVNULL))
