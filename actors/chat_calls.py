@@ -243,6 +243,8 @@ def _noted(call: CallDocument, acted: Acted, event_id: str) -> CallDocument:
     if acted.event is not None:
         metadata = acted.event.metadata.model_dump(mode="json", exclude_none=True)
         noted["follows"] = {"type": acted.event.type, "metadata": metadata}
+    if acted.commit is not None:
+        noted["commit"] = acted.commit
     if acted.waits:
         noted["awaits"] = event_id
         noted.pop("asks", None)

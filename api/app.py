@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from api import (
     approvals,
+    audit,
     conversations,
     docs,
     event_tree,
@@ -65,7 +66,9 @@ from lightning.log import Dispatch, EventLog
 from lightning.outbound import Guard
 from lightning.settings import Settings
 from lightning.storage import open_storage
+from lightning.telemetry.redaction import Redactor
 from lightning.telemetry.spans import SpanStore
+from lightning.trail import Trail
 
 #: Every route; the tests of tenancy and the documentation read this table.
 ROUTES: Sequence[Operation] = (
@@ -76,6 +79,7 @@ ROUTES: Sequence[Operation] = (
     *event_tree.ROUTES,
     *conversations.ROUTES,
     *approvals.ROUTES,
+    *audit.ROUTES,
     *runs.ROUTES,
     *run_revert.ROUTES,
     *run_api.ROUTES,
@@ -122,6 +126,7 @@ def create_app(settings: Settings) -> Starlette:
         people = Identity(storage, tokens, settings)
         accounts = Accounts(storage)
         its_runs = Runs(storage)
+        its_approvals = Approvals(storage, log)
         run_spans = RunSpans(settings)
         spans = SpanStore(settings.data / "spans.db")
         model = LateModel(partial(open_chosen, settings, fits=False))
@@ -137,7 +142,10 @@ def create_app(settings: Settings) -> Starlette:
             accounts=accounts,
             tokens=tokens,
             conversations=Conversations(storage, log),
-            approvals=Approvals(storage, log),
+            approvals=its_approvals,
+            trail=Trail(
+                storage, log, settings.prices, Redactor(settings.secret_values()), its_approvals.standing
+            ),
             runs=its_runs,
             run_reports=RunReports(storage),
             run_tokens=RunTokens(tokens, its_runs, log, accounts),

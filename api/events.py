@@ -128,7 +128,7 @@ async def cancel_event(request: Request) -> Response:
     """Stop an event of the caller's, and all that follows from where it came from."""
     claims = await authenticated(request)
     parts = platform(request)
-    event = await parts.dispatch.cancel(claims.subject, request.path_params["id"])
+    event = await parts.dispatch.cancel(claims.subject, request.path_params["id"], by=claims.subject)
     parts.hub.wake(claims.subject)
     return respond(public(event))
 
@@ -148,7 +148,7 @@ async def replay_event(request: Request) -> Response:
         if works_on_repository(event["type"], event["metadata"]):
             check_scope(claims, "repos:write")
     key = checked_key(request.headers.get("idempotency-key"))
-    event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key)
+    event = await parts.dispatch.replay(claims.subject, request.path_params["id"], key=key, by=claims.subject)
     parts.hub.wake(claims.subject)
     return respond(public(event), 202, {"location": f"/api/events/{event['id']}"})
 
@@ -160,7 +160,9 @@ async def discard_event(request: Request) -> Response:
     """
     claims = await authenticated(request)
     parts = platform(request)
-    event = await parts.log.interventions.discard(claims.subject, request.path_params["id"])
+    event = await parts.log.interventions.discard(
+        claims.subject, request.path_params["id"], by=claims.subject
+    )
     parts.hub.wake(claims.subject)
     return respond(public(event))
 

@@ -118,7 +118,7 @@ class MeteredModel:
                         else:
                             yield piece
             finally:
-                await self._settle(access, call, bill.tokens)
+                await self._settle(access, call, bill, asked.model if last is None else last.completion.model)
             if last is not None:  # now that whoever has it finds settled what it cost
                 yield last
 
@@ -135,9 +135,11 @@ class MeteredModel:
             if not self._under_way[run]:
                 del self._under_way[run]
 
-    async def _settle(self, access: RunAccess, call: str, tokens: int) -> None:
+    async def _settle(self, access: RunAccess, call: str, bill: Bill, model: str) -> None:
+        usage = bill.usage or bill.estimate()
+        took = None if bill.free else (model, usage.prompt_tokens, usage.completion_tokens)
         try:
-            await self._budgets.settle(access.task, call, tokens)
+            await self._budgets.settle(access.task, call, bill.tokens, took)
         except Transient as error:
             # an answer that was paid for is not lost for it: the reservation counts in its place
             _log.warning("call_not_settled", run=access.run["id"], error=error.message)

@@ -27,6 +27,7 @@ Scope = Literal[
     "schedules:write",
     "approvals:read",
     "approvals:write",
+    "audit:read",
     "account",
 ]
 
@@ -43,6 +44,7 @@ SCOPES: tuple[Scope, ...] = (
     "schedules:write",
     "approvals:read",
     "approvals:write",
+    "audit:read",
     "account",
 )
 

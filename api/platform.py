@@ -27,6 +27,7 @@ from lightning.log import Dispatch, EventLog
 from lightning.queue import Queue
 from lightning.settings import Settings
 from lightning.telemetry.spans import SpanStore
+from lightning.trail import Trail
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Platform:
     tokens: TokenIssuer
     conversations: Conversations
     approvals: Approvals
+    trail: Trail
     runs: Runs
     run_tokens: RunTokens
     run_rates: RunRates

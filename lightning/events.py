@@ -280,6 +280,14 @@ class LateResult(TypedDict):
     outputs: list[dict[str, Any]]
 
 
+class Act(TypedDict):
+    """What was done to an event from outside: when, and by whom; None is the platform itself."""
+
+    at: str
+    act: Literal["cancel", "discard", "replay"]
+    by: str | None
+
+
 class EventDocument(TypedDict):
     """An event as it stands in the log.
 
@@ -292,6 +300,7 @@ class EventDocument(TypedDict):
     there was progress or somebody replays the event; ``claims`` never does. ``despiteCancel`` is worked on
     although its root was cancelled. ``endedAt`` is there once it is over. ``bulk`` came when its user had
     many others under way: its messages go on a queue behind everybody else's.
+    ``acts`` are the latest of what was done to it from outside.
     """
 
     id: str
@@ -330,6 +339,7 @@ class EventDocument(TypedDict):
     erased: NotRequired[bool]
     despiteCancel: NotRequired[bool]
     bulk: NotRequired[bool]
+    acts: NotRequired[list[Act]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +358,7 @@ class Draft:
       despite_cancel: It tells that something was cancelled: it is worked on, with all that follows from it,
         although its root is cancelled.
       after_seconds: It is worked on so much later than it is recorded.
+      replayed_by: The ``userID`` of whoever has it repeat another.
     """
 
     id: str
@@ -360,6 +371,7 @@ class Draft:
     replay_of: str | None = None
     despite_cancel: bool = False
     after_seconds: float = 0.0
+    replayed_by: str | None = None
 
 
 def read_envelope(raw: object, *, now: datetime | None = None) -> Envelope:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from lightning.client import ClientError
 from lightning.settings import SettingsError, from_environment
-from ops.commands import chat, evaluation, events, login, output, tail
+from ops.commands import audit, chat, evaluation, events, login, output, tail
 from ops.commands.later import later
 from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
 from ops.emulation import emulated_settings
@@ -54,7 +54,7 @@ def up_command(
 
 for command in (
     *(login.login, login.logout, chat.chat, events.send, tail.tail),
-    *(events.cancel, events.replay, events.discard),
+    *(events.cancel, events.replay, events.discard, audit.audit),
 ):
     app.command()(command)
 app.command("eval")(evaluation.evaluate)

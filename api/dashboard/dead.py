@@ -30,7 +30,7 @@ async def settle(_request: Request, view: View, form: Form) -> str:
     for event in form.get("event", [])[:PAGE]:
         with suppress(Conflict, NotFound):
             if field(form, "do") == "discard":
-                await view.parts.log.interventions.discard(view.subject, event)
+                await view.parts.log.interventions.discard(view.subject, event, by=view.user_id)
             elif field(form, "do") == "replay":
                 await _replay(view, event)
     view.parts.hub.wake(view.subject)
@@ -41,7 +41,7 @@ async def _replay(view: View, event_id: str) -> None:
     event = await view.parts.log.get(view.subject, event_id)
     # one that somebody else has replayed meanwhile may have ended well: it is not to be repeated
     if event is not None and event["state"] == "dead":
-        await view.parts.dispatch.replay(view.subject, event_id)
+        await view.parts.dispatch.replay(view.subject, event_id, by=view.user_id)
 
 
 ROUTES = (page("/dead", show), action("/dead", settle))

@@ -91,14 +91,14 @@ async def spans(request: Request, view: View) -> Response:
 
 async def replay(request: Request, view: View, _form: Form) -> str:
     """Have an event worked on once more."""
-    event = await view.parts.dispatch.replay(view.subject, request.path_params["id"])
+    event = await view.parts.dispatch.replay(view.subject, request.path_params["id"], by=view.user_id)
     view.parts.hub.wake(view.subject)
     return f"/events/{event['id']}"
 
 
 async def cancel(request: Request, view: View, _form: Form) -> str:
     """Stop an event, and all that belongs to it."""
-    event = await view.parts.dispatch.cancel(view.subject, request.path_params["id"])
+    event = await view.parts.dispatch.cancel(view.subject, request.path_params["id"], by=view.user_id)
     view.parts.hub.wake(view.subject)
     return f"/events/{event['id']}"
 

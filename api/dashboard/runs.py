@@ -73,7 +73,7 @@ async def revert_one(request: Request, view: View, _form: Form) -> str:
 async def cancel(request: Request, view: View, _form: Form) -> str:
     """Stop a run, with all that belongs to its task."""
     run = await _run(request, view)
-    await view.parts.dispatch.cancel(view.subject, run["eventID"])
+    await view.parts.dispatch.cancel(view.subject, run["eventID"], by=view.user_id)
     view.parts.hub.wake(view.subject)
     return f"/runs/{run['id']}"
 

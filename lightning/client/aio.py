@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from lightning.client import frames, requests
 from lightning.client.approvals import AsyncApprovalCalls
+from lightning.client.auditing import AsyncAuditCalls
 from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.chat import Chat
@@ -38,7 +39,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class AsyncClient(AsyncApprovalCalls, AsyncRepositoryCalls, AsyncScheduleCalls):
+class AsyncClient(AsyncApprovalCalls, AsyncAuditCalls, AsyncRepositoryCalls, AsyncScheduleCalls):
     """Talks to one installation as one user. Tasks of one event loop may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from lightning.client import frames, requests
 from lightning.client.approvals import ApprovalCalls
+from lightning.client.auditing import AuditCalls
 from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.connection import Connection
@@ -36,7 +37,7 @@ from lightning.client.shapes import (
 from lightning.client.tokens import Tokens
 
 
-class Client(ApprovalCalls, RepositoryCalls, ScheduleCalls):
+class Client(ApprovalCalls, AuditCalls, RepositoryCalls, ScheduleCalls):
     """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are

@@ -180,6 +180,11 @@ def decide(approval_id: str, decision: str, hash: str) -> Request:
     return Request("POST", _path("approvals", approval_id), body, repeatable=True)
 
 
+def audit(query: Query) -> Request:
+    """Read the audit trail."""
+    return _get("/api/audit", query)
+
+
 def runs(query: Query) -> Request:
     """List runs."""
     return _get("/api/runs", query)

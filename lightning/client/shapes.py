@@ -128,6 +128,45 @@ class ApprovalPage(TypedDict):
     next: str | None
 
 
+class AuditRecord(TypedDict):
+    """A line of the audit trail; its fields are the columns, in their order."""
+
+    at: str | None
+    kind: Literal[
+        "event", "model_call", "run", "commit", "delivery", "approval", "cancel", "discard", "replay"
+    ]
+    userID: str
+    eventID: str
+    seq: int
+    root: str
+    cause: str | None
+    conversationID: str | None
+    name: str
+    id: str | None
+    state: str | None
+    by: str | None
+    number: int | None
+    endedAt: str | None
+    seconds: float | None
+    inputTokens: int | None
+    outputTokens: int | None
+    dollars: float | None
+    exitCode: int | None
+    httpStatus: int | None
+    cpu: float | None
+    memoryMiB: int | None
+    diskMiB: int | None
+    error: str | None
+    detail: str | None
+
+
+class AuditPage(TypedDict):
+    """A page of the audit trail; ``next`` is the ``after`` of the page behind it."""
+
+    records: list[AuditRecord]
+    next: int | None
+
+
 class ConversationPage(TypedDict):
     """A page of conversations; ``next`` is the ``page`` behind it."""
 

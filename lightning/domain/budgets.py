@@ -114,12 +114,25 @@ class Budgets:
         await self._change(event, change)
         return granted
 
-    async def settle(self, event: EventDocument, call: str, tokens: int) -> None:
+    async def settle(
+        self, event: EventDocument, call: str, tokens: int, took: tuple[str, int, int] | None = None
+    ) -> None:
         """Say what a call cost, which may be nothing; what was reserved for it is free again.
 
         A call that is past its time was counted in full, and stays so.
+
+        Parameters:
+          event: The event that it was made for.
+          call: Its name.
+          tokens: What it cost.
+          took: The model, and the tokens that it was given and wrote, where nothing else in the log says so.
         """
-        await self._change(event, lambda ledger: ledger.settled(call, tokens))
+
+        def change(ledger: Ledger) -> Ledger:
+            settled = ledger.settled(call, tokens)
+            return settled if took is None else settled.asked(event["id"], *took)
+
+        await self._change(event, change)
 
     async def ran(self, event: EventDocument, start: str, seconds: float) -> Ledger:
         """Note for how long a container of an event has run by now.

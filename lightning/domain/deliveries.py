@@ -87,7 +87,7 @@ class Deliveries:
 
     async def note(self, event: EventDocument, attempt: Attempt) -> None:
         """Add an attempt to a delivery; what came back is left out when the event delivered is forgotten."""
-        document = _document_id(event["id"])
+        document = attempts_id(event["id"])
         # what is delivered says whether it is forgotten, so the note rests on it; a test has nothing else
         delivered = event["metadata"].get("eventID", document)
         while True:
@@ -128,7 +128,7 @@ class Deliveries:
 
     async def _attempts(self, user_id: str, deliveries: Sequence[str]) -> dict[str, list[Attempt]]:
         """Read the attempts of those deliveries that have any."""
-        names = {_document_id(each): each for each in deliveries}
+        names = {attempts_id(each): each for each in deliveries}
         where = [Where("id", "in", tuple(names))]
         found: dict[str, list[Attempt]] = {}
         page: str | None = None
@@ -172,7 +172,8 @@ def payload(event: EventDocument | None, delivery: EventDocument) -> bytes:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _document_id(delivery_id: str) -> str:
+def attempts_id(delivery_id: str) -> str:
+    """Give the id of the document of the attempts at a delivery."""
     return f"attempts-{delivery_id}"
 
 
@@ -183,7 +184,7 @@ def _noted(
     last = attempts[-1]["number"] if attempts else 0
     lost = [asdict(_lost(number)) for number in range(last + 1, attempt.number)]
     body = {
-        "id": _document_id(event["id"]),
+        "id": attempts_id(event["id"]),
         "userID": event["userID"],
         "kind": KIND,
         "attempts": [*attempts, *lost, asdict(attempt)][-MAX_ATTEMPTS:],

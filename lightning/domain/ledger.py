@@ -5,7 +5,7 @@ is of one event, and counts on the whole and on that event's own account.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from lightning.errors import Permanent, Transient
@@ -87,6 +87,25 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What an event's container has asked of one model, added up.
+
+    Parameters:
+      calls: How often.
+      given: Tokens that the model was given.
+      written: Tokens that it wrote.
+    """
+
+    calls: int = 0
+    given: int = 0
+    written: int = 0
+
+    def more(self, given: int, written: int) -> "Asked":
+        """Give it with one call more."""
+        return Asked(self.calls + 1, self.given + given, self.written + written)
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """A ledger as it stands.
 
@@ -96,6 +115,7 @@ class Ledger:
       holds: By the name of the call.
       containers: By the name of the start.
       within: By event, the one that it follows from, where that or one before it has an account of its own.
+      models: By event and model, what was asked of it.
     """
 
     accounts: dict[str, Account]
@@ -103,6 +123,7 @@ class Ledger:
     holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
     containers: dict[str, Container] = field(default_factory=dict[str, Container])
     within: dict[str, str] = field(default_factory=dict[str, str])
+    models: dict[str, dict[str, Asked]] = field(default_factory=dict[str, dict[str, Asked]])
 
     def below(self, event: str, cause: str | None) -> "Ledger":
         """Let what an event spends count on the accounts of those that it follows from, too."""
@@ -153,6 +174,12 @@ class Ledger:
         holds = {each: held for each, held in self.holds.items() if each != name}
         charged = {of: replace(a, tokens=a.tokens + tokens) for of, a in self._of(hold.event)}
         return replace(self, accounts={**self.accounts, **charged}, holds=holds)
+
+    def asked(self, event: str, model: str, given: int, written: int) -> "Ledger":
+        """Note a call of a model, whatever was reserved for it: what it took is what it took."""
+        of_event = self.models.get(event, {})
+        noted = of_event.get(model, Asked()).more(given, written)
+        return replace(self, models={**self.models, event: {**of_event, model: noted}})
 
     def ran(self, name: str, container: Container) -> "Ledger":
         """Note for how long a container has run by now; less than what is noted changes nothing."""
@@ -295,6 +322,10 @@ def written(ledger: Ledger, id: str, user_id: str, root: str) -> Body:
             name: {"event": each.event, "seconds": each.seconds} for name, each in ledger.containers.items()
         },
         "within": ledger.within,
+        "models": {
+            event: {model: asdict(asked) for model, asked in models.items()}
+            for event, models in ledger.models.items()
+        },
     }
 
 
@@ -317,4 +348,8 @@ def read(body: Body) -> Ledger:
         holds={name: Hold(**each) for name, each in body["holds"].items()},
         containers={name: Container(**each) for name, each in body["containers"].items()},
         within=body.get("within", {}),
+        models={
+            event: {model: Asked(**asked) for model, asked in models.items()}
+            for event, models in body.get("models", {}).items()
+        },
     )

@@ -41,11 +41,19 @@ class Asks(TypedDict):
     expiresAt: float
 
 
+class Committed(TypedDict):
+    """A commit that a call made: its name, and the id of the repository."""
+
+    repo: str
+    commit: str
+
+
 class CallDocument(TypedDict):
     """One call of a tool.
 
     ``result`` is what the model is told; ``follows`` is recorded with the end of the event that made the
-    call. ``awaits`` is the id of the event that it waits for; ``asks`` says what a person is asked.
+    call. ``awaits`` is the id of the event that it waits for; ``asks`` says what a person is asked, and
+    ``commit`` what it committed.
     """
 
     id: str
@@ -55,6 +63,7 @@ class CallDocument(TypedDict):
     follows: NotRequired[Following]
     awaits: NotRequired[str]
     asks: NotRequired[Asks]
+    commit: NotRequired[Committed]
 
 
 class TurnDocument(TypedDict):

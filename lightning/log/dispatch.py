@@ -58,7 +58,7 @@ def wakeups(events: Iterable[EventDocument]) -> list[Wakeup]:
     ]
 
 
-def _replay(event: EventDocument, id: str) -> Draft:
+def _replay(event: EventDocument, id: str, by: str | None) -> Draft:
     return Draft(
         id=id,
         type=event["type"],
@@ -68,6 +68,7 @@ def _replay(event: EventDocument, id: str) -> Draft:
         trace=carrier.current(),
         fingerprint=f"replay of {event['id']}",
         replay_of=event["id"],
+        replayed_by=by,
     )
 
 
@@ -148,9 +149,9 @@ class Dispatch:
         if event is not None:
             await self.announce([wakeup(event)])
 
-    async def cancel(self, user_id: str, event_id: str) -> EventDocument:
+    async def cancel(self, user_id: str, event_id: str, *, by: str | None = None) -> EventDocument:
         """Stop an event and all that follows from its root; see `Interventions.cancel`."""
-        event, released = await self._log.interventions.cancel(user_id, event_id)
+        event, released = await self._log.interventions.cancel(user_id, event_id, by=by)
         await self.announce(wakeups(released))
         return event
 
@@ -169,13 +170,16 @@ class Dispatch:
         over = [found for each in ended if (found := await self._log.get(user_id, each)) is not None]
         await self.announce([*wakeups(follow), *(wakeup(each) for each in over if each["type"] in TYPES)])
 
-    async def replay(self, user_id: str, event_id: str, *, key: str | None = None) -> EventDocument:
+    async def replay(
+        self, user_id: str, event_id: str, *, key: str | None = None, by: str | None = None
+    ) -> EventDocument:
         """Have an event worked on once more: a dead one again, one that ended otherwise as a new event.
 
         Parameters:
           user_id: Whose log.
           event_id: The event.
           key: A replay under the same key answers with the same new event.
+          by: The ``userID`` of whoever wants it; None is the platform.
 
         Returns:
           The event that will be worked on; a new one names the other in ``replayOf``.
@@ -193,7 +197,7 @@ class Dispatch:
         if event.get("erased"):
             raise Conflict("what it said was deleted with its conversation", code="erased")
         if event["state"] == "dead":
-            await self.announce(wakeups(await self._log.interventions.revive(user_id, event_id)))
+            await self.announce(wakeups(await self._log.interventions.revive(user_id, event_id, by=by)))
             return await self._log.get(user_id, event_id) or event
         kind = TYPES.get(event["type"])
         if kind is None or not kind.posted_by_users:
@@ -201,7 +205,7 @@ class Dispatch:
                 f"events of type {event['type']} come from the platform only; a dead one can be replayed"
             )
             raise Forbidden(message, code="platform_event")
-        again = _replay(event, new_id() if key is None else keyed_id(user_id, key))
+        again = _replay(event, new_id() if key is None else keyed_id(user_id, key), by)
         return (await self.accept(user_id, again))[0]
 
     async def follow_ended(self, event: EventDocument, drafts: Sequence[Draft]) -> None:

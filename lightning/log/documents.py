@@ -1,9 +1,9 @@
 """How an event stands in the log, from its draft to its outcome."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from lightning.events import Claim, Draft, EventDocument, State, now_text
+from lightning.events import Act, Claim, Draft, EventDocument, State, now_text
 from lightning.storage import Stored
 
 #: A claimed, unclaimed or delayed event is looked at again this often at most.
@@ -12,6 +12,9 @@ MAX_SWEEP_SECONDS = 600.0
 #: No time is written further ahead than this, besides the wait of what was put off: claims are shorter, and
 #: so are the looks of what waits for a place. What is further ahead is of before the clock was put back.
 AHEAD_SECONDS = 2 * MAX_SWEEP_SECONDS
+
+#: Of what is done to an event from outside, the latest so much is kept.
+MAX_ACTS = 20
 
 
 def as_event(stored: Stored) -> EventDocument:
@@ -68,6 +71,7 @@ def new_event(
         event["fingerprint"] = draft.fingerprint
     if draft.replay_of is not None:
         event["replayOf"] = draft.replay_of
+        event = acted(event, "replay", draft.replayed_by)
     if draft.type == "llm.chat":
         draft.metadata.setdefault("conversationID", draft.id)
     if "conversationID" in draft.metadata:
@@ -185,9 +189,15 @@ def revived(event: EventDocument, now: float, sweep_at: float, *, bulk: bool) ->
     return again
 
 
-def marked_cancelled(root: EventDocument) -> EventDocument:
-    """Note that nothing is to follow from a root any more."""
-    return {**root, "cancelledAt": now_text()}
+def marked_cancelled(root: EventDocument, by: str | None) -> EventDocument:
+    """Note that nothing is to follow from a root any more, and who says so."""
+    return {**acted(root, "cancel", by), "cancelledAt": now_text()}
+
+
+def acted(event: EventDocument, act: Literal["cancel", "discard", "replay"], by: str | None) -> EventDocument:
+    """Note what is done to an event from outside; ``by`` is a ``userID``, None the platform."""
+    done: Act = {"at": now_text(), "act": act, "by": by}
+    return {**event, "acts": [*event.get("acts", []), done][-MAX_ACTS:]}
 
 
 def with_late_result(event: EventDocument, outputs: list[dict[str, Any]]) -> EventDocument:

@@ -31,10 +31,17 @@ class Interventions:
         self._storage = storage
         self._changes = changes
 
-    async def cancel(self, user_id: str, event_id: str) -> tuple[EventDocument, list[EventDocument]]:
+    async def cancel(
+        self, user_id: str, event_id: str, *, by: str | None = None
+    ) -> tuple[EventDocument, list[EventDocument]]:
         """Stop what an event belongs to: mark its root, and end all of its tree that is not over.
 
         What is begun elsewhere meanwhile is ended by the step, which looks at the root.
+
+        Parameters:
+          user_id: Whose event.
+          event_id: The event.
+          by: The ``userID`` of whoever wants it; None is the platform.
 
         Returns:
           The event as it stands then, and what workers must hear of: what tells of the cancellation, and the
@@ -57,7 +64,7 @@ class Interventions:
             if not running:
                 return await self._existing(user_id, event_id), released
             try:
-                changed = await self._changes.apply(user_id, _cancellation(root, portion(running)))
+                changed = await self._changes.apply(user_id, _cancellation(root, portion(running), by))
             except PreconditionFailed:
                 continue  # a step was faster; what it left is read again
             released += changed.to_announce()
@@ -130,8 +137,13 @@ class Interventions:
             if page is None:
                 return
 
-    async def revive(self, user_id: str, event_id: str) -> list[EventDocument]:
+    async def revive(self, user_id: str, event_id: str, *, by: str | None = None) -> list[EventDocument]:
         """Accept a dead event again, as if it had never been tried.
+
+        Parameters:
+          user_id: Whose event.
+          event_id: The event.
+          by: The ``userID`` of whoever wants it; None is the platform.
 
         Returns:
           What workers must hear of.
@@ -145,15 +157,19 @@ class Interventions:
             if stored.body["state"] != "dead":
                 raise Conflict("only a dead event can be accepted again", code="not_dead")
             try:
-                changed = await self._changes.apply(
-                    user_id, Change(revived=[(documents.as_event(stored), stored.etag)])
-                )
+                event = documents.acted(documents.as_event(stored), "replay", by)
+                changed = await self._changes.apply(user_id, Change(revived=[(event, stored.etag)]))
             except PreconditionFailed:
                 continue
             return changed.to_announce()
 
-    async def discard(self, user_id: str, event_id: str) -> EventDocument:
+    async def discard(self, user_id: str, event_id: str, *, by: str | None = None) -> EventDocument:
         """Let a dead event count as cancelled: nobody is to look at it again. Why it died stays with it.
+
+        Parameters:
+          user_id: Whose event.
+          event_id: The event.
+          by: The ``userID`` of whoever wants it; None is the platform.
 
         Raises:
           NotFound: There is no such event.
@@ -165,7 +181,8 @@ class Interventions:
                 raise Conflict("only a dead event can be discarded", code="not_dead")
             if stored.body["type"] == "conversation.deleted":
                 raise Conflict("a conversation is forgotten as a whole; replay it", code="not_cancellable")
-            event = cast("EventDocument", {**stored.body, "state": "cancelled"})
+            dead = documents.acted(documents.as_event(stored), "discard", by)
+            event = cast("EventDocument", {**dead, "state": "cancelled"})
 
             def build(
                 head: Stored | None, event: EventDocument = event, etag: str = stored.etag
@@ -208,17 +225,17 @@ class Interventions:
         return stored
 
 
-def _cancellation(root: Stored | None, running: Sequence[Stored]) -> Change:
+def _cancellation(root: Stored | None, running: Sequence[Stored], by: str | None) -> Change:
     ended: list[End] = []
     for stored in running:
         event = documents.as_event(stored)
         if event["id"] == event["root"]:
-            event = documents.marked_cancelled(event)
+            event = documents.marked_cancelled(event, by)
         ended.append(End(event, stored.etag, "cancelled", error=CANCELLED))
     mark = root is not None and root.body["state"] != "accepted" and "cancelledAt" not in root.body
     if root is None or not mark:
         return Change(ended=ended)
-    marked = documents.marked_cancelled(documents.as_event(root))
+    marked = documents.marked_cancelled(documents.as_event(root), by)
     return Change(ended=ended, writes=[_replace(marked, root.etag)])
 
 

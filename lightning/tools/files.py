@@ -4,6 +4,8 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, StringConstraints
 
+from lightning.domain.repositories import Known
+from lightning.domain.turns import Committed
 from lightning.errors import NotFound
 from lightning.metadata import Metadata
 from lightning.repositories import Cause, Change, Repository
@@ -145,7 +147,8 @@ class WriteFiles(Tool):
     async def act(self, call: Call, arguments: Any) -> Acted:
         """Make one commit; see `Tool.act`."""
         asked: WriteFilesArguments = arguments
-        repository = await _repository(call, to_change=True)
+        known = await _known(call)
+        repository = call.parts.repositories.open(call.scope.user_id, known)
         done = await repository.commit(
             [
                 Change(each.path, None if each.content is None else each.content.encode(errors="replace"))
@@ -155,19 +158,23 @@ class WriteFiles(Tool):
             author=AUTHOR,
             cause=Cause(event=call.event_id, effect=call.effect_key),
         )
-        return Acted(f"It is done, as commit {done.commit}.")
+        made: Committed = {"repo": known.id, "commit": done.commit}
+        return Acted(f"It is done, as commit {done.commit}.", commit=made)
 
 
-async def _repository(call: Call, *, to_change: bool = False) -> Repository:
-    """Open the repository of a conversation: no argument names another."""
+async def _repository(call: Call) -> Repository:
+    """Open the repository of a conversation to read it."""
+    return call.parts.repositories.open_to_read(call.scope.user_id, await _known(call))
+
+
+async def _known(call: Call) -> Known:
+    """Find the repository of a conversation: no argument names another."""
     scope, repositories = call.scope, call.parts.repositories
     if scope.repo is None:
         raise InvalidCall("this conversation has no repository; its user may give it one")
     try:
-        known = await repositories.find(scope.user_id, scope.repo)
+        return await repositories.find(scope.user_id, scope.repo)
     except NotFound:
         raise InvalidCall(
             "the repository of this conversation is gone; its user may give it another"
         ) from None
-    opened = repositories.open if to_change else repositories.open_to_read
-    return opened(scope.user_id, known)

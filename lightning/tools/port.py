@@ -7,6 +7,7 @@ from lightning.domain.handover import Handover
 from lightning.domain.repositories import Repositories
 from lightning.domain.runs import Runs
 from lightning.domain.schedules import Schedules
+from lightning.domain.turns import Committed
 from lightning.errors import LightningError
 from lightning.ids import derived_id
 from lightning.metadata import Metadata
@@ -95,11 +96,13 @@ class Acted:
       text: What the model is told.
       event: What follows from it, as an event.
       waits: Whether the model is told nothing before something answers that event.
+      commit: The commit that it made, and in which repository.
     """
 
     text: str = ""
     event: Asked | None = None
     waits: bool = False
+    commit: Committed | None = None
 
 
 class Tool(Protocol):

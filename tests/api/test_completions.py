@@ -285,6 +285,11 @@ def test_a_call_costs_what_the_provider_counted(ingress):
         client.chat.completions.create(model="scripted", messages=says("cost"))
     assert budget_of(run).accounts["*"].tokens == 90
     assert budget_of(run).held("*") == 0
+    # And the audit tells which model it was, that of the answer
+    records = run.person.get("/api/audit", event=run.task["id"]).json()["records"]
+    [call] = [record for record in records if record["kind"] == "model_call"]
+    assert (call["name"], call["number"]) == ("scripted", 1)
+    assert (call["inputTokens"], call["outputTokens"], call["dollars"]) == (60, 30, None)
 
 
 def test_what_the_provider_does_not_count_is_estimated_and_said_to_be(ingress):

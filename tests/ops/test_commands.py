@@ -1,5 +1,7 @@
 """The commands beside a real platform: what they print, what they never print, how they end."""
 
+import csv
+import io
 import json
 import signal
 import subprocess
@@ -420,3 +422,31 @@ def test_a_person_is_shown_exactly_what_they_approve(real):
         assert (late.returncode, "approved already" in late.stderr) == (1, True)
         assert real.run("approvals", "show", approval["id"]).stdout.count("state: approved") == 1
         assert approval["id"] in real.run("approvals", "list", "--all").stdout
+
+
+def test_the_audit_is_written_in_every_way(real):
+    # Given an answer that is full of terminal sequences, and somebody's own name for where it came from
+    sent = json.loads(real.run("send", "be hostile", "--json").stdout)
+    with real.client() as client:
+        formula = client.send("user.message", {"content": "x"}, source="=cmd|' /c calc'!a1\x1b[31m")
+        client.wait(formula)
+    # When they ask what it caused, for programs
+    told = [json.loads(line) for line in ran(real, "audit", sent["id"]).stdout.splitlines()]
+    assert [record["kind"] for record in told] == ["event", "event", "model_call"]
+    assert told[2]["eventID"] == told[1]["eventID"] != sent["id"] == told[0]["eventID"]
+    assert (told[2]["inputTokens"] > 0, told[2]["outputTokens"] > 0) == (True, True)
+    # for a spreadsheet
+    table = ran(real, "audit", "first", "--since", "1h", "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(table, newline="")))
+    assert {record["eventID"] for record in told} <= {row["eventID"] for row in rows}
+    [message] = [row for row in rows if row["eventID"] == formula["id"]]
+    assert message["by"] == "'=cmd|' /c calc'!a1[31m"
+    # and for themselves
+    shown = ran(real, "audit", formula["id"], "--format", "table").stdout
+    assert "user.message done" in shown
+    # Then nothing of it acts on a terminal, and of what is not there one error says so
+    assert not has_control_characters(table + shown)
+    assert ran(real, "audit", "nobody-at-all").exception.status == 404
+    # an id that is no event's may be a user's
+    assert ran(real, "audit", client.user_id).exit_code == 0
+    assert "give a date" in str(ran(real, "audit", "--since", "never").exception)
