@@ -193,11 +193,12 @@ async def _traced(
         span.set_status(trace.StatusCode.ERROR, error.message)
         raise
     finally:
-        usage = bill.usage or bill.estimate()
-        count_tokens(usage, attributes)
-        span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
-        span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
-        span.set_attribute(names.USAGE_ESTIMATED, bill.usage is None)
+        if not bill.free:
+            usage = bill.usage or bill.estimate()
+            count_tokens(usage, attributes)
+            span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, usage.prompt_tokens)
+            span.set_attribute(names.GEN_AI_USAGE_OUTPUT_TOKENS, usage.completion_tokens)
+            span.set_attribute(names.USAGE_ESTIMATED, bill.usage is None)
         span.end()
 
 

@@ -12,7 +12,7 @@ from lightning.client import ClientError
 from lightning.settings import SettingsError, from_environment
 from ops.commands import audit, chat, evaluation, events, login, output, tail
 from ops.commands.later import later
-from ops.commands.options import AsJson, AsJsonLines, Data, Event, Url
+from ops.commands.options import AsJson, AsJsonLines, Data, Url
 from ops.emulation import emulated_settings
 
 app = typer.Typer(
@@ -74,16 +74,16 @@ for name, module, meaning in (
 
 @app.command()
 def trace(
-    event: Event,
+    event: Annotated[str, typer.Argument(metavar="EVENT|TRACE", help="Id of an event, or of a trace.")],
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the trace of an event: every span from the HTTP request on, across processes."""
+    """Draw the trace of an event: every span from the HTTP request on, with its wait, attempts and cost."""
     from ops import tracing  # noqa: PLC0415 -- only this command reads the span store
 
     settings = from_environment(LIGHTNING_DATA=data)
-    if not tracing.show(settings.data, event, output.console, as_json_text=as_json):
-        raise ClientError(f"there is no trace of event {event} in {settings.data}")
+    if not tracing.show(settings.data, event, output.console, settings.prices, as_json_text=as_json):
+        raise ClientError(f"there is no trace {event}, nor one of such an event, in {settings.data}")
 
 
 @app.command("doctor")

@@ -1,21 +1,27 @@
-"""`lightning trace`: the spans of an event, drawn."""
+"""`lightning trace`: the spans of an event, or of a trace, drawn."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
+from lightning.prices import Prices
 from lightning.telemetry.draw import as_json, draw
 from lightning.telemetry.spans import SpanStore
 
+_TRACE_ID: Final = re.compile("[0-9a-fA-F]{32}")
 
-def show(data: Path, event_id: str, console: Console, *, as_json_text: bool) -> bool:
-    """Print the traces that an event has a part in.
+
+def show(data: Path, named: str, console: Console, prices: Prices, *, as_json_text: bool) -> bool:
+    """Print a trace, or the traces that an event has a part in.
 
     Parameters:
       data: The data directory with the span store.
-      event_id: The event.
+      named: Id of the trace, as OpenTelemetry writes it, or of the event.
       console: Where to draw.
+      prices: What tokens cost.
       as_json_text: Print JSON instead, one list for each trace.
 
     Returns:
@@ -26,12 +32,13 @@ def show(data: Path, event_id: str, console: Console, *, as_json_text: bool) -> 
         return False
     store = SpanStore(path)
     try:
-        traces = [store.trace(trace_id) for trace_id in store.traces_of_event(event_id)]
+        ids = [named.lower()] if _TRACE_ID.fullmatch(named) else store.traces_of_event(named)
+        traces = [spans for trace_id in ids if (spans := store.trace(trace_id))]
     finally:
         store.close()
     for spans in traces:
         if as_json_text:
-            sys.stdout.write(as_json(spans) + "\n")
+            sys.stdout.write(as_json(spans, prices) + "\n")
         else:
-            console.print(draw(spans))
+            console.print(draw(spans, prices))
     return bool(traces)

@@ -10,6 +10,7 @@ import structlog
 
 from api.platform import Platform
 from lightning.telemetry import names
+from lightning.telemetry.reading import queued_ns
 from lightning.telemetry.spans import Span, SpanStore
 
 _log = structlog.get_logger(__name__)
@@ -161,18 +162,9 @@ def _rows(spans: Sequence[Span]) -> Iterator[Row]:
 def _row(span: Span, depth: int, begin: int, length: int) -> Row:
     left = (span.start_ns - begin) * WIDTH / length
     width = max(3.0, (span.end_ns - span.start_ns) * WIDTH / length)
-    enqueued = _enqueued_ns(span)
+    queued = queued_ns(span)
     queued_left, queued_seconds = None, None
-    if enqueued is not None and enqueued <= span.start_ns:
-        queued_left = max(0.0, (enqueued - begin) * WIDTH / length)
-        queued_seconds = (span.start_ns - enqueued) / 1e9
+    if queued is not None:
+        queued_left = max(0.0, (span.start_ns - queued - begin) * WIDTH / length)
+        queued_seconds = queued / 1e9
     return Row(span, depth, min(left, WIDTH - 3.0), min(width, WIDTH - left), queued_left, queued_seconds)
-
-
-def _enqueued_ns(span: Span) -> int | None:
-    """Tell when the message that a span is about was put onto the queue."""
-    for link in span.links:
-        enqueued_ms = _attributes(link).get(names.LINK_ENQUEUED_TIME)
-        if isinstance(enqueued_ms, int):
-            return enqueued_ms * 1_000_000
-    return None

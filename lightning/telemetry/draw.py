@@ -10,8 +10,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lightning.prices import Prices
 from lightning.telemetry import names
+from lightning.telemetry.reading import Spending, queued_ns, spending_of, total
 from lightning.telemetry.spans import Span
+
+#: Where nobody has said what tokens cost.
+NO_PRICES: Final[Prices] = {}
 
 #: Columns of the waterfall.
 BAR_WIDTH: Final = 20
@@ -33,7 +38,7 @@ class _Line:
     orphan: bool
 
 
-def draw(spans: Sequence[Span]) -> RenderableType:
+def draw(spans: Sequence[Span], prices: Prices = NO_PRICES) -> RenderableType:
     """Draw the spans of one or several traces.
 
     Text from outside is shown as text: neither rich's markup nor a terminal's
@@ -42,6 +47,7 @@ def draw(spans: Sequence[Span]) -> RenderableType:
     Parameters:
       spans: In any order. A span whose parent is missing (not finished, or not
         stored yet) is drawn as a root and marked so.
+      prices: What tokens cost.
 
     Returns:
       Something for ``rich.print``: for each trace a heading, a table and its errors.
@@ -51,20 +57,33 @@ def draw(spans: Sequence[Span]) -> RenderableType:
     traces: dict[str, list[Span]] = {}
     for span in sorted(spans, key=_order):
         traces.setdefault(span.trace_id, []).append(span)
-    parts = [part for trace in traces.values() for part in (_heading(trace), _table(trace), *_errors(trace))]
+    parts = [
+        part
+        for trace in traces.values()
+        for part in (_heading(trace, prices), _table(trace, prices), *_errors(trace))
+    ]
     return Group(*parts)
 
 
-def as_json(spans: Sequence[Span]) -> str:
+def as_json(spans: Sequence[Span], prices: Prices = NO_PRICES) -> str:
     """Return the spans as a JSON array, the earliest first.
+
+    Each also tells ``queued_ns``, how long its message was on the queue, and ``dollars``, what its call of a
+    model cost; null where neither was.
 
     Parameters:
       spans: In any order.
+      prices: What tokens cost.
 
     Returns:
       ASCII only, so that it can be printed anywhere.
     """
-    return json.dumps([asdict(span) for span in sorted(spans, key=_order)], indent=2)
+    return json.dumps([_told(span, prices) for span in sorted(spans, key=_order)], indent=2)
+
+
+def _told(span: Span, prices: Prices) -> dict[str, object]:
+    spent = spending_of(span, prices)
+    return {**asdict(span), "queued_ns": queued_ns(span), "dollars": None if spent is None else spent.dollars}
 
 
 def visible(text: str) -> str:
@@ -81,7 +100,7 @@ def _order(span: Span) -> tuple[int, int, str]:
     return span.start_ns, -span.end_ns, span.span_id
 
 
-def _heading(trace: list[Span]) -> Text:
+def _heading(trace: list[Span], prices: Prices) -> Text:
     begin, end = trace[0].start_ns, max(span.end_ns for span in trace)
     errors = sum(span.status == "error" for span in trace)
     heading = Text.assemble(
@@ -91,33 +110,40 @@ def _heading(trace: list[Span]) -> Text:
     )
     if errors:
         heading.append(f", {errors} failed", "red")
+    if queued := sum(queued_ns(span) or 0 for span in trace):
+        heading.append(f", {_milliseconds(queued)} ms queued")
+    spent = total(each for span in trace if (each := spending_of(span, prices)) is not None)
+    if spent is not None:
+        heading.append(f"\nmodels: calls {spent.calls}, tokens {_tokens(spent)}{_price(spent)}")
     for event_id in dict.fromkeys(span.event_id for span in trace if span.event_id):
         heading.append(f"\nevent {visible(event_id)}", "dim")
     return heading
 
 
-def _table(trace: list[Span]) -> Table:
+def _table(trace: list[Span], prices: Prices) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("span", overflow="fold", ratio=1)
     table.add_column("process", overflow="fold")
     table.add_column("event", overflow="fold")
+    table.add_column("queued", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=BAR_WIDTH)
     begin = trace[0].start_ns
-    total = max(1, max(span.end_ns for span in trace) - begin)
+    length_ns = max(1, max(span.end_ns for span in trace) - begin)
     for line in _lines(trace):
         span = line.span
         table.add_row(
-            _title(line),
+            _title(line, prices),
             Text(visible(span.process), "dim"),
             Text(_event(span)),
+            "" if (queued := queued_ns(span)) is None else _milliseconds(queued),
             _milliseconds(span.end_ns - span.start_ns),
-            Text(_bar(span, begin, total), "red" if span.status == "error" else "cyan"),
+            Text(_bar(span, begin, length_ns), "red" if span.status == "error" else "cyan"),
         )
     return table
 
 
-def _title(line: _Line) -> Text:
+def _title(line: _Line, prices: Prices) -> Text:
     guide = line.guide if len(line.guide) <= MAX_GUIDE_WIDTH else "…" + line.guide[1 - MAX_GUIDE_WIDTH :]
     title = Text.assemble((guide, "dim"))
     if line.span.status == "error":
@@ -126,6 +152,8 @@ def _title(line: _Line) -> Text:
         title.append(visible(line.span.name))
         if line.span.status == "ok":
             title.append("  ok", "green")
+    if (spent := spending_of(line.span, prices)) is not None:
+        title.append(f"  {_tokens(spent)}{_price(spent)}", "dim")
     if line.orphan:
         title.append("  (parent not stored)", "dim")
     return title
@@ -140,6 +168,19 @@ def _errors(trace: list[Span]) -> Iterator[Text]:
             yield Text("error  " + ": ".join(visible(part) for part in parts), "red")
 
 
+def _tokens(spent: Spending) -> str:
+    """Write tokens down as those given and those written; ``~`` where they are an estimate."""
+    return f"{'~' if spent.estimated else ''}{spent.given} + {spent.written}"
+
+
+def _price(spent: Spending) -> str:
+    """Write down what calls cost, as far as it is known."""
+    if spent.dollars is None:
+        return ""
+    unknown = f" without {spent.unpriced} that have no price" if spent.unpriced else ""
+    return f", ${spent.dollars:.4g}{unknown}"
+
+
 def _event(span: Span) -> str:
     """Return the end of the event's id, which is where ids differ, and the attempt if there were more."""
     attempt = span.attributes.get(names.ATTEMPT, 1)
@@ -147,10 +188,12 @@ def _event(span: Span) -> str:
     return f"…{visible(span.event_id)[-8:]}{number}" if span.event_id else number.strip()
 
 
-def _bar(span: Span, begin: int, total: int) -> str:
-    left = min(BAR_WIDTH - 1, (span.start_ns - begin) * BAR_WIDTH // total)
-    length = max(1, round((span.end_ns - span.start_ns) * BAR_WIDTH / total))
-    return " " * left + "█" * min(length, BAR_WIDTH - left)
+def _bar(span: Span, begin: int, length_ns: int) -> str:
+    """Draw when a span was; dots are the time that its message was on the queue."""
+    left = min(BAR_WIDTH - 1, (span.start_ns - begin) * BAR_WIDTH // length_ns)
+    length = max(1, round((span.end_ns - span.start_ns) * BAR_WIDTH / length_ns))
+    waited = min(left, round((queued_ns(span) or 0) * BAR_WIDTH / length_ns))
+    return " " * (left - waited) + "·" * waited + "█" * min(length, BAR_WIDTH - left)
 
 
 def _milliseconds(nanoseconds: int) -> str:

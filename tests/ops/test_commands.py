@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lightning.client import ClientError
+from ops.chaos.installation import until
 from ops.cli import app
 from ops.ports import free_port
 from tests.acceptance.images import make_image
@@ -450,3 +451,34 @@ def test_the_audit_is_written_in_every_way(real):
     # an id that is no event's may be a user's
     assert ran(real, "audit", client.user_id).exit_code == 0
     assert "give a date" in str(ran(real, "audit", "--since", "never").exception)
+
+
+def test_a_trace_tells_what_waited_and_what_it_cost(real, monkeypatch):
+    def drawn(named):
+        return CliRunner().invoke(app, ["trace", named, "--data", str(real.data)])
+
+    # Given an answer of a model that has a price
+    sent = json.loads(real.run("send", "hello there", "--json").stdout)
+    [call] = [
+        each for line in ran(real, "audit", sent["id"]).stdout.splitlines()
+        if (each := json.loads(line))["kind"] == "model_call"
+    ]  # fmt: skip
+    monkeypatch.setenv("LIGHTNING_MODEL_PRICES", json.dumps({call["name"]: {"input": 1e6, "output": 1e6}}))
+    # When its spans have been written
+    cost = f"models: calls 1, tokens {call['inputTokens']} + {call['outputTokens']}, $"
+    until(lambda: cost in drawn(sent["id"]).stdout, "the trace is told", seconds=30)
+    # Then the waterfall tells how long messages waited, too
+    shown = drawn(sent["id"]).stdout
+    assert "ms queued" in shown.splitlines()[0]
+    # And its own id shows the trace, too; of what is not there one error says so
+    trace_id = shown.split()[1]
+    assert cost in drawn(trace_id.upper()).stdout
+    assert "there is no trace" in str(drawn("0" * 32).exception)
+    # and for a program it is beside each span
+    spans = json.loads(
+        CliRunner().invoke(app, ["trace", trace_id, "--data", str(real.data), "--json"]).stdout
+    )
+    assert [span["dollars"] for span in spans if span["dollars"] is not None] == [
+        call["inputTokens"] + call["outputTokens"]
+    ]
+    assert any(span["queued_ns"] is not None for span in spans)

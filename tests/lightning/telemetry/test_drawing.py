@@ -4,14 +4,25 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from lightning.prices import read_prices
 from lightning.telemetry import names
 from lightning.telemetry.draw import as_json, draw, visible
+
+PRICES = read_prices('{"echo": {"input": 2, "output": 10}}')
 
 
 def render(spans, *, width=130) -> str:
     out = StringIO()
-    Console(file=out, width=width, color_system=None, legacy_windows=False).print(draw(spans))
+    Console(file=out, width=width, color_system=None, legacy_windows=False).print(draw(spans, PRICES))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+#: A call of a model.
+ASKED = {
+    names.GEN_AI_REQUEST_MODEL: "echo",
+    names.GEN_AI_USAGE_INPUT_TOKENS: 1000,
+    names.GEN_AI_USAGE_OUTPUT_TOKENS: 50,
+}
 
 
 @pytest.fixture
@@ -32,26 +43,30 @@ def trace(make_span):
             status="error",
             status_message="ValueError: \x1b[31mred\x1b[0m\nsecond [link=http://x]line[/link]",
             attributes={**event, names.ATTEMPT: 2, names.ERROR_CODE: "bad_input"},
+            links=[{"attributes": {names.LINK_ENQUEUED_TIME: base // 1_000_000 + 5}}],
             **at(20, 60),
         ),
         make_span("lost \x9b2J\u202echild", span_id="5" * 16, parent_id="9" * 16, **at(30, 10)),
         make_span("POST /api/events", span_id="1" * 16, kind="server", process="api:1", **at(0, 10)),
         make_span("send default", span_id="2" * 16, parent_id="1" * 16, process="api:1", **at(2, 1)),
-        make_span("chat echo", span_id="4" * 16, parent_id="3" * 16, attributes=event, **at(25, 50)),
+        make_span(
+            "chat echo", span_id="4" * 16, parent_id="3" * 16, attributes={**event, **ASKED}, **at(25, 50)
+        ),
         make_span("notify", span_id="6" * 16, parent_id="1" * 16, process="api:1", **at(90, 10)),
     ]
 
 
 SNAPSHOT = r"""
-trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  6 spans, 100.0 ms, 1 failed
+trace aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa  6 spans, 100.0 ms, 1 failed, 15.0 ms queued
+models: calls 1, tokens 1000 + 50, $0.0025
 event 01890a5d-ac96-774b-bcce-b302099a8057
-span                                         process   event           ms
-POST /api/events                             api:1                   10.0  ██
-├─ send default                              api:1                    1.0  █
-│  └─ process [bold]default[/bold]  error    worker:7  …099a8057 #2  60.0      ████████████
-│     └─ chat echo                           worker:7  …099a8057     50.0       ██████████
-└─ notify                                    api:1                   10.0                    ██
-lost \x9b2J\u202echild  (parent not stored)  worker:7                10.0        ██
+span                                         process   event         queued    ms
+POST /api/events                             api:1                           10.0  ██
+├─ send default                              api:1                            1.0  █
+│  └─ process [bold]default[/bold]  error    worker:7  …099a8057 #2    15.0  60.0   ···████████████
+│     └─ chat echo  1000 + 50, $0.0025       worker:7  …099a8057             50.0       ██████████
+└─ notify                                    api:1                           10.0                    ██
+lost \x9b2J\u202echild  (parent not stored)  worker:7                        10.0        ██
 error  process [bold]default[/bold]: bad_input: ValueError: \x1b[31mred\x1b[0m\nsecond [link=http://x]line[/link]
 """
 
@@ -121,3 +136,17 @@ def test_json_is_for_programs_and_safe_to_print(trace):
 )
 def test_visible(text, expected):
     assert visible(text) == expected
+
+
+def test_only_what_the_platform_counted_is_added_up(make_span):
+    # Given the call of a run, told by the platform and again by the run, and one of a model without a price
+    calls = [
+        make_span("chat echo", span_id="1" * 16, attributes={**ASKED, names.USAGE_ESTIMATED: True}),
+        make_span("chat echo", span_id="2" * 16, attributes=ASKED, process="run:agent"),
+        make_span("chat m", span_id="3" * 16, attributes={**ASKED, names.GEN_AI_RESPONSE_MODEL: "m"}),
+        make_span("chat m", span_id="4" * 16, attributes={names.GEN_AI_REQUEST_MODEL: "m"}),
+    ]
+    drawing = render(calls)
+    assert "models: calls 2, tokens ~2000 + 100, $0.0025 without 1 that have no price" in drawing
+    # And a program finds the cost beside the span
+    assert [span["dollars"] for span in json.loads(as_json(calls, PRICES))] == [0.0025, None, None, None]
