@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, cast
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,6 +32,7 @@ _MIN_TOKEN_SECONDS: Final = 900
 _PREFIX: Final = "LIGHTNING_"
 _FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _CONNECTION_KEY: Final = re.compile(r"(?:SharedAccessKey|AccountKey|AccessToken)=([^;]+)", re.IGNORECASE)
@@ -179,6 +181,27 @@ def _monitor_connection(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _otlp_headers(secret: SecretStr) -> SecretStr:
+    read_headers(secret.get_secret_value())
+    return secret
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Read headers as OpenTelemetry has them in a variable (its specification, "Protocol Exporter").
+
+    Raises:
+      ValueError: They are not ``name=value``, separated by commas, with values percent-encoded.
+    """
+    headers = dict[str, str]()
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, separator, value = (each.strip() for each in part.partition("="))
+        value = unquote(value)
+        if not separator or not _HEADER.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise ValueError("it is not a list of name=value, separated by commas and percent-encoded")
+        headers[name.lower()] = value
+    return headers
+
+
 def _container_emulator(secret: SecretStr) -> SecretStr:
     parts = dict(part.split("=", 1) for part in secret.get_secret_value().strip().split(";") if "=" in part)
     if not parts.get("SubscriptionId") or not parts.get("AccessToken"):
@@ -200,6 +223,7 @@ def _matching(pattern: re.Pattern[str], meaning: str) -> AfterValidator:
 ServiceBusConnection = Annotated[SecretStr, AfterValidator(_servicebus_connection)]
 CosmosConnection = Annotated[SecretStr, AfterValidator(_cosmos_connection)]
 MonitorConnection = Annotated[SecretStr, AfterValidator(_monitor_connection)]
+OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
 ContainerEmulator = Annotated[SecretStr, AfterValidator(_container_emulator)]
 Subscription = Annotated[str, _matching(_GUID, "the id of a subscription, with its hyphens")]
 Subnet = Annotated[str, _matching(_SUBNET, "the id of a subnet: /subscriptions/.../subnets/...")]
@@ -678,6 +702,21 @@ class Settings(BaseSettings):
     monitor_identity: Literal["0", "1"] = _setting(
         "LIGHTNING_MONITOR_IDENTITY", "0", "`1`: the managed identity signs in to Application Insights"
     )
+    otlp_endpoint: PublicUrl | None = _setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "A collector of OpenTelemetry, to which traces, logs and metrics are sent besides by OTLP over HTTP",
+        example="http://127.0.0.1:4318",
+    )
+    otlp_headers: OtlpHeaders | None = _setting(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        None,
+        "Headers that it asks for, percent-encoded",
+        example="authorization=Bearer%20...,x-tenant=1",
+    )
+    otlp_protocol: Literal["http/protobuf"] = _setting(
+        "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "Only `http/protobuf`: there is no gRPC"
+    )
     spans: Annotated[int, Field(ge=0, le=10_000_000)] = _setting(
         "LIGHTNING_SPANS",
         200_000,
@@ -753,10 +792,15 @@ class Settings(BaseSettings):
         is_here = self.runner == "sandbox" or self.aci_emulator is not None
         return self.data / "run-api.sock" if is_here else None
 
+    def otlp_header_values(self) -> dict[str, str]:
+        """Give the headers for the collector of OpenTelemetry, by their names."""
+        return {} if self.otlp_headers is None else read_headers(self.otlp_headers.get_secret_value())
+
     def secret_values(self) -> list[str]:
         """List every secret, and the key within each connection string, for the redactor."""
         secrets = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
         keys = [key for secret in secrets for key in _CONNECTION_KEY.findall(secret)]
+        keys += self.otlp_header_values().values()
         return [*secrets, *keys, *(s.removeprefix("whsec_") for s in secrets if s.startswith("whsec_"))]
 
     def to_environ(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:

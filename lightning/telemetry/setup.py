@@ -100,16 +100,20 @@ def configure_from(settings: Settings, service_name: str) -> Telemetry:
 
 
 def _destinations(settings: Settings) -> list[Destination]:
-    if settings.monitor_connection is None:
-        return []
-    from lightning.telemetry.azure_monitor import open_azure_monitor  # noqa: PLC0415 -- an SDK
+    found = list[Destination]()
+    if settings.monitor_connection is not None:
+        from lightning.telemetry.azure_monitor import open_azure_monitor  # noqa: PLC0415 -- an SDK
 
-    connection = settings.monitor_connection.get_secret_value()
-    return [
-        open_azure_monitor(
-            connection, identity=settings.monitor_identity == "1", client_id=settings.azure_client_id
+        connection, identity = (
+            settings.monitor_connection.get_secret_value(),
+            settings.monitor_identity == "1",
         )
-    ]
+        found.append(open_azure_monitor(connection, identity=identity, client_id=settings.azure_client_id))
+    if settings.otlp_endpoint is not None:
+        from lightning.telemetry.otlp_collector import open_otlp_collector  # noqa: PLC0415 -- an SDK
+
+        found.append(open_otlp_collector(settings.otlp_endpoint, settings.otlp_header_values()))
+    return found
 
 
 def configure(

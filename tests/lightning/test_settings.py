@@ -405,3 +405,27 @@ def test_every_example_would_do():
         name = str(field.validation_alias)
         base = {} if name == "LIGHTNING_MODE" else {**AZURE, **REGISTRY}
         assert Settings.load({**base, "LIGHTNING_TESTING": "1", name: example})
+
+
+class TestTheCollector:
+    def test_headers_are_read_as_opentelemetry_writes_them(self):
+        text = " Authorization=Bearer%20canary-of-headers, x-tenant = a%3Db ,"
+        settings = Settings.load({"OTEL_EXPORTER_OTLP_HEADERS": text})
+        values = {"authorization": "Bearer canary-of-headers", "x-tenant": "a=b"}
+        assert settings.otlp_header_values() == values
+        # and each value is a secret, as it is sent and as it is set
+        assert {*values.values(), text} <= set(settings.secret_values())
+        assert "canary" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "canary name=x"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x=canary%0d%0ay:1"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "canary:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+    )
+    def test_what_could_not_be_sent_is_refused(self, name, value):
+        assert "canary" not in problems_of({name: value})[name]
