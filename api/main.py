@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from api.app import create_app
 from api.connections import HttpProtocol, WebSocketProtocol
+from api.metrics import mount_metrics
 from api.platform import Platform
 from api.run_api.serving import RunApiServer
 from api.websocket import MAX_FRAME_BYTES
@@ -117,6 +118,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     telemetry = configure_from(settings, "lightning-web")
+    if telemetry.scrape is not None:
+        mount_metrics(app, telemetry.scrape)
     config = configuration(app, settings)
     server = Server(config, app)
     look_less_often()

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lightning.telemetry import carrier, names
 
 #: Requests that happen all the time and begin nothing.
-QUIET_PATHS = frozenset({"/api/health", "/notify"})
+QUIET_PATHS = frozenset({"/api/health", "/metrics", "/notify"})
 
 #: Pages that people look at begin nothing, and look again by themselves; what is done there does.
 QUIET_PAGES = "/dashboard"

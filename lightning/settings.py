@@ -29,6 +29,9 @@ MIN_KEY_BYTES: Final = 32
 #: A shorter life of access tokens is only for tests.
 _MIN_TOKEN_SECONDS: Final = 900
 
+#: Shorter ones could be guessed.
+MIN_METRICS_TOKEN_CHARS: Final = 16
+
 _PREFIX: Final = "LIGHTNING_"
 _FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
@@ -181,6 +184,15 @@ def _monitor_connection(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _metrics_token(secret: SecretStr) -> SecretStr:
+    token = secret.get_secret_value()
+    if len(token) < MIN_METRICS_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(
+            f"it has fewer than {MIN_METRICS_TOKEN_CHARS} characters, or some that no header has"
+        )
+    return secret
+
+
 def _otlp_headers(secret: SecretStr) -> SecretStr:
     read_headers(secret.get_secret_value())
     return secret
@@ -223,6 +235,7 @@ def _matching(pattern: re.Pattern[str], meaning: str) -> AfterValidator:
 ServiceBusConnection = Annotated[SecretStr, AfterValidator(_servicebus_connection)]
 CosmosConnection = Annotated[SecretStr, AfterValidator(_cosmos_connection)]
 MonitorConnection = Annotated[SecretStr, AfterValidator(_monitor_connection)]
+MetricsToken = Annotated[SecretStr, AfterValidator(_metrics_token)]
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
 ContainerEmulator = Annotated[SecretStr, AfterValidator(_container_emulator)]
 Subscription = Annotated[str, _matching(_GUID, "the id of a subscription, with its hyphens")]
@@ -716,6 +729,12 @@ class Settings(BaseSettings):
     )
     otlp_protocol: Literal["http/protobuf"] = _setting(
         "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "Only `http/protobuf`: there is no gRPC"
+    )
+    metrics_token: MetricsToken | None = _setting(
+        "LIGHTNING_METRICS_TOKEN",
+        None,
+        "Token for `GET /metrics` of each process, in Prometheus' format, which without it is not there",
+        example="$(openssl rand -hex 32)",
     )
     spans: Annotated[int, Field(ge=0, le=10_000_000)] = _setting(
         "LIGHTNING_SPANS",

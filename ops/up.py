@@ -78,14 +78,23 @@ def _emulated_azure(settings: Settings) -> "EmulatedAzure":
 def processes(settings: Settings) -> list[Process]:
     """Say what runs an installation: ingress, workers, clock, with settings whose port is decided."""
     ingress = for_child(settings)
-    # workers and clock share the machine with the ingress: their health is on a free port
-    others = {**ingress, "PORT": "0"}
     python = [sys.executable, "-m"]
+    workers = range(1, settings.workers + 1)
     return [
         Process("web", [*python, "api.main"], ingress),
-        *(Process(f"worker.{n + 1}", [*python, "worker.main"], others) for n in range(settings.workers)),
-        Process("clock", [*python, "worker.clock"], others),
+        *(Process(f"worker.{n}", [*python, "worker.main"], _other(settings, n + 1)) for n in workers),
+        Process("clock", [*python, "worker.clock"], _other(settings, 1)),
     ]
+
+
+def _other(settings: Settings, number: int) -> dict[str, str]:
+    """Give the environment of a process that shares the machine with the ingress.
+
+    Its health is on a free port; where it is to be scraped, on one that can be known: so far behind the
+    ingress's.
+    """
+    port = 0 if settings.metrics_token is None else settings.port + number
+    return {**for_child(settings), "PORT": str(port)}
 
 
 def _greet(url: str, settings: Settings, *, emulated: bool, quiet: bool) -> None:

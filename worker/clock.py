@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -23,6 +23,9 @@ from worker.orphans import LOOK_SECONDS, Orphans
 from worker.put_back import CLAIMS_APART, PutBack
 from worker.queue_depth import QueueDepth
 from worker.sweep import Sweep
+
+if TYPE_CHECKING:
+    from lightning.telemetry.scrape import Scrape
 
 #: A round of the clock.
 TICK_SECONDS = 1.0
@@ -66,8 +69,13 @@ class Every:
                 self._due_at = now  # there may be more of it
 
 
-async def run(settings: Settings) -> None:
-    """Tick until told to stop."""
+async def run(settings: Settings, scrape: "Scrape | None" = None) -> None:
+    """Tick until told to stop.
+
+    Parameters:
+      settings: The settings.
+      scrape: What answers whoever asks for the metrics.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +102,7 @@ async def run(settings: Settings) -> None:
         crash=fleet.crash,
     )
     depth = QueueDepth(fleet.broker, queue_names(settings.servicebus_queue))
-    with serve_health(settings.host, settings.port):
+    with serve_health(settings.host, settings.port, scrape):
         # a container may take its time to stop, and nothing else waits for it; schedules wait for nothing
         await asyncio.gather(
             _tick(stop, [sweeps, put_backs, burials]), _tick(stop, [orphans]), _fire(stop, firing)
@@ -143,7 +151,7 @@ def main() -> None:
         sys.exit(str(error))
     telemetry = configure_from(settings, "lightning-clock")
     try:
-        asyncio.run(run(settings))
+        asyncio.run(run(settings, telemetry.scrape))
     finally:
         telemetry.shutdown()
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dramatiq
 import uvloop
@@ -22,6 +22,9 @@ from worker.last_resort import LastResort
 from worker.pool import open_worker
 from worker.stopping import stop_signals
 from worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from lightning.telemetry.scrape import Scrape
 
 #: What is closed behind the drain may take so long: whatever hangs then is left behind.
 CLOSING_SECONDS = 6.0
@@ -47,12 +50,13 @@ def _look(actor: str, admission: Admission) -> Callable[..., Coroutine[Any, Any,
     return look
 
 
-def run(settings: Settings, wait_for_stop: Callable[[], None]) -> None:
+def run(settings: Settings, wait_for_stop: Callable[[], None], scrape: "Scrape | None" = None) -> None:
     """Work until told to stop, then finish what is under way.
 
     Parameters:
       settings: The settings.
       wait_for_stop: Returns once the process is to stop.
+      scrape: What answers whoever asks for the metrics.
     """
     fleet = open_fleet(settings, [EventLoop()], "worker")
     fleet.broker.add_middleware(CloseFleet(fleet))
@@ -62,7 +66,7 @@ def run(settings: Settings, wait_for_stop: Callable[[], None]) -> None:
     worker = open_worker(fleet.broker, settings)
     worker.start()
     look_less_often()
-    with serve_health(settings.host, settings.port):
+    with serve_health(settings.host, settings.port, scrape):
         wait_for_stop()
         last_resort.end_within(settings.drain_seconds + CLOSING_SECONDS)
     worker.stop(timeout=round(settings.drain_seconds * 1000))
@@ -118,7 +122,7 @@ def main() -> None:
     telemetry = configure_from(settings, "lightning-worker")
     with stop_signals() as wait_for_stop:
         try:
-            run(settings, wait_for_stop)
+            run(settings, wait_for_stop, telemetry.scrape)
         finally:
             telemetry.shutdown()
 

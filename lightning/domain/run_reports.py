@@ -6,6 +6,7 @@ It stands in one document beside the run's own, which the worker alone writes: n
 from collections.abc import Callable
 from typing import Any, Final, Literal, NotRequired, TypedDict, TypeVar, cast
 
+from lightning.domain.agent_metrics import AgentMetrics
 from lightning.domain.runs import RunDocument
 from lightning.errors import Conflict
 from lightning.events import now_text
@@ -104,6 +105,7 @@ class RunReports:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._agent_metrics = AgentMetrics()
 
     async def read(self, run: RunDocument) -> ReportDocument:
         """Read what a run has said; one that has said nothing has an empty report."""
@@ -134,7 +136,9 @@ class RunReports:
             report["metrics"] = [*others, noted]
             return noted
 
-        return await self._change(run, change)
+        told = await self._change(run, change)
+        self._agent_metrics.note(run["agent"], name, value, unit)
+        return told
 
     async def result(self, run: RunDocument, output: Any, message: str | None) -> Result:
         """Note what came of a run; the latest word counts."""

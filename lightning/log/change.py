@@ -7,7 +7,7 @@ conversations whose messages it accepts or ends; the message whose turn comes is
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -18,6 +18,7 @@ from lightning.ids import conversation_document_id, run_id
 from lightning.log import documents
 from lightning.log.head import HEAD, advance
 from lightning.log.last_words import last_words, told_of
+from lightning.log.moves import NEW, Moves
 from lightning.log.portions import portion
 from lightning.log.turns import CONTINUED, Turns, turn_of, turn_of_draft
 from lightning.storage import Create, Operation, Replace, Storage, Stored
@@ -99,6 +100,7 @@ class Changes:
         self._sweep_seconds = sweep_seconds
         self._clock = clock
         self._bulk_above = bulk_above
+        self.moves = Moves()
 
     async def apply(self, user_id: str, change: Change) -> Changed:
         """Make a change, or nothing of it.
@@ -131,6 +133,7 @@ class Changes:
                 if taken.pointer in drafted or taken.pointer not in plan.read:
                     raise
             else:
+                self.moves.count(plan.moved())
                 return plan.changed
         raise AssertionError("it is tried until it is done")
 
@@ -289,6 +292,14 @@ class _Plan:
             *(_replace(event, etag) for event, etag in released),
             *self.change.writes,
         ]
+
+    def moved(self) -> Iterator[tuple[str, str, str]]:
+        """Give the type of each event whose state the plan changes, with the state before and the new one."""
+        yield from ((draft.type, NEW, "accepted") for draft, _ in self.change.created)
+        yield from ((end.event["type"], "accepted", end.state) for end in self.change.ended)
+        yield from ((event["type"], "dead", "accepted") for event, _ in self.change.revived)
+        for each in self.interrupted:
+            yield self.others[each].body["type"], "accepted", "cancelled"
 
     def _states(self) -> Counter[str]:
         states = Counter({"cancelled": len(self.interrupted), "dead": -len(self.change.revived)})

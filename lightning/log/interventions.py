@@ -194,6 +194,7 @@ class Interventions:
                 await self._storage.batch_on(CONTAINER, user_id, HEAD, build)
             except PreconditionFailed:
                 continue  # it was replayed, or discarded, meanwhile
+            self._changes.moves.count([(event["type"], "dead", "cancelled")])
             return event
 
     async def record_late(self, user_id: str, event_id: str, outputs: list[dict[str, Any]]) -> bool:

@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -29,6 +29,12 @@ from lightning.telemetry.logs import LogFormat, configure_logging
 from lightning.telemetry.redaction import Redactor
 from lightning.telemetry.relay import RelayingProvider
 from lightning.telemetry.spans import DEFAULT_MAX_DAYS, DEFAULT_MAX_SPANS, SpanStore
+
+if TYPE_CHECKING:
+    from lightning.telemetry.scrape import Scrape
+
+#: Where a process answers whoever asks for its metrics.
+METRICS_PATH: Final = "/metrics"
 
 #: How long a span may wait in memory; what a person who looks at a trace waits for.
 EXPORT_DELAY_SECONDS: Final = 0.5
@@ -52,10 +58,17 @@ class Telemetry:
     Parameters:
       provider: The process's tracer provider.
       ends: What else ends with it.
+      scrape: What answers whoever asks for the metrics; None where nobody may.
     """
 
-    def __init__(self, provider: TracerProvider, ends: Sequence[Callable[[], None]] = ()) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        ends: Sequence[Callable[[], None]] = (),
+        scrape: "Scrape | None" = None,
+    ) -> None:
         self.provider = provider
+        self.scrape = scrape
         self._ends = ends
 
     def force_flush(self) -> bool:
@@ -96,7 +109,16 @@ def configure_from(settings: Settings, service_name: str) -> Telemetry:
         log_level=settings.log_level,
         secrets=settings.secret_values(),
         destinations=_destinations(settings),
+        scrape=_scrape(settings),
     )
+
+
+def _scrape(settings: Settings) -> "Scrape | None":
+    if settings.metrics_token is None:
+        return None
+    from lightning.telemetry.scrape import Scrape  # noqa: PLC0415 -- an SDK
+
+    return Scrape(settings.metrics_token.get_secret_value())
 
 
 def _destinations(settings: Settings) -> list[Destination]:
@@ -126,6 +148,7 @@ def configure(
     max_days: int = DEFAULT_MAX_DAYS,
     secrets: Iterable[str] = (),
     destinations: Sequence[Destination] = (),
+    scrape: "Scrape | None" = None,
 ) -> Telemetry:
     """Configure tracing and logging for this process; see :func:`configure_from`.
 
@@ -142,6 +165,7 @@ def configure(
       max_days: How long it keeps it.
       secrets: Values that must appear in no log and no span.
       destinations: Where telemetry goes besides.
+      scrape: What answers whoever asks for the metrics.
 
     Returns:
       The handle to flush and to shut down.
@@ -173,9 +197,9 @@ def configure(
     for destination in destinations:
         provider.add_destination(_batches(OutwardExporter(destination, cleaner), OUTWARD_DELAY_SECONDS))
     trace.set_tracer_provider(provider)
-    meters = _meters(resource, destinations)
+    meters = _meters(resource, destinations, scrape)
     set_meter_provider(meters)
-    return Telemetry(provider, [meters.shutdown, *(() if logs is None else (logs.shutdown,))])
+    return Telemetry(provider, [meters.shutdown, *(() if logs is None else (logs.shutdown,))], scrape)
 
 
 def _batches(exporter: SpanExporter, delay_seconds: float) -> BatchSpanProcessor:
@@ -197,7 +221,10 @@ def _logs(resource: Resource, destinations: Sequence[Destination]) -> LoggerProv
     return provider
 
 
-def _meters(resource: Resource, destinations: Sequence[Destination]) -> MeterProvider:
+def _meters(
+    resource: Resource, destinations: Sequence[Destination], scrape: "Scrape | None"
+) -> MeterProvider:
     # how often they are sent is said by OTEL_METRIC_EXPORT_INTERVAL
-    readers = [PeriodicExportingMetricReader(destination.metrics) for destination in destinations]
+    readers: list[MetricReader] = [PeriodicExportingMetricReader(each.metrics) for each in destinations]
+    readers += [] if scrape is None else [scrape.reader]
     return MeterProvider(readers, resource, shutdown_on_exit=False)

@@ -429,3 +429,8 @@ class TestTheCollector:
     )
     def test_what_could_not_be_sent_is_refused(self, name, value):
         assert "canary" not in problems_of({name: value})[name]
+
+
+@pytest.mark.parametrize("token", ["canary", "canary with a blank in it", "canary-with-a-bell\x07-in-it"])
+def test_a_token_for_metrics_that_could_be_guessed_or_not_be_sent_is_refused(token):
+    assert "canary" not in problems_of({"LIGHTNING_METRICS_TOKEN": token})["LIGHTNING_METRICS_TOKEN"]
