@@ -1,8 +1,9 @@
-"""Tells operators how a run ended: one record, and an event of its own where records are sent to."""
+"""Tells operators how a run began and ended: metrics, and a record that is an event where it is sent to."""
 
 import structlog
 from opentelemetry.metrics import get_meter
 
+from lightning.domain.runs import RunDocument
 from lightning.events import EventDocument
 from lightning.tasks import TaskMetadata, TaskResultMetadata
 from lightning.telemetry import names
@@ -12,7 +13,22 @@ _meter = get_meter(__name__)
 _waited = _meter.create_histogram(
     names.RUN_WAITED, unit="s", description="From the recording of a task to the start of its command"
 )
+_starting = _meter.create_histogram(
+    names.RUN_START, unit="s", description="From asking for a container to the start of its command"
+)
 _ran = _meter.create_histogram(names.RUN_RAN, unit="s", description="What commands in containers took")
+
+
+def tell_start(before: RunDocument, now: RunDocument) -> None:
+    """Tell how long a container took to start, once it is known that its command began.
+
+    Parameters:
+      before: The run before that was noted.
+      now: The run since.
+    """
+    began, asked = now["startedAt"], now.get("askedAt")
+    if before["startedAt"] is None and began is not None and asked is not None:
+        _starting.record(max(0.0, began - asked), {names.AGENT: now["agent"] or now["image"] or ""})
 
 
 def tell_end(event: EventDocument, metadata: TaskMetadata, result: TaskResultMetadata) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from actors.task_end import tell_start
 from actors.task_live import LiveRuns
 from actors.task_result import GONE
 from lightning.containers import Runner, RunStatus
@@ -68,13 +69,20 @@ class RunLooks:
         self._runner = runner
         self._live = live
 
-    async def note_start(self, run: Run, *, at_once: bool) -> Run:
-        """Note that a run's container was started, and whether its command runs if that is known at once."""
+    async def note_start(self, run: Run, *, asked_at: float, at_once: bool) -> Run:
+        """Note that a run's container was started, and whether its command runs if that is known at once.
+
+        Parameters:
+          run: The run.
+          asked_at: When its container was asked for.
+          at_once: Whether to look.
+        """
         status = RunStatus("pending")
         if at_once:
             with contextlib.suppress(NotFound):
                 status = await self._runner.status(run.name)
-        return await self._noted(run, status, ended_at=None)  # its end is found by a look, with its log
+        # its end is found by a look, with its log
+        return await self._noted(run, status, ended_at=None, asked_at=asked_at)
 
     async def look(self, run: Run) -> tuple[Run, RunStatus]:
         """Note where a run stands, and take over what it has printed since."""
@@ -85,11 +93,19 @@ class RunLooks:
         looked = await self._noted(run, status, ended_at=status.ended_at)
         return await self._collect(looked, ended=status.ended), status
 
-    async def _noted(self, run: Run, status: RunStatus, *, ended_at: float | None) -> Run:
+    async def _noted(
+        self, run: Run, status: RunStatus, *, ended_at: float | None, asked_at: float | None = None
+    ) -> Run:
         stage = "starting" if status.state == "pending" else "running"
         noted = await self._runs.advance(
-            run, stage=stage, begun=True, started_at=status.started_at, ended_at=ended_at
+            run,
+            stage=stage,
+            begun=True,
+            started_at=status.started_at,
+            ended_at=ended_at,
+            asked_at=asked_at,
         )
+        tell_start(run.document, noted.document)
         self._live.stage(run, noted)
         return noted
 

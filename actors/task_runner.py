@@ -214,9 +214,10 @@ class TaskRunner(Actor):
             f"{names.RUN} {called}", kind=trace.SpanKind.CLIENT, attributes=attributes
         ):
             self._live.starting(run)
+            asked_at = time.time()
             await self._runner.start(spec_of(event, metadata, run, self._agents, self._api))
         self._crash("run:started")
-        run = await self._sight.note_start(run, at_once=self._looks.patience_seconds > 0)
+        run = await self._sight.note_start(run, asked_at=asked_at, at_once=self._looks.patience_seconds > 0)
         self._crash("run:recorded")
         return run
 

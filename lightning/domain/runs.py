@@ -47,7 +47,8 @@ class Workspace(TypedDict):
 class RunDocument(TypedDict):
     """A run as it stands in the store.
 
-    ``seq`` is that of its task. ``begun``: its container was started, and is not started again. ``state`` is
+    ``seq`` is that of its task. ``begun``: its container was started, and is not started again;
+    ``askedAt`` says when it was asked for. ``state`` is
     that of events (a store lets documents expire by it); ``log`` says where the log has got to. ``resets``
     counts how often it was let be started anew.
     """
@@ -69,6 +70,7 @@ class RunDocument(TypedDict):
     log: LogPlace
     outcome: Outcome | None
     resets: NotRequired[int]
+    askedAt: NotRequired[float]
     workspace: NotRequired[Workspace]
 
 
@@ -163,8 +165,17 @@ class Runs:
         begun: bool,
         started_at: float | None = None,
         ended_at: float | None = None,
+        asked_at: float | None = None,
     ) -> Run:
         """Note where a run stands; nothing is written where nothing is new.
+
+        Parameters:
+          run: The run.
+          stage: Where it stands.
+          begun: Whether its container was started.
+          started_at: When its command began.
+          ended_at: When that ended.
+          asked_at: When its container was asked for.
 
         Raises:
           PreconditionFailed: Somebody else has noted something meanwhile.
@@ -177,6 +188,8 @@ class Runs:
             "startedAt": started_at or known["startedAt"],
             "endedAt": ended_at or known["endedAt"],
         }
+        if asked_at is not None:
+            changed["askedAt"] = asked_at
         return run if changed == known else await self._write(changed, run.etag)
 
     async def conclude(self, run: Run, outcome: Outcome) -> Run:

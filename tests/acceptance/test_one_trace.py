@@ -305,7 +305,9 @@ def test_metrics_are_sent(up, event):
         "lightning.queue.lag": "lightning-worker",
         "lightning.queue.depth": "lightning-clock",
         "lightning.run.waited_seconds": "lightning-worker",
+        "lightning.run.start_seconds": "lightning-worker",
         "lightning.run.ran_seconds": "lightning-worker",
+        "lightning.events.moved": "lightning-worker",
         "gen_ai.client.token.usage": "lightning-web",
     }
 

@@ -118,6 +118,9 @@ def test_another_user_sees_and_does_nothing(ingress, visitor, operator):
     assert "canary-31" in operator.page(f"/u/{visitor.person.id}{path}")
     assert operator.post(f"/u/{visitor.person.id}{path}/cancel").status_code == 200
     assert visitor.person.get(f"/api{path}").json()["state"] == "cancelled"
+    # which its owner finds in the audit
+    told = visitor.person.get("/api/audit", event=event["id"]).json()["records"]
+    assert [record["by"] for record in told if record["kind"] == "cancel"] == [operator.person.id]
 
 
 def span(number, parent=None, event=None, *, trace="a" * 32, kind="internal", **changes):
