@@ -97,7 +97,7 @@ async def _all(
             where.append(Where("kind", "=", kind))
         page: str | None = None
         while True:
-            answer = await storage.query(CONTAINER, user_id, where, page=page)
+            answer = await storage.query(CONTAINER, user_id, where, order_by=name, page=page)
             found += [stored.body for stored in answer.items]
             page = answer.next
             if page is None:
