@@ -45,6 +45,7 @@ def _servicebus(
     # The SDK takes long to import, and most installations of one machine never use it.
     from brokers.servicebus import ServiceBusBroker  # noqa: PLC0415
     from brokers.servicebus_namespace import address_of  # noqa: PLC0415
+    from lightning.azure_identity import own_identity  # noqa: PLC0415
 
     secret = settings.servicebus_connection
     connection_string = None if secret is None else secret.get_secret_value()
@@ -52,7 +53,7 @@ def _servicebus(
     return ServiceBusBroker(
         connection_string,
         namespace=settings.servicebus_namespace if connection_string is None else None,
-        client_id=settings.azure_client_id,
+        credential=own_identity(settings.identity, settings.azure_client_id) if secret is None else None,
         middleware=[Tracing(system="servicebus", server_address=host, server_port=port), *middleware],
         crashpoint=crash,
     )

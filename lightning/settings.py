@@ -29,6 +29,7 @@ MIN_KEY_BYTES: Final = 32
 _MIN_TOKEN_SECONDS: Final = 900
 
 _PREFIX: Final = "LIGHTNING_"
+_REFERENCE: Final = "@Microsoft.KeyVault("
 _FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
@@ -429,6 +430,12 @@ class Settings(BaseSettings):
         "User-assigned managed identity of the processes; without it the system-assigned one",
         example="00000000-0000-0000-0000-000000000000",
     )
+    identity: Literal["managed", "az"] = _setting(
+        "LIGHTNING_IDENTITY",
+        "managed",
+        "As whom Azure is asked where there is no key: `managed` is the identity of the processes, `az` who "
+        "is logged in by `az login`, as on an operator's laptop",
+    )
     data: Directory = _setting(
         "LIGHTNING_DATA", Path(".lightning"), "Directory of all local state", shown="`./.lightning`"
     )
@@ -726,7 +733,7 @@ class Settings(BaseSettings):
             **_language_model(given),
             **given,
         }
-        problems = [*_broken_rules(given, decided), *_unknown(environ)]
+        problems = [*_broken_rules(given, decided), *_unknown(environ), *_not_looked_up(given)]
         try:
             settings = cls(**decided)
         except ValidationError as error:
@@ -862,6 +869,17 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[SettingsProblem]:
             hint = f"; did you mean {words[close[0]]}?" if close else ""
             example = words[close[0]] if close else "LIGHTNING_DATA"
             yield SettingsProblem(name, f"there is no such setting{hint}", _example(example))
+
+
+def _not_looked_up(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    """Refuse a reference that App Service could not follow: whoever can guess it would know the secret."""
+    for name, value in given.items():
+        if value.startswith(_REFERENCE):
+            message = (
+                "the reference to Key Vault is not looked up: the secret is not there, or the app's identity "
+                "may not read it"
+            )
+            yield SettingsProblem(name, message, "its role Key Vault Secrets User, then a restart")
 
 
 def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Iterator[SettingsProblem]:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, cast
 from azure.core.exceptions import AzureError
 from azure.mgmt.containerinstance.models import Resource
 
+from lightning.azure_identity import own_identity
 from lightning.containers.aci_connection import Connection, Emulated
 from lightning.containers.aci_errors import LOGS_NOT_READY, TRANSITIONING, code_of, failure, status_of
 from lightning.containers.aci_group import (
@@ -209,7 +210,8 @@ def open_aci(settings: Settings, *, crash: CrashPoint = no_crash) -> AciRunner:
     """
     line = secret(settings.aci_emulator)
     emulated = None if line is None else Emulated.parse(line)
-    connection = Connection(settings.aci_subscription or "", settings.azure_client_id, emulated)
+    identity = own_identity(settings.identity, settings.azure_client_id)
+    connection = Connection(settings.aci_subscription or "", identity, emulated)
     return AciRunner(
         connection, place_of(settings), api_url=emulated.api_url if emulated else None, crash=crash
     )

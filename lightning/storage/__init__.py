@@ -43,12 +43,13 @@ def open_storage(settings: Settings) -> Storage:
     if settings.storage == "sqlite":
         return SqliteStorage(settings.data / "log.db")
     # Imported here because the SDK takes a third of a second, which SQLite must not pay.
+    from lightning.azure_identity import own_identity  # noqa: PLC0415
     from lightning.storage.cosmos import open_cosmos  # noqa: PLC0415
 
     return open_cosmos(
         connection=secret(settings.cosmos_connection),
         endpoint=settings.cosmos_endpoint,
-        client_id=settings.azure_client_id,
+        identity=own_identity(settings.identity, settings.azure_client_id),
         database=settings.cosmos_database,
         containers={
             "users": settings.user_container,
@@ -57,5 +58,6 @@ def open_storage(settings: Settings) -> Storage:
             "events": settings.event_container,
         },
         expire_seconds=None if settings.expire_days is None else settings.expire_days * 24 * 3600,
-        create=settings.mode == "embedded",  # on Azure they are deployed, with what they may cost
+        # on Azure they are deployed, with what they may cost; and no identity may make any
+        create=settings.mode == "embedded" and settings.cosmos_connection is not None,
     )

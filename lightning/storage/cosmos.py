@@ -12,9 +12,9 @@ import orjson
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.cosmos.aio import ContainerProxy
 from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosResourceNotFoundError
-from azure.identity.aio import ManagedIdentityCredential
 from opentelemetry.metrics import get_meter
 
+from lightning.azure_identity import AsyncIdentity, Identity
 from lightning.errors import LightningError, Transient
 from lightning.storage.cosmos_account import Account
 from lightning.storage.cosmos_errors import (
@@ -349,7 +349,7 @@ def open_cosmos(
     *,
     connection: str | None,
     endpoint: str | None,
-    client_id: str | None,
+    identity: Identity | None,
     database: str,
     containers: Mapping[str, str],
     create: bool,
@@ -359,19 +359,23 @@ def open_cosmos(
 
     Parameters:
       connection: The account's connection string.
-      endpoint: Its address, to be asked as the identity of the process, when there is no connection string.
-      client_id: Which user-assigned identity; None is the system-assigned one.
+      endpoint: Its address, when there is no connection string.
+      identity: Who asks it then.
       database: The name of the database.
       containers: The name there of each of `CONTAINERS`.
       create: Whether to make the database and the containers that are missing.
       expire_seconds: How long after their last write documents that are over are removed; None never.
+
+    Raises:
+      ValueError: It is not said where the account is, or who asks it.
     """
-    credential: Callable[[], Any]
+    credential: str | AsyncIdentity
     if connection is not None:
-        address, key = read_connection(connection)
-        credential = lambda: key  # noqa: E731
+        address, credential = read_connection(connection)
+    elif endpoint is not None and identity is not None:
+        address, credential = endpoint, AsyncIdentity(identity)
     else:
-        address, credential = endpoint or "", lambda: ManagedIdentityCredential(client_id=client_id)
+        raise ValueError("give either connection or endpoint and identity")
     account = Account(address, credential, database=database, names=containers, create=create)
     return CosmosStorage(account, expire_seconds=expire_seconds)
 

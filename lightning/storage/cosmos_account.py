@@ -5,7 +5,7 @@ import copy
 import io
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,6 +15,7 @@ from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
 from azure.cosmos.documents import ConnectionPolicy
 
+from lightning.azure_identity import AsyncIdentity
 from lightning.errors import Transient
 from lightning.storage.cosmos_errors import status_of
 from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
@@ -34,20 +35,12 @@ _log = structlog.get_logger(__name__)
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
-class Closing(Protocol):
-    """What is closed with the account."""
-
-    async def close(self) -> None:
-        """Let go of its connections."""
-        ...
-
-
 class Account:
     """Opens the client when it is first needed, on the event loop that then runs.
 
     Parameters:
       address: The account's endpoint.
-      connect: Makes what signs the requests: a key, or an identity, which is closed with the account.
+      credential: What signs the requests: a key, or who asks.
       database: The name of the database.
       names: The name of each container there.
       create: Whether what is missing is made; else somebody deploys it.
@@ -56,19 +49,19 @@ class Account:
     def __init__(
         self,
         address: str,
-        connect: Callable[[], Any],
+        credential: str | AsyncIdentity,
         *,
         database: str,
         names: Mapping[str, str],
         create: bool,
     ) -> None:
         self.address = address
-        self._connect = connect
+        self._credential = credential
         self._database = database
         self._names = names
         self._create = create
         self._opening = asyncio.Lock()
-        self._closing: list[Closing] = []
+        self._client: CosmosClient | None = None
         self._containers: dict[str, ContainerProxy] = {}
 
     async def container(self, name: str) -> ContainerProxy:
@@ -86,16 +79,14 @@ class Account:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        while self._closing:
-            await self._closing.pop().close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
         self._containers = {}
 
     async def _opened(self) -> dict[str, ContainerProxy]:
-        credential = self._connect()
-        if not isinstance(credential, str):
-            self._closing.append(cast("Closing", credential))
-        client = _client(self.address, credential)
-        self._closing.append(cast("Closing", client))
+        client = _client(self.address, self._credential)
+        self._client = client
         try:
             await client.__aenter__()
             if self._create:

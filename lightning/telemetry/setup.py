@@ -102,14 +102,9 @@ def configure_from(settings: Settings, service_name: str) -> Telemetry:
 def _destinations(settings: Settings) -> list[Destination]:
     if settings.monitor_connection is None:
         return []
-    from lightning.telemetry.azure_monitor import open_azure_monitor  # noqa: PLC0415 -- an SDK
+    from lightning.telemetry.azure_monitor import open_application_insights  # noqa: PLC0415 -- an SDK
 
-    connection = settings.monitor_connection.get_secret_value()
-    return [
-        open_azure_monitor(
-            connection, identity=settings.monitor_identity == "1", client_id=settings.azure_client_id
-        )
-    ]
+    return [open_application_insights(settings)]
 
 
 def configure(

@@ -20,6 +20,7 @@ SDKS = {"azure", "openai"}
 ADAPTERS = [
     "lightning.storage.cosmos*",
     "lightning.llm.*openai*",
+    "lightning.azure_identity",
     "lightning.containers.aci*",
     "lightning.telemetry.azure*",
     "brokers.servicebus*",

@@ -513,6 +513,7 @@ async def test_an_identity_gives_tokens():
     [
         {},
         {"connection_string": "Endpoint=sb://x", "namespace": "x"},
+        {"namespace": "x"},  # and nobody who asks
         {"connection_string": "no endpoint"},
         {"connection_string": "Endpoint=sb://x;EntityPath=queue"},
     ],
