@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,13 +13,39 @@ from azure.servicebus.aio import ServiceBusClient
 from brokers.servicebus_wire import Received, ReceiverLink
 from brokers.servicebus_wire_management import ManagementLink
 from brokers.servicebus_wire_sender import SenderLink
-from lightning.azure_identity import AsyncIdentity
+from lightning.azure_identity import AsyncIdentity, own_identity
+from lightning.keys import secret
+from lightning.settings import Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 #: The port of AMQP over TLS.
 AMQPS_PORT = 5671
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Where a namespace is and who asks, as the settings say it.
+
+    Parameters:
+      connection_string: As the portal shows it.
+      namespace: Instead of it, the host name.
+      credential: With the host name: who asks.
+    """
+
+    connection_string: str | None = field(repr=False)
+    namespace: str | None
+    credential: "TokenCredential | None"
+
+
+def told_by(settings: Settings) -> Told:
+    """Read the settings; a connection string goes before a host name."""
+    connection_string = secret(settings.servicebus_connection)
+    if connection_string is not None:
+        return Told(connection_string, None, None)
+    identity = own_identity(settings.identity, settings.azure_client_id)
+    return Told(None, settings.servicebus_namespace, identity)
 
 
 class Namespace:

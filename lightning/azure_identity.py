@@ -4,12 +4,13 @@ On Azure that is the managed identity of the processes. An operator's laptop has
 logged in by ``az login``. Nothing is looked for: the setting ``LIGHTNING_IDENTITY`` says which.
 """
 
-import asyncio
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from azure.core.credentials import AccessToken
+
+from lightning.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -71,7 +72,7 @@ class AsyncIdentity:
 
     async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
         """Give a token; see `Identity.get_token`."""
-        return await asyncio.to_thread(self.identity.get_token, *scopes)
+        return await in_daemon_thread(lambda: self.identity.get_token(*scopes))
 
     async def close(self) -> None:
         """Have nothing to close: the identity is the process's."""

@@ -30,6 +30,7 @@ _MIN_TOKEN_SECONDS: Final = 900
 
 _PREFIX: Final = "LIGHTNING_"
 _REFERENCE: Final = "@Microsoft.KeyVault("
+_CLOSE: Final = 0.85  #: how like a setting's a name is that was meant for it, from 0 to 1
 _FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@,]+")
@@ -956,6 +957,14 @@ def from_environment(**changes: object) -> Settings:
 def for_child(settings: Settings) -> dict[str, str]:
     """Give the environment of a child process: this process's own, with these settings."""
     return settings.to_environ(os.environ)
+
+
+def misspelt() -> dict[str, str]:
+    """Give the variables of this process that are no settings but nearly, each with the setting meant."""
+    known = list(_fields())
+    others = (name for name in os.environ if name not in known)
+    close = {name: difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE) for name in others}
+    return {name: found[0] for name, found in close.items() if found}
 
 
 def without_settings() -> dict[str, str]:

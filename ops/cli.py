@@ -87,10 +87,26 @@ def trace(
 
 
 @app.command("doctor")
-def doctor_command(url: Url = None, data: Data = None, as_json: AsJsonLines = False) -> None:
+def doctor_command(
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJsonLines = False,
+    azure: Annotated[
+        bool, typer.Option("--azure", help="Look at the services of Azure that the settings name.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --azure: longest for each part.", show_default="60; containers 300"),
+    ] = None,
+) -> None:
     """Say what is in order here, and what is not."""
     from ops import doctor  # noqa: PLC0415 -- only this command looks at every part
 
+    if azure:
+        from ops.commands.checkup import examine_azure  # noqa: PLC0415
+
+        examine_azure(data, seconds, as_json=as_json)
+        return
     try:
         settings = from_environment(LIGHTNING_DATA=data)
         findings = doctor.examine(settings, url or f"http://127.0.0.1:{settings.port}")

@@ -208,13 +208,16 @@ def open_aci(settings: Settings, *, crash: CrashPoint = no_crash) -> AciRunner:
       settings: They have been checked for what the runner needs.
       crash: Told the points at which a test may kill the process.
     """
+    connection = open_connection(settings)
+    return AciRunner(connection, place_of(settings), api_url=connection.api_url, crash=crash)
+
+
+def open_connection(settings: Settings) -> Connection:
+    """Open the connection that the settings name; nothing is asked of Azure yet."""
     line = secret(settings.aci_emulator)
     emulated = None if line is None else Emulated.parse(line)
     identity = own_identity(settings.identity, settings.azure_client_id)
-    connection = Connection(settings.aci_subscription or "", identity, emulated)
-    return AciRunner(
-        connection, place_of(settings), api_url=emulated.api_url if emulated else None, crash=crash
-    )
+    return Connection(settings.aci_subscription or "", identity, emulated)
 
 
 def place_of(settings: Settings) -> Place:

@@ -88,6 +88,7 @@ class Connection:
         self._client: ContainerInstanceManagementClient | None = None
         self._credential: AsyncIdentity | _NoCredential | None = None
         self.address = emulated.endpoint if emulated else "https://management.azure.com"
+        self.api_url = emulated.api_url if emulated else None
 
     @property
     def client(self) -> ContainerInstanceManagementClient:

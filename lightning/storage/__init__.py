@@ -34,8 +34,19 @@ __all__ = [
     "Stored",
     "Upsert",
     "Where",
+    "container_names",
     "open_storage",
 ]
+
+
+def container_names(settings: Settings) -> dict[str, str]:
+    """Give the name that each of `CONTAINERS` has in the account."""
+    return {
+        "users": settings.user_container,
+        "repos": settings.repo_container,
+        "schedules": settings.schedule_container,
+        "events": settings.event_container,
+    }
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -51,12 +62,7 @@ def open_storage(settings: Settings) -> Storage:
         endpoint=settings.cosmos_endpoint,
         identity=own_identity(settings.identity, settings.azure_client_id),
         database=settings.cosmos_database,
-        containers={
-            "users": settings.user_container,
-            "repos": settings.repo_container,
-            "schedules": settings.schedule_container,
-            "events": settings.event_container,
-        },
+        containers=container_names(settings),
         expire_seconds=None if settings.expire_days is None else settings.expire_days * 24 * 3600,
         # on Azure they are deployed, with what they may cost; and no identity may make any
         create=settings.mode == "embedded" and settings.cosmos_connection is not None,

@@ -369,15 +369,24 @@ def open_cosmos(
     Raises:
       ValueError: It is not said where the account is, or who asks it.
     """
-    credential: str | AsyncIdentity
-    if connection is not None:
-        address, credential = read_connection(connection)
-    elif endpoint is not None and identity is not None:
-        address, credential = endpoint, AsyncIdentity(identity)
-    else:
-        raise ValueError("give either connection or endpoint and identity")
+    address, credential = where_and_who(connection, endpoint, identity)
     account = Account(address, credential, database=database, names=containers, create=create)
     return CosmosStorage(account, expire_seconds=expire_seconds)
+
+
+def where_and_who(
+    connection: str | None, endpoint: str | None, identity: Identity | None
+) -> tuple[str, str | AsyncIdentity]:
+    """Give the account's address, and what signs the requests to it; see `open_cosmos`.
+
+    Raises:
+      ValueError: It is not said where the account is, or who asks it.
+    """
+    if connection is not None:
+        return read_connection(connection)
+    if endpoint is None or identity is None:
+        raise ValueError("give either connection or endpoint and identity")
+    return endpoint, AsyncIdentity(identity)
 
 
 def read_connection(text: str) -> tuple[str, str]:

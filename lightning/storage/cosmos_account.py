@@ -85,7 +85,7 @@ class Account:
         self._containers = {}
 
     async def _opened(self) -> dict[str, ContainerProxy]:
-        client = _client(self.address, self._credential)
+        client = open_client(self.address, self._credential)
         self._client = client
         try:
             await client.__aenter__()
@@ -169,7 +169,13 @@ def _asking_once() -> ConnectionPolicy:
     return policy
 
 
-def _client(address: str, credential: Any) -> CosmosClient:
+def open_client(address: str, credential: str | AsyncIdentity) -> CosmosClient:
+    """Open a client, which asks nothing again by itself.
+
+    Parameters:
+      address: The account's endpoint.
+      credential: What signs the requests: a key, or who asks.
+    """
     parts = urlsplit(address)
     return CosmosClient(
         address,
