@@ -103,7 +103,7 @@ def doctor_command(
     from ops import doctor  # noqa: PLC0415 -- only this command looks at every part
 
     if azure:
-        from ops.commands.checkup import examine_azure  # noqa: PLC0415
+        from ops.checkup.command import examine_azure  # noqa: PLC0415
 
         examine_azure(data, seconds, as_json=as_json)
         return

@@ -25,6 +25,7 @@ ADAPTERS = [
     "lightning.telemetry.azure*",
     "brokers.servicebus*",
     "agents.openai_shell*",
+    "ops.checkup*",  # loaded by the command that looks at Azure, and by no other
     "infra.*",
     "ops.*",
 ]
