@@ -6,7 +6,7 @@ from typing import Final
 from lightning.settings import Settings, misspelt
 from ops.checkup.check import Check
 
-#: All processes need the same ones, so that none can make its own.
+#: All processes need the same ones, so that on Azure none makes its own.
 SECRETS: Final = ("JWT_SIGNING_KEY", "NOTIFY_SECRET", "LIGHTNING_SECRET_KEY")
 
 DEPLOY: Final = "docs/deploy.md, steps 6 and 7"
@@ -30,6 +30,6 @@ async def look(settings: Settings) -> AsyncIterator[Check]:
     missing = [name for name in SECRETS if getattr(settings, attributes[name]) is None]
     if missing:
         keys = " and ".join(missing)
-        yield Check("secrets", "failed", f"{keys} not set: each process would make its own", DEPLOY)
+        yield Check("secrets", "failed", f"{keys} not set: what needs it does not start, or not work", DEPLOY)
     else:
         yield Check("secrets", "ok", ", ".join(SECRETS))

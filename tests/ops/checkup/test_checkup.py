@@ -83,7 +83,7 @@ class TestCommand:
         monkeypatch.setenv("OPENAI_MODLE", "gpt-4o")
         assert "OPENAI_MODEL" in failed(azure.look("settings"), "settings").remedy
 
-    def test_a_secret_that_each_process_would_make_itself(self, azure):
+    def test_a_secret_that_is_missing(self, azure):
         assert "NOTIFY_SECRET" in failed(azure.look("settings", NOTIFY_SECRET=None), "secrets").detail
 
 
