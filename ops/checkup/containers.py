@@ -22,6 +22,9 @@ WALL_SECONDS: Final = 60.0
 #: It does nothing, and every image has it.
 COMMAND: Final = ("/bin/sh", "-c", "exit 0")
 
+#: The quotas that runs draw on; of those for graphics processors there usually is nothing.
+OURS: Final = frozenset({"ContainerGroups", "StandardCores"})
+
 #: The share of a quota from which on it is near its end.
 NEARLY: Final = 0.9
 
@@ -52,7 +55,7 @@ async def look(settings: Settings, ask_seconds: float = ASK_SECONDS) -> AsyncIte
 
 async def _quota(settings: Settings) -> Check:
     try:
-        found = await usages(settings)
+        found = [each for each in await usages(settings) if each.name in OURS]
     except Forbidden as error:
         scope = f"/subscriptions/{settings.aci_subscription}"
         return Check("quota", "skipped", error.message, give_role(settings, "Reader", scope))

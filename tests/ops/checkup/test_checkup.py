@@ -16,6 +16,7 @@ from lightning.storage.port import CONTAINERS
 from ops.checkup import clock
 from ops.checkup.check import CLEANING_SECONDS, Check
 from ops.cli import app
+from ops.emulators.arm.quotas import Limits
 from tests.ops.checkup.conftest import QUEUE, EntityProperties, make_container
 
 
@@ -184,6 +185,12 @@ class TestContainers:
     def test_no_room(self, azure):
         azure.arm.faults.add("quota", operations=("create",))
         assert "no room" in failed(azure.look("containers", ACI_ISOLATED_SUBNET=None), "containers").detail
+
+    def test_a_quota_that_is_used_up(self, azure, monkeypatch):
+        monkeypatch.setattr(azure.arm.groups._quotas, "limits", Limits(groups=0))
+        checks = azure.look("containers", ACI_ISOLATED_SUBNET=None)
+        assert "ContainerGroups 0 of 0" in failed(checks, "quota").detail
+        assert "no room" in failed(checks, "containers").detail
 
     def test_quotas_that_may_not_be_seen(self, azure):
         azure.arm.faults.add("forbidden", operations=("usages",))
