@@ -38,21 +38,29 @@ async def show_everybodys(request: Request, view: View) -> Response:
 
 async def settle(_request: Request, view: View, form: Form) -> str:
     """Replay or discard the events that were ticked; those that are dead no more are left as they are."""
-    for event in form.get("event", [])[:PAGE]:
-        await _settle(view, view.subject, event, field(form, "do"))
+    do, events = _chosen(form)
+    for event in events:
+        await _settle(view, view.subject, event, do)
     view.parts.hub.wake(view.subject)
     return "/dead"
 
 
 async def settle_everybodys(request: Request, view: View, form: Form) -> str:
     """Replay or discard the events that were ticked, each of its own user."""
-    for named in form.get("event", [])[:PAGE]:
+    do, events = _chosen(form)
+    for named in events:
         user, _, event = named.partition("/")
-        if await _settle(view, user, event, field(form, "do")):
+        if await _settle(view, user, event, do):
             view.parts.hub.wake(user)
             if user != view.user_id:
-                note_act(view, user, f"{request.url.path} {field(form, 'do')} {event}")
+                note_act(view, user, f"{request.url.path} {do} {event}")
     return "/dead"
+
+
+def _chosen(form: Form) -> tuple[str, list[str]]:
+    """Tell what is to be done, and to which events: those that were ticked, or all that were shown."""
+    do, _, of = field(form, "do").partition(" ")
+    return do, form.get("shown" if of == "all" else "event", [])[:PAGE]
 
 
 async def _settle(view: View, user: str, event_id: str, do: str) -> bool:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 MAX_ACCOUNTS: Final = 100
 
 #: Asking the store about everybody is repeated after so long at the earliest, however many operators look.
-_FRESH_SECONDS: Final = 1.0
+_FRESH_SECONDS: Final = 0.25
 
 #: So is asking the queue, which may be paid for by the messages that are counted.
 _QUEUE_FRESH_SECONDS: Final = 5.0

@@ -1,5 +1,6 @@
 """The pages in a real browser."""
 
+import re
 from contextlib import contextmanager
 from statistics import median
 
@@ -16,6 +17,7 @@ from tests.api.runs import GoingRun, repository_of
 
 SCRIPT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1100, "height": 760}
 
 #: What holds the thread of a page for so long is felt (W3C, "Long Tasks API").
 STUTTER_SECONDS = 0.05
@@ -47,13 +49,23 @@ def tab(browser, person):
         yield tab
 
 
-def test_the_overview_follows_what_happens(ingress, tab):
-    expect(tab.page.locator("#overview")).to_contain_text("Nothing has happened yet")
+def test_the_overview_follows_what_happens_within_a_second(ingress, tab):
+    page = tab.page
+    expect(page.locator("#overview")).to_contain_text("Nothing has happened yet")
+    looks = []
+    page.on("request", lambda asked: looks.append(asked) if "/live" in asked.url else None)
     event = tab.person.says("hello")
-    expect(tab.page.locator("#count-accepted")).to_have_text("1")
+    expect(page.locator("#count-accepted")).to_have_text("1")
+    # Given a page that looks more than once a second
+    period = re.fullmatch(r"every (\d+)ms", page.locator("#overview").get_attribute("hx-trigger"))
+    assert int(period[1]) < 1000
+    # When something happens
     ended(ingress, tab.person, event["id"], "dead", error={"code": "x", "message": "out of luck"})
-    expect(tab.page.locator("#count-dead")).to_have_text("1")
-    expect(tab.page.locator("#overview")).to_contain_text("out of luck")
+    before = len(looks)
+    expect(page.locator("#count-dead")).to_have_text("1")
+    expect(page.locator("#overview")).to_contain_text("out of luck")
+    # Then the first look after it has told of it
+    assert "out of luck" in looks[before].response().text()
     # what has the keyboard's attention keeps it when the page changes below it
     tab.page.locator(f"#failure-{event['id']}").focus()
     tab.person.says("more")
@@ -211,9 +223,9 @@ def test_dead_letters_are_replayed_several_at_a_time(ingress, tab):
     expect(page.locator(".empty")).to_contain_text("No event is dead")
 
 
-@pytest.mark.timeout(600)  # some thirty pages
+@pytest.mark.timeout(600)  # some twenty pages
 def test_every_page_is_for_everybody(ingress, browser):
-    """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels."""
+    """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels, or a desk."""
     person = ingress.person(role="operator")
     event, _ = answered(ingress, person, "hello " + "long" * 60, "and " + "longer" * 60)
     dead = person.says("and dead")
@@ -246,18 +258,35 @@ def test_every_page_is_for_everybody(ingress, browser):
         "/webhooks",
         f"/webhooks/{webhook}",
         "/users",
+        "/all/",
+        "/all/events",
+        "/all/dead",
     ]
-    faults = {}
+    with tab_of(browser, person, viewport=PHONE) as tab:
+        faults = {path: look(tab, path) for path in pages}
+        # the menu is one line where there is room for it, whatever somebody is called
+        tab.page.locator(".who .name").evaluate("name => name.textContent = 'm'.repeat(64)")
+        tops = "[...document.querySelectorAll('header a, header button')].map(each => each.offsetTop)"
+        assert max(tab.page.evaluate(tops)) - min(tab.page.evaluate(tops)) < 20
+    assert not {path: found for path, found in faults.items() if found}
+
+
+def look(tab, path):
+    """Name what is wrong with a page, which is loaded once: light and dark, small and large."""
+    page = tab.page
+    page.set_viewport_size(PHONE)
+    page.emulate_media(color_scheme="light")
+    tab.open(path)
+    faults = tab.serious()
+    page.emulate_media(color_scheme="dark")
     # in the dark, only colours are others
-    for scheme, rules in {"light": [], "dark": ["color-contrast"]}.items():
-        with tab_of(browser, person, color_scheme=scheme, viewport=PHONE) as tab:
-            for path in pages:
-                page = tab.open(path)
-                faults[scheme, path] = tab.serious(*rules)
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                if wide > PHONE["width"]:
-                    faults[scheme, path].append(f"{wide} pixels wide")
-    assert not {where: found for where, found in faults.items() if found}
+    faults += [f"dark: {each}" for each in tab.serious("color-contrast")]
+    for size in (PHONE, DESK):
+        page.set_viewport_size(size)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > size["width"]:
+            faults.append(f"{wide} pixels wide where there are {size['width']}")
+    return faults
 
 
 def test_the_login_is_for_everybody(ingress, browser, person):
