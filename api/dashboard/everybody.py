@@ -14,7 +14,7 @@ from api.dashboard.access import View
 from api.dashboard.pages_of import page_token, pages_end
 from api.dashboard.recent import FAILURES, LATEST, Recent, recent_of
 from api.platform import Platform
-from lightning.domain.accounts import Account
+from lightning.domain.accounts import Account, Accounts
 from lightning.errors import LightningError
 from lightning.log import EventLog
 
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 #: So many accounts are shown on a page, and counted together.
 MAX_ACCOUNTS: Final = 100
+
+#: So many names are kept in mind.
+_MOST_NAMES: Final = 10_000
 
 #: Asking the store about everybody is repeated after so long at the earliest, however many operators look.
 _FRESH_SECONDS: Final = 0.25
@@ -100,14 +103,24 @@ async def each_has(request: Request, view: View, of: Callable[[str], Awaitable[S
     return Held(listed, names, following)
 
 
+_names: WeakKeyDictionary[Accounts, dict[str, str]] = WeakKeyDictionary()
+
+
 async def names_of(view: View, user_ids: Iterable[str]) -> dict[str, str]:
-    """Give the names of users where a list is of several; the id of whom has no account any more."""
+    """Give the names of users where a list is of several; the id of whom has no account.
+
+    An id follows from its name, so that what was read once stays true.
+    """
     if not view.everybody:
         return {}
-    ids = sorted(set(user_ids))
-    accounts = await asyncio.gather(*(view.parts.accounts.read(each) for each in ids))
-    found = {account.id: account.username for account in accounts if account is not None}
-    return {each: found.get(each, each) for each in ids}
+    accounts, wanted = view.parts.accounts, set(user_ids)
+    known = _names.setdefault(accounts, {})
+    if len(known) > _MOST_NAMES:
+        known.clear()
+    for account in await asyncio.gather(*(accounts.read(each) for each in wanted - known.keys())):
+        if account is not None:
+            known[account.id] = account.username
+    return {each: known.get(each, each) for each in wanted}
 
 
 _told: WeakKeyDictionary[EventLog, dict[str, tuple[float, Any]]] = WeakKeyDictionary()
