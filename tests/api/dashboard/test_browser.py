@@ -223,6 +223,29 @@ def test_dead_letters_are_replayed_several_at_a_time(ingress, tab):
     expect(page.locator(".empty")).to_contain_text("No event is dead")
 
 
+def test_an_operator_settles_what_died_of_several_users(ingress, browser):
+    # Given two users with a dead event each
+    users = ingress.person(), ingress.person()
+    lost = [(user, user.says("lost")["id"]) for user in users]
+    for user, event in lost:
+        ended(ingress, user, event, "dead", error={"code": "x", "message": "no"})
+    # When an operator goes to what all users have, with the keyboard alone, and ticks the two
+    with tab_of(browser, ingress.person(role="operator")) as tab:
+        page = tab.page
+        reach(page, "all users")
+        page.keyboard.press("Enter")
+        expect(page.locator("#everybody")).to_contain_text("users together")
+        page.get_by_role("link", name="Dead letters").click()
+        for user in users:
+            page.get_by_role("row").filter(has_text=user.username).get_by_role("checkbox").check()
+        page.get_by_role("button", name="Discard the ticked").click()
+        for user in users:
+            expect(page.get_by_role("row").filter(has_text=user.username)).to_have_count(0)
+    # Then both have been settled, each in its user's log
+    states = [user.get(f"/api/events/{event}").json()["state"] for user, event in lost]
+    assert states == ["cancelled", "cancelled"]
+
+
 @pytest.mark.timeout(600)  # some twenty pages
 def test_every_page_is_for_everybody(ingress, browser):
     """No serious fault by axe-core, dark and light, and nothing beside a phone of 360 pixels, or a desk."""
