@@ -45,6 +45,10 @@ class BatchBroker(Protocol):
         """
         ...
 
+    def qsize(self, queue_name: str) -> int:
+        """Count the messages of a queue: those that wait, are put off or are held."""
+        ...
+
     def check(self, queue_name: str) -> None:
         """Ask a queue something that costs little; raises when it does not answer."""
         ...
@@ -83,6 +87,10 @@ class BrokerQueue:
         """Tell how far behind the workers are; see `Queue.oldest_age_seconds`."""
         return await asyncio.to_thread(self._oldest, actor, bulk=bulk)
 
+    async def depth(self) -> int:
+        """Count the messages of all actors; see `Queue.depth`."""
+        return await asyncio.to_thread(self._depth)
+
     async def check(self) -> None:
         """See that the default queue answers; who asks meanwhile shares the answer."""
         if self._checking is None or self._checking.done():
@@ -115,6 +123,12 @@ class BrokerQueue:
         name = None if actor is None else queue_name(self._default_queue, actor, bulk=bulk)
         try:
             return self._broker.oldest_message_age_seconds(name)
+        except Exception as error:  # brokers raise what their SDKs raise
+            raise _unavailable(error) from error
+
+    def _depth(self) -> int:
+        try:
+            return sum(self._broker.qsize(name) for name in queue_names(self._default_queue))
         except Exception as error:  # brokers raise what their SDKs raise
             raise _unavailable(error) from error
 

@@ -58,6 +58,14 @@ class Queue(Protocol):
         """
         ...
 
+    async def depth(self) -> int:
+        """Count the messages of all actors that wait, are put off or are worked on.
+
+        Raises:
+          Transient: The queue does not answer now.
+        """
+        ...
+
     async def check(self) -> None:
         """See that the queue answers, at little cost.
 

@@ -165,7 +165,7 @@ class Interventions:
                 raise Conflict("only a dead event can be discarded", code="not_dead")
             if stored.body["type"] == "conversation.deleted":
                 raise Conflict("a conversation is forgotten as a whole; replay it", code="not_cancellable")
-            event = cast("EventDocument", {**stored.body, "state": "cancelled"})
+            event = documents.discarded(documents.as_event(stored))
 
             def build(
                 head: Stored | None, event: EventDocument = event, etag: str = stored.etag
