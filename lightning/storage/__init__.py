@@ -18,6 +18,7 @@ from lightning.storage.port import (
     Where,
 )
 from lightning.storage.sqlite import SqliteStorage
+from lightning.storage.sqlite_schema import check_file
 
 __all__ = [
     "CONTAINERS",
@@ -35,7 +36,18 @@ __all__ = [
     "Upsert",
     "Where",
     "open_storage",
+    "refuse_newer",
 ]
+
+
+def refuse_newer(settings: Settings) -> None:
+    """Refuse to begin on a file that a newer program wrote; an account is asked when it is first needed.
+
+    Raises:
+      StoreTooNew: It did.
+    """
+    if settings.storage == "sqlite":
+        check_file(settings.data / "log.db")
 
 
 def open_storage(settings: Settings) -> Storage:

@@ -1,0 +1,54 @@
+"""`python -m tests.releases.make`: keeps what this version stores, for the tests of later ones.
+
+Run once, when a version is released; what was kept of an older one is never made anew.
+"""
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from lightning.containers.opening import open_runner
+from lightning.settings import Settings, for_child
+from ops.chaos.installation import Installation
+from tests.releases.life import live
+from tests.releases.places import KINDS, RELEASES, place
+
+
+def main() -> None:
+    """Make the folder of this version."""
+    folder = RELEASES / version("lightning-fleet")
+    if folder.exists():
+        sys.exit(f"{folder} is there: what a release stored is kept as it was")
+    try:
+        for kind in KINDS:
+            (folder / kind).mkdir(parents=True)
+            with tempfile.TemporaryDirectory() as name, place(kind) as there:
+                data = Path(name) / "data"
+                story = live(there, data)
+                there.keep(data, folder / kind)
+                _end_runs(there.installation(data, {}))
+            (folder / kind / "story.json").write_text(json.dumps(story, indent=1, sort_keys=True) + "\n")
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _end_runs(installation: Installation) -> None:
+    """Stop the containers that nobody looks after any more."""
+    settings = Settings.load(for_child(installation.settings))
+
+    async def end() -> None:
+        runner = open_runner(settings)
+        for name in [run.name async for run in runner.list()]:
+            await runner.remove(name)
+        await runner.close()
+
+    asyncio.run(end())
+
+
+if __name__ == "__main__":
+    main()
