@@ -5,6 +5,7 @@ Run once, when a version is released; what was kept of an older one is never mad
 
 import asyncio
 import json
+import lzma
 import shutil
 import sys
 import tempfile
@@ -32,9 +33,21 @@ def main() -> None:
                 there.keep(data, folder / kind)
                 _end_runs(there.installation(data, {}))
             (folder / kind / "story.json").write_text(json.dumps(story, indent=1, sort_keys=True) + "\n")
+        _check_for_places(folder)
     except BaseException:
         shutil.rmtree(folder)
         raise
+
+
+def _check_for_places(folder: Path) -> None:
+    """See that nothing that is kept names a folder of this machine."""
+    named = [
+        kept.name
+        for kept in folder.glob("*/*.xz")
+        if str(RELEASES.parent.parent).encode() in lzma.decompress(kept.read_bytes())
+    ]
+    if named:
+        sys.exit(f"folders of this machine are named in {', '.join(named)}: leave them out in {__package__}")
 
 
 def _end_runs(installation: Installation) -> None:
