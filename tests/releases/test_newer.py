@@ -1,5 +1,6 @@
 """What a newer version stored or sent is left alone, and whoever starts the older one is told so."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lightning.storage import SqliteStorage, Upsert
 from lightning.storage.version import VERSION
 from ops.chaos.installation import Installation, until
 from ops.cli import app
+from tests.api.conftest import serving
 from tests.releases.places import KEYS
 from tests.stores import cosmos_store
 
@@ -61,7 +63,7 @@ def test_no_process_starts_on_the_file_of_a_newer_version(newer, module):
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
 
 
-async def test_nothing_is_asked_of_an_account_that_a_newer_version_wrote_to(cosmos_emulator):
+async def test_nothing_is_asked_of_an_account_that_a_newer_version_wrote_to(cosmos_emulator, tmp_path):
     # Given a database, and the note of a newer version in it
     database = str(uuid.uuid4())
     store = cosmos_store(cosmos_emulator.connection_string, database)
@@ -80,6 +82,14 @@ async def test_nothing_is_asked_of_an_account_that_a_newer_version_wrote_to(cosm
         with pytest.raises(StoreTooNew, match="restore a backup"):
             await store.get("users", "anna", "a")
     await store.close()
+    # And the health of an ingress says so, so that it is not swapped in
+    settings = {"LIGHTNING_STORAGE": "cosmos", "COSMOS_CONNECTION": connection, "COSMOS_DATABASE": database}
+    names = {"USER_CONTAINER": "the-users", "REPO_CONTAINER": "the-repos"}
+    names |= {"SCHEDULE_CONTAINER": "the-schedules", "EVENT_CONTAINER": "the-events"}
+    with serving(tmp_path, **settings, **names) as ingress:
+        answer = await asyncio.to_thread(ingress.http.get, "/api/health")
+    assert answer.status_code == 503
+    assert answer.json()["parts"]["storage"] == {"ready": False, "error": "store_too_new"}
 
 
 def test_a_queue_of_a_newer_version_is_refused(tmp_path):
