@@ -4,19 +4,24 @@ Run once, when a version is released; what was kept of an older one is never mad
 """
 
 import asyncio
+import io
 import json
 import lzma
 import shutil
 import sys
+import tarfile
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from lightning.containers.opening import open_runner
 from lightning.settings import Settings, for_child
 from ops.chaos.installation import Installation
+from ops.cli import app
 from tests.releases.life import live
-from tests.releases.places import KINDS, RELEASES, place
+from tests.releases.places import EXPORT, KEYS, KINDS, RELEASES, place
 
 
 def main() -> None:
@@ -31,6 +36,8 @@ def main() -> None:
                 data = Path(name) / "data"
                 story = live(there, data)
                 there.keep(data, folder / kind)
+                if kind == "sqlite":
+                    _keep_export(data, folder / EXPORT)
                 _end_runs(there.installation(data, {}))
             (folder / kind / "story.json").write_text(json.dumps(story, indent=1, sort_keys=True) + "\n")
         _check_for_places(folder)
@@ -39,11 +46,30 @@ def main() -> None:
         raise
 
 
+def _keep_export(data: Path, path: Path) -> None:
+    """Keep what `lightning storage export` makes of the same installation."""
+    exported = data.parent / "export"
+    ran = CliRunner(env={**KEYS, "LIGHTNING_DATA": str(data)}).invoke(
+        app, ["storage", "export", str(exported)]
+    )
+    if ran.exit_code != 0:
+        sys.exit(ran.output)
+    with tarfile.open(path, "w:xz") as kept:
+        for file in sorted(exported.iterdir()):
+            kept.addfile(_entry(file), io.BytesIO(file.read_bytes()))
+
+
+def _entry(file: Path) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(file.name)
+    entry.size = file.stat().st_size
+    return entry
+
+
 def _check_for_places(folder: Path) -> None:
     """See that nothing that is kept names a folder of this machine."""
     named = [
         kept.name
-        for kept in folder.glob("*/*.xz")
+        for kept in folder.rglob("*.xz")
         if str(RELEASES.parent.parent).encode() in lzma.decompress(kept.read_bytes())
     ]
     if named:

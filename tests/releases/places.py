@@ -40,6 +40,9 @@ KEYS = {
 #: The files of an installation that are kept of it.
 FILES = ("log.db", "queue.db", "spans.db")
 
+#: An export of the installation on SQLite.
+EXPORT = "export.tar.xz"
+
 #: What Cosmos DB adds to each document.
 ITS_OWN = ("_rid", "_self", "_etag", "_attachments", "_ts")
 

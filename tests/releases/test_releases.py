@@ -5,6 +5,7 @@ holds when it is upgraded: see "A change of what is stored" in CONTRIBUTING.md.
 """
 
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ops.chaos.installation import Installation, ModelServer, until
 from ops.cli import app
 from tests.receiver import Receiver, receiving
 from tests.releases.life import PASSWORD, SETTINGS, Story, call
-from tests.releases.places import KEYS, KINDS, RELEASES, Place, place
+from tests.releases.places import EXPORT, KEYS, KINDS, RELEASES, Place, place
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -100,8 +101,8 @@ def command(running: Installation, *arguments: str) -> Any:
 def lived(request, tmp_path_factory) -> Iterator[tuple[Place, Path, Story]]:
     """Bring a release back to life: where it is, its data directory, and its story.
 
-    The backup is one of SQLite, restored into an empty account of Cosmos DB beside an empty queue, by the
-    steps of docs/backup.md.
+    The backup is one of SQLite, made by the release, and restored into an empty account of Cosmos DB beside
+    an empty queue, by the steps of docs/backup.md.
     """
     kept, _, kind = request.param.rpartition("-")
     folder = RELEASES / kept / ("sqlite" if kind == "backup" else kind)
@@ -123,10 +124,13 @@ def _restore_backup(folder: Path, there: Place, data: Path, backups: Path) -> No
         old.restore(folder, before)
     source = {**KEYS, "LIGHTNING_DATA": str(before)}
     target = {**KEYS, **there.environment(), "LIGHTNING_DATA": str(data)}
-    steps = [(source, "check"), (source, "export"), (target, "import"), (target, "check")]
-    for environment, step in steps:
-        arguments = [] if step == "check" else [str(backups / "monday")]
-        ran = CliRunner(env=environment).invoke(app, ["storage", step, *arguments])
+    # what is exported now, and what was exported then
+    monday, then = str(backups / "monday"), str(backups / "then")
+    with tarfile.open(folder.parent / EXPORT) as kept:
+        kept.extractall(then, filter="data")
+    steps = [(source, "check"), (source, "export", monday), (target, "import", then), (target, "check")]
+    for environment, *step in steps:
+        ran = CliRunner(env=environment).invoke(app, ["storage", *step])
         assert ran.exit_code == 0, ran.output
 
 
