@@ -15,6 +15,10 @@ from lightning.events import TYPES
 from lightning.ids import new_id
 from lightning.queue import Wakeup
 
+#: The form of a message's arguments; one that does not say it has the first. Raised when a worker that knows
+#: only the form before could do the wrong thing: it leaves such messages to newer ones.
+MESSAGE_VERSION = 1
+
 #: Messages that are handed to the broker in one go.
 MAX_TOGETHER = 200
 
@@ -134,6 +138,7 @@ class BrokerQueue:
 
     def _message(self, wakeup: Wakeup) -> _Enqueue:
         kwargs: dict[str, Any] = {
+            "v": MESSAGE_VERSION,
             "userID": wakeup.user_id,
             "eventID": wakeup.event_id,
             "wake": wakeup.wake,
@@ -239,8 +244,13 @@ def read_wakeup(actor: str, kwargs: Mapping[str, Any], trace: object = None) -> 
     """Read a message's arguments as the wake-up that they are.
 
     Raises:
-      InvalidEvent: They are not one; the message is not ours.
+      InvalidEvent: They are not one, as the message is not ours (``not_a_wakeup``), or of a newer version
+        (``message_too_new``).
     """
+    version = kwargs.get("v", 1)
+    if not isinstance(version, int) or version > MESSAGE_VERSION:
+        message = f"the message is of version {version!r}, and this Lightning knows only {MESSAGE_VERSION}"
+        raise InvalidEvent(f"{message}; the log sends its own", code="message_too_new")
     try:
         return Wakeup(
             user_id=str(kwargs["userID"]),

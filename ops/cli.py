@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from lightning.client import ClientError
+from lightning.errors import StoreTooNew
 from lightning.settings import SettingsError, from_environment
 from ops.commands import chat, evaluation, events, login, output, tail
 from ops.commands.later import later
@@ -188,6 +189,6 @@ def main() -> None:
     output.tolerate()
     try:
         app()
-    except (ClientError, SettingsError) as error:
+    except (ClientError, SettingsError, StoreTooNew) as error:
         output.complain(str(error))
         sys.exit(1)

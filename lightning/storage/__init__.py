@@ -18,6 +18,7 @@ from lightning.storage.port import (
     Where,
 )
 from lightning.storage.sqlite import SqliteStorage
+from lightning.storage.sqlite_schema import check_file
 
 __all__ = [
     "CONTAINERS",
@@ -36,6 +37,7 @@ __all__ = [
     "Where",
     "container_names",
     "open_storage",
+    "refuse_newer",
 ]
 
 
@@ -47,6 +49,16 @@ def container_names(settings: Settings) -> dict[str, str]:
         "schedules": settings.schedule_container,
         "events": settings.event_container,
     }
+
+
+def refuse_newer(settings: Settings) -> None:
+    """Refuse to begin on a file that a newer program wrote; an account is asked when it is first needed.
+
+    Raises:
+      StoreTooNew: It did.
+    """
+    if settings.storage == "sqlite":
+        check_file(settings.data / "log.db")
 
 
 def open_storage(settings: Settings) -> Storage:

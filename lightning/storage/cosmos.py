@@ -29,6 +29,7 @@ from lightning.storage.cosmos_groups import Groups
 from lightning.storage.cosmos_integers import restored, storable
 from lightning.storage.cosmos_query import USERS_BEHIND, Query, own_fields
 from lightning.storage.cosmos_session import SessionTokens
+from lightning.storage.cosmos_version import PARTITION as VERSION_PARTITION
 from lightning.storage.paging import page_token
 from lightning.storage.port import (
     CONTAINERS,
@@ -228,6 +229,8 @@ class CosmosStorage:
             **options,
             **self._session_of(container),
         ):
+            if document["userID"] == VERSION_PARTITION:
+                continue  # it is nobody's
             if len(items) == limit or size >= MAX_PAGE_BYTES:
                 return Page(items, page_token(items[-1].body, query.order_by))
             items.append(_stored(document))
@@ -248,8 +251,10 @@ class CosmosStorage:
         found: dict[str, None] = {}
         read = 0
         async for row in rows:
-            found[row["userID"]] = None
             read += 1
+            if row["userID"] == VERSION_PARTITION:
+                continue  # it is nobody's
+            found[row["userID"]] = None
             if read == MAX_PAGE or len(found) == limit:
                 break
         return list(found)

@@ -19,6 +19,7 @@ from lightning.azure_identity import AsyncIdentity
 from lightning.errors import Transient
 from lightning.storage.cosmos_errors import status_of
 from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
+from lightning.storage.cosmos_version import check_version
 from lightning.storage.port import CONTAINERS
 
 #: To reach the account, and for an answer of it.
@@ -69,6 +70,7 @@ class Account:
 
         Raises:
           Transient: The account does not answer, or does not have what it should.
+          StoreTooNew: A newer program wrote to it.
           AzureError: It refuses.
         """
         if not self._containers:
@@ -89,13 +91,16 @@ class Account:
         self._client = client
         try:
             await client.__aenter__()
-            if self._create:
-                return await self._made(client)
-            database = client.get_database_client(self._database)
-            return {name: await self._existing(database, name) for name in CONTAINERS}
+            containers = await (self._made if self._create else self._deployed)(client)
+            await check_version(containers["users"], self.address)
         except BaseException:
             await self.close()
             raise
+        return containers
+
+    async def _deployed(self, client: CosmosClient) -> dict[str, ContainerProxy]:
+        database = client.get_database_client(self._database)
+        return {name: await self._existing(database, name) for name in CONTAINERS}
 
     async def _made(self, client: CosmosClient) -> dict[str, ContainerProxy]:
         with suppress(ResourceExistsError):
