@@ -77,7 +77,7 @@ class Admission:
     async def _put_aside(self, message: Wakeup, places: Places) -> None:
         wait_seconds = places.wait_seconds(message.user_id)
         try:
-            self._event_log.resume(message.session)
+            self._event_log.resume(message.fresh_session(time.time()))
             event = await self._event_log.put_aside(
                 message.user_id, message.event_id, message.wake, wait_seconds
             )

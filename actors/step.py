@@ -98,7 +98,7 @@ class Step:
         Returns:
           Whether the event was claimed; else there was nothing to do.
         """
-        self._log.resume(message.session)
+        self._log.resume(message.fresh_session(time.time()))
         verdict: Verdict = None
         try:
             verdict = await self._log.claim(

@@ -15,8 +15,10 @@ from api.metrics import mount_metrics
 from api.platform import Platform
 from api.run_api.serving import RunApiServer
 from api.websocket import MAX_FRAME_BYTES
+from lightning.errors import StoreTooNew
 from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
+from lightning.storage import refuse_newer
 from lightning.telemetry.setup import configure_from
 
 #: What is under way when the process is told to stop may take this long.
@@ -114,8 +116,9 @@ def main() -> None:
     """Run until told to stop."""
     try:
         settings = from_environment()
+        refuse_newer(settings)
         app = create_app(settings)
-    except SettingsError as error:
+    except (SettingsError, StoreTooNew) as error:
         sys.exit(str(error))
     telemetry = configure_from(settings, "lightning-web")
     if telemetry.scrape is not None:

@@ -44,15 +44,14 @@ def _servicebus(
 ) -> "ServiceBusBroker":
     # The SDK takes long to import, and most installations of one machine never use it.
     from brokers.servicebus import ServiceBusBroker  # noqa: PLC0415
-    from brokers.servicebus_namespace import address_of  # noqa: PLC0415
+    from brokers.servicebus_namespace import address_of, told_by  # noqa: PLC0415
 
-    secret = settings.servicebus_connection
-    connection_string = None if secret is None else secret.get_secret_value()
-    host, port = address_of(connection_string, settings.servicebus_namespace)
+    told = told_by(settings)
+    host, port = address_of(told.connection_string, told.namespace)
     return ServiceBusBroker(
-        connection_string,
-        namespace=settings.servicebus_namespace if connection_string is None else None,
-        client_id=settings.azure_client_id,
+        told.connection_string,
+        namespace=told.namespace,
+        credential=told.credential,
         middleware=[Tracing(system="servicebus", server_address=host, server_port=port), *middleware],
         crashpoint=crash,
     )

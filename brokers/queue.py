@@ -15,6 +15,10 @@ from lightning.events import TYPES
 from lightning.ids import new_id
 from lightning.queue import Wakeup
 
+#: The form of a message's arguments; one that does not say it has the first. Raised when a worker that knows
+#: only the form before could do the wrong thing: it leaves such messages to newer ones.
+MESSAGE_VERSION = 1
+
 #: Messages that are handed to the broker in one go.
 MAX_TOGETHER = 200
 
@@ -43,6 +47,10 @@ class BatchBroker(Protocol):
 
         One that a consumer holds does not count where the broker can tell.
         """
+        ...
+
+    def qsize(self, queue_name: str) -> int:
+        """Count the messages of a queue: those that wait, are put off or are held."""
         ...
 
     def check(self, queue_name: str) -> None:
@@ -83,6 +91,10 @@ class BrokerQueue:
         """Tell how far behind the workers are; see `Queue.oldest_age_seconds`."""
         return await asyncio.to_thread(self._oldest, actor, bulk=bulk)
 
+    async def depth(self) -> int:
+        """Count the messages of all actors; see `Queue.depth`."""
+        return await asyncio.to_thread(self._depth)
+
     async def check(self) -> None:
         """See that the default queue answers; who asks meanwhile shares the answer."""
         if self._checking is None or self._checking.done():
@@ -118,8 +130,15 @@ class BrokerQueue:
         except Exception as error:  # brokers raise what their SDKs raise
             raise _unavailable(error) from error
 
+    def _depth(self) -> int:
+        try:
+            return sum(self._broker.qsize(name) for name in queue_names(self._default_queue))
+        except Exception as error:  # brokers raise what their SDKs raise
+            raise _unavailable(error) from error
+
     def _message(self, wakeup: Wakeup) -> _Enqueue:
         kwargs: dict[str, Any] = {
+            "v": MESSAGE_VERSION,
             "userID": wakeup.user_id,
             "eventID": wakeup.event_id,
             "wake": wakeup.wake,
@@ -225,8 +244,13 @@ def read_wakeup(actor: str, kwargs: Mapping[str, Any], trace: object = None) -> 
     """Read a message's arguments as the wake-up that they are.
 
     Raises:
-      InvalidEvent: They are not one; the message is not ours.
+      InvalidEvent: They are not one, as the message is not ours (``not_a_wakeup``), or of a newer version
+        (``message_too_new``).
     """
+    version = kwargs.get("v", 1)
+    if not isinstance(version, int) or version > MESSAGE_VERSION:
+        message = f"the message is of version {version!r}, and this Lightning knows only {MESSAGE_VERSION}"
+        raise InvalidEvent(f"{message}; the log sends its own", code="message_too_new")
     try:
         return Wakeup(
             user_id=str(kwargs["userID"]),

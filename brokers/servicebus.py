@@ -52,9 +52,8 @@ class ServiceBusBroker(FinishingBroker):
 
     Parameters:
       connection_string: As the portal shows it.
-      namespace: Instead of it, the host name of the namespace; the identity of the process authenticates.
-      client_id: Which user-assigned identity; None is the system-assigned one.
-      credential: Another identity than that of the process: a ``TokenCredential`` of azure-core.
+      namespace: Instead of it, the host name of the namespace.
+      credential: With the host name: who asks, a ``TokenCredential`` of azure-core.
       middleware: As for any broker of Dramatiq.
       send_timeout_seconds: How long a sender waits while Service Bus cannot be reached or is busy.
       max_backoff_seconds: The longest wait between attempts to connect.
@@ -72,7 +71,6 @@ class ServiceBusBroker(FinishingBroker):
         connection_string: str | None = None,
         *,
         namespace: str | None = None,
-        client_id: str | None = None,
         credential: "TokenCredential | None" = None,
         middleware: list[Middleware] | None = None,
         send_timeout_seconds: float = 30.0,
@@ -88,7 +86,7 @@ class ServiceBusBroker(FinishingBroker):
         self.add_middleware(WatchLocks())
         self.add_middleware(StopReceiving(self._stop_receiving))
         self._open_namespace: Callable[[], Namespace] = lambda: Namespace(
-            connection_string, namespace, client_id=client_id, credential=credential
+            connection_string, namespace, credential=credential
         )
         self._open_namespace()  # complains about what cannot be read, and connects to nothing
         self._send_timeout_seconds = send_timeout_seconds

@@ -1,19 +1,21 @@
 """The Service Bus namespace: where it is, how we authenticate, and links into it."""
 
-import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import certifi
-from azure.core.credentials import AccessToken
 from azure.servicebus import ServiceBusReceiveMode, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
 
 from brokers.servicebus_wire import Received, ReceiverLink
 from brokers.servicebus_wire_management import ManagementLink
 from brokers.servicebus_wire_sender import SenderLink
+from lightning.azure_identity import AsyncIdentity, own_identity
+from lightning.keys import secret
+from lightning.settings import Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -22,17 +24,41 @@ if TYPE_CHECKING:
 AMQPS_PORT = 5671
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Where a namespace is and who asks, as the settings say it.
+
+    Parameters:
+      connection_string: As the portal shows it.
+      namespace: Instead of it, the host name.
+      credential: With the host name: who asks.
+    """
+
+    connection_string: str | None = field(repr=False)
+    namespace: str | None
+    credential: "TokenCredential | None"
+
+
+def told_by(settings: Settings) -> Told:
+    """Read the settings; a connection string goes before a host name."""
+    connection_string = secret(settings.servicebus_connection)
+    if connection_string is not None:
+        return Told(connection_string, None, None)
+    identity = own_identity(settings.identity, settings.azure_client_id)
+    return Told(None, settings.servicebus_namespace, identity)
+
+
 class Namespace:
     """Opens links; use it on one event loop alone.
 
     Parameters:
       connection_string: As the portal shows it; None to use an identity.
       namespace: Instead of it, the host name, such as ``name.servicebus.windows.net``.
-      client_id: Which user-assigned identity; None is the system-assigned one.
-      credential: Another identity than that of the process: a ``TokenCredential`` of azure-core.
+      credential: With the host name: who asks, a ``TokenCredential`` of azure-core.
 
     Raises:
-      ValueError: Neither or both of connection string and namespace are given, or it cannot be read.
+      ValueError: Neither or both of connection string and namespace are given, or it cannot be read, or
+        there is a namespace and no credential.
     """
 
     def __init__(
@@ -40,14 +66,13 @@ class Namespace:
         connection_string: str | None,
         namespace: str | None = None,
         *,
-        client_id: str | None = None,
         credential: "TokenCredential | None" = None,
     ) -> None:
-        if (connection_string is None) == (namespace is None):
-            raise ValueError("give either connection_string or namespace")
+        nobody_asks = namespace is not None and credential is None
+        if (connection_string is None) == (namespace is None) or nobody_asks:
+            raise ValueError("give either connection_string or namespace and credential")
         self._connection_string = connection_string
         self._namespace = namespace
-        self._client_id = client_id
         self._credential = credential
         self._client: ServiceBusClient | None = None
         self.host, self.port = address_of(connection_string, namespace)
@@ -81,7 +106,8 @@ class Namespace:
             if self._connection_string is not None:
                 self._client = ServiceBusClient.from_connection_string(self._connection_string, **options)
             else:
-                identity: Any = _Identity(self._credential, self._client_id)
+                # in a thread: its asynchronous twin needs another HTTP library
+                identity: Any = AsyncIdentity(cast("TokenCredential", self._credential))
                 self._client = ServiceBusClient(str(self._namespace), identity, **options)
         return self._client
 
@@ -95,25 +121,6 @@ def _authorities() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certifi.where())
     return context
-
-
-class _Identity:
-    """Gives tokens of an identity from a thread: its asynchronous twin needs another HTTP library."""
-
-    def __init__(self, credential: "TokenCredential | None", client_id: str | None) -> None:
-        self._credential = credential
-        self._client_id = client_id
-
-    async def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
-        """Give a token; azure-identity keeps it until it is about to run out."""
-        return await asyncio.to_thread(self._own().get_token, *scopes)
-
-    def _own(self) -> "TokenCredential":
-        if self._credential is None:
-            from azure.identity import DefaultAzureCredential  # noqa: PLC0415 -- only where there is no key
-
-            self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id)
-        return self._credential
 
 
 def address_of(connection_string: str | None, namespace: str | None) -> tuple[str, int]:

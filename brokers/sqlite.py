@@ -70,7 +70,11 @@ class SqliteBroker(FinishingBroker):
         super().__init__(middleware)
         path = Path(path).absolute()
         file = SqliteFile(
-            path, statements.SCHEMA, synchronous=synchronous, busy_timeout_seconds=busy_timeout_seconds
+            path,
+            statements.SCHEMA,
+            version=statements.VERSION,
+            synchronous=synchronous,
+            busy_timeout_seconds=busy_timeout_seconds,
         )
         self._commits = GroupCommit(file)
         self._commits.on_forked = self._forget_parent

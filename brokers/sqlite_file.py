@@ -36,6 +36,7 @@ class SqliteFile:
     Parameters:
       path: The database file. Its directory is created when it is missing.
       schema: Statements that create what is missing; run each time that the file is opened.
+      version: Of the schema; a file of a newer one is refused.
       synchronous: SQLite's setting: ``NORMAL`` survives the death of any process, ``FULL`` also that of the
         machine.
       busy_timeout_seconds: How long to wait for a foreign program's lock on the file.
@@ -44,7 +45,9 @@ class SqliteFile:
       ValueError: When ``synchronous`` is not a setting of SQLite.
     """
 
-    def __init__(self, path: Path, schema: str, *, synchronous: str, busy_timeout_seconds: float) -> None:
+    def __init__(
+        self, path: Path, schema: str, *, version: int, synchronous: str, busy_timeout_seconds: float
+    ) -> None:
         if synchronous.upper() not in _SYNCHRONOUS:
             raise ValueError(f"synchronous must be one of {sorted(_SYNCHRONOUS)}, not {synchronous!r}")
         self.path = path
@@ -52,6 +55,7 @@ class SqliteFile:
         self.generation = 0
         self._names = (str(path), f"{path}-wal", f"{path}-shm")
         self._schema = schema
+        self._version = version
         self._synchronous = synchronous.upper()
         self._busy_timeout_seconds = busy_timeout_seconds
         self._connection: sqlite3.Connection | None = None
@@ -112,7 +116,15 @@ class SqliteFile:
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -16384")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > self._version:
+            raise ConnectionFailed(
+                f"{self.path} was written by a newer Lightning (version {version}); start that one again, or"
+                " remove the file: what it announced, the log announces again"
+            )
         connection.executescript(self._schema)
+        if version < self._version:
+            connection.execute(f"PRAGMA user_version = {self._version}")
 
     def _unlink_behind(self, files: _Identities) -> None:
         """Remove what comes behind a missing file: a log belongs to one database, an index to one log."""

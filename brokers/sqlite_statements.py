@@ -17,6 +17,9 @@ SUSPECT_DELAY_MS = 1000
 #: A dead letter's error is cut to its last characters, where a traceback names its cause.
 MAX_ERROR_CHARS = 8000
 
+#: Raised when a program that knows only the schema before could not work with the file.
+VERSION = 1
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY,

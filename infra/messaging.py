@@ -1,6 +1,7 @@
 """The Service Bus namespace and the queues, as the code wants them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import pulumi
 from pulumi_azure_native import servicebus
@@ -9,6 +10,9 @@ from infra.identities import Identity, allow
 from infra.network import Network, make_endpoint
 from infra.place import Place
 from infra.platform import platform
+
+#: For programs beside the platform, which neither sends to it nor reads from it: events go out by webhooks.
+TOPIC: Final = "lightning-events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Messaging:
 
 
 def make_messaging(net: Network) -> Messaging:
-    """Make the namespace and every queue of `platform.json`."""
+    """Make the namespace, every queue of `platform.json`, and an empty topic."""
     place, size = net.place, net.place.parameters.size
     is_premium = size.bus == "Premium"
     namespace = servicebus.Namespace(
@@ -46,6 +50,14 @@ def make_messaging(net: Network) -> Messaging:
         tags=place.tags,
     )
     queues = {name: _queue(place, namespace, name) for name in platform()["queues"]}
+    servicebus.Topic(
+        place.logical("topic"),
+        resource_group_name=place.group.name,
+        namespace_name=namespace.name,
+        topic_name=TOPIC,
+        requires_duplicate_detection=False,
+        max_size_in_megabytes=5120,
+    )
     if size.private:
         make_endpoint(net, "bus", namespace.id, "namespace", "privatelink.servicebus.windows.net")
     return Messaging(namespace.id, f"{place.name('bus')}.servicebus.windows.net", queues)

@@ -32,9 +32,9 @@ _TAGS: Final = ("application", "environment", "managed-by", "owner")
 
 #: Parts of other resources, and what has no tags in Azure.
 _UNTAGGED: Final = (
-    *("Queue", "Subnet", "RoleAssignment", "RoleDefinition", "ManagementLockByScope", "Budget"),
+    *("Queue", "Topic", "Subnet", "RoleAssignment", "RoleDefinition", "ManagementLockByScope", "Budget"),
     *("SqlResourceSqlDatabase", "SqlResourceSqlContainer", "SqlResourceSqlRoleAssignment"),
-    *("BlobServiceProperties", "BlobContainer", "ScopeMap", "Token", "DiagnosticSetting"),
+    *("BlobServiceProperties", "BlobContainer", "FileShare", "ScopeMap", "Token", "DiagnosticSetting"),
     *("PrivateDnsZoneGroup", "WebAppFtpAllowed", "WebAppScmAllowed"),
 )
 
@@ -52,6 +52,8 @@ _NAMES: Final = {
     "resources:ResourceGroup": ("resourceGroupName", r"[\w().-]{0,89}[\w()-]"),
     "servicebus:Namespace": ("namespaceName", r"[A-Za-z](?!.*(-sb|-mgmt)$)[A-Za-z0-9-]{4,48}[A-Za-z0-9]"),
     "servicebus:Queue": ("queueName", r"[A-Za-z0-9]([\w./-]{0,258}[A-Za-z0-9])?"),
+    "servicebus:Topic": ("topicName", r"[A-Za-z0-9]([\w./-]{0,258}[A-Za-z0-9])?"),
+    "storage:FileShare": ("shareName", r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
     "cosmosdb:DatabaseAccount": ("accountName", r"[a-z0-9][a-z0-9-]{1,42}[a-z0-9]"),
     "keyvault:Vault": ("vaultName", r"(?!.*--)[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]"),
     "keyvault:Secret": ("secretName", r"[A-Za-z0-9-]{1,127}"),

@@ -1,4 +1,8 @@
-"""The storage account: where exports of the store are kept (`lightning storage export`)."""
+"""The storage account: where exports of the store are kept (`lightning storage export`).
+
+The share and the container of outputs are for programs beside the platform, which keeps repositories and
+outputs in the store: a share is mounted with the account's key, and there is none.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +13,10 @@ from pulumi_azure_native import storage
 from infra.network import Network, make_endpoint
 
 EXPORTS: Final = "exports"
+OUTPUTS: Final = "outputs"
+SHARE: Final = "repositories"
+
+SHARE_GIB: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,21 @@ def make_storage(net: Network) -> Blobs:
         delete_retention_policy=kept,
         container_delete_retention_policy=kept,
     )
-    storage.BlobContainer(
-        place.logical("exports"),
+    for name in (EXPORTS, OUTPUTS):
+        storage.BlobContainer(
+            place.logical(name),
+            resource_group_name=place.group.name,
+            account_name=account.name,
+            container_name=name,
+            public_access=storage.PublicAccess.NONE,
+        )
+    storage.FileShare(
+        place.logical("share"),
         resource_group_name=place.group.name,
         account_name=account.name,
-        container_name=EXPORTS,
-        public_access=storage.PublicAccess.NONE,
+        share_name=SHARE,
+        share_quota=SHARE_GIB,
+        enabled_protocols=storage.EnabledProtocols.SMB,
     )
     if size.private:
         make_endpoint(net, "blobs", account.id, "blob", "privatelink.blob.core.windows.net")

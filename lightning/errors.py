@@ -9,6 +9,7 @@
     ├── Conflict        409  another fact stands under this name
     │   └── PreconditionFailed   someone else changed the document first
     ├── Transient       503  try again later
+    │   └── StoreTooNew          a newer program wrote what is stored
     └── Permanent       422  trying again cannot help
 
 Each class and each raise site may name a ``code``. It is the one word for the
@@ -107,6 +108,12 @@ class Transient(LightningError):
     def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+
+
+class StoreTooNew(Transient):
+    """A newer program wrote what is stored: this one must not touch it, and the newer one goes on with it."""
+
+    code = "store_too_new"
 
 
 class Permanent(LightningError):

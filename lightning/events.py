@@ -298,7 +298,8 @@ class EventDocument(TypedDict):
     one for ``dueAt``, until it is claimed. One that nobody claimed is looked at again at ``sweepAt``, one
     that somebody has at ``reclaimAt``, when the claim has run out. ``attempts`` begins anew when
     there was progress or somebody replays the event; ``claims`` never does. ``despiteCancel`` is worked on
-    although its root was cancelled. ``endedAt`` is there once it is over. ``bulk`` came when its user had
+    although its root was cancelled. ``endedAt`` is there once it is over, ``deadAt`` while it
+    is dead. ``bulk`` came when its user had
     many others under way: its messages go on a queue behind everybody else's.
     ``acts`` are the latest of what was done to it from outside.
     """
@@ -333,6 +334,7 @@ class EventDocument(TypedDict):
     fingerprint: NotRequired[str]
     replayOf: NotRequired[str]
     endedAt: NotRequired[str]
+    deadAt: NotRequired[str]
     cancelledAt: NotRequired[str]
     late: NotRequired[LateResult]
     lookAt: NotRequired[float]
@@ -485,4 +487,9 @@ def _invalid(error: ValidationError, prefix: str) -> InvalidEvent:
 
 def now_text() -> str:
     """Give the present moment as RFC 3339 text in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return as_text(datetime.now(UTC))
+
+
+def as_text(moment: datetime) -> str:
+    """Give a moment as RFC 3339 text in UTC, to the millisecond: texts are in the order of their moments."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

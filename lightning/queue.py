@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+#: Replicas of a store are behind by moments, so a token is of no use for longer; and where the store was
+#: restored elsewhere from a backup, an old one names what is not there.
+SESSION_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
@@ -31,6 +35,10 @@ class Wakeup:
     session: str | None = None
     bulk: bool = False
 
+    def fresh_session(self, now: float) -> str | None:
+        """Give the token of the store, as long as it may be of use; ``now`` is in seconds since 1970."""
+        return self.session if now - self.sent_at < SESSION_SECONDS else None
+
 
 class Queue(Protocol):
     """Sends wake-ups to workers. It may lose them all: the log sends them again."""
@@ -52,6 +60,14 @@ class Queue(Protocol):
         Parameters:
           actor: Whose messages; everybody's by default.
           bulk: Those on the actor's queue for bulk.
+
+        Raises:
+          Transient: The queue does not answer now.
+        """
+        ...
+
+    async def depth(self) -> int:
+        """Count the messages of all actors that wait, are put off or are worked on.
 
         Raises:
           Transient: The queue does not answer now.

@@ -33,6 +33,8 @@ _MIN_TOKEN_SECONDS: Final = 900
 MIN_METRICS_TOKEN_CHARS: Final = 16
 
 _PREFIX: Final = "LIGHTNING_"
+_REFERENCE: Final = "@Microsoft.KeyVault("
+_CLOSE: Final = 0.85  #: how like a setting's a name is that was meant for it, from 0 to 1
 _FOR_TESTS: Final = "LIGHTNING_TEST_"
 _HTTP_URL: Final[TypeAdapter[HttpUrl]] = TypeAdapter(HttpUrl)
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -466,6 +468,12 @@ class Settings(BaseSettings):
         "User-assigned managed identity of the processes; without it the system-assigned one",
         example="00000000-0000-0000-0000-000000000000",
     )
+    identity: Literal["managed", "az"] = _setting(
+        "LIGHTNING_IDENTITY",
+        "managed",
+        "As whom Azure is asked where there is no key: `managed` is the identity of the processes, `az` who "
+        "is logged in by `az login`, as on an operator's laptop",
+    )
     data: Directory = _setting(
         "LIGHTNING_DATA", Path(".lightning"), "Directory of all local state", shown="`./.lightning`"
     )
@@ -784,7 +792,7 @@ class Settings(BaseSettings):
             **_language_model(given),
             **given,
         }
-        problems = [*_broken_rules(given, decided), *_unknown(environ)]
+        problems = [*_broken_rules(given, decided), *_unknown(environ), *_not_looked_up(given)]
         try:
             settings = cls(**decided)
         except ValidationError as error:
@@ -927,6 +935,17 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[SettingsProblem]:
             yield SettingsProblem(name, f"there is no such setting{hint}", _example(example))
 
 
+def _not_looked_up(given: Mapping[str, str]) -> Iterator[SettingsProblem]:
+    """Refuse a reference that App Service could not follow: whoever can guess it would know the secret."""
+    for name, value in given.items():
+        if value.startswith(_REFERENCE):
+            message = (
+                "the reference to Key Vault is not looked up: the secret is not there, or the app's identity "
+                "may not read it"
+            )
+            yield SettingsProblem(name, message, "its role Key Vault Secrets User, then a restart")
+
+
 def _broken_rules(given: Mapping[str, str], decided: Mapping[str, str]) -> Iterator[SettingsProblem]:
     """Check what one variable says against what the others say."""
     azure = given.get("LIGHTNING_MODE") == "azure"
@@ -1001,6 +1020,14 @@ def from_environment(**changes: object) -> Settings:
 def for_child(settings: Settings) -> dict[str, str]:
     """Give the environment of a child process: this process's own, with these settings."""
     return settings.to_environ(os.environ)
+
+
+def misspelt() -> dict[str, str]:
+    """Give the variables of this process that are no settings but nearly, each with the setting meant."""
+    known = list(_fields())
+    others = (name for name in os.environ if name not in known)
+    close = {name: difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE) for name in others}
+    return {name: found[0] for name, found in close.items() if found}
 
 
 def without_settings() -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from lightning.client import ClientError
+from lightning.errors import StoreTooNew
 from lightning.settings import SettingsError, from_environment
 from ops.commands import audit, chat, evaluation, events, login, output, tail
 from ops.commands.later import later
@@ -87,10 +88,26 @@ def trace(
 
 
 @app.command("doctor")
-def doctor_command(url: Url = None, data: Data = None, as_json: AsJsonLines = False) -> None:
+def doctor_command(
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJsonLines = False,
+    azure: Annotated[
+        bool, typer.Option("--azure", help="Look at the services of Azure that the settings name.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="With --azure: longest for each part.", show_default="60; containers 300"),
+    ] = None,
+) -> None:
     """Say what is in order here, and what is not."""
     from ops import doctor  # noqa: PLC0415 -- only this command looks at every part
 
+    if azure:
+        from ops.checkup.command import examine_azure  # noqa: PLC0415
+
+        examine_azure(data, seconds, as_json=as_json)
+        return
     try:
         settings = from_environment(LIGHTNING_DATA=data)
         findings = doctor.examine(settings, url or f"http://127.0.0.1:{settings.port}")
@@ -172,6 +189,6 @@ def main() -> None:
     output.tolerate()
     try:
         app()
-    except (ClientError, SettingsError) as error:
+    except (ClientError, SettingsError, StoreTooNew) as error:
         output.complain(str(error))
         sys.exit(1)

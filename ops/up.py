@@ -15,6 +15,7 @@ from lightning.client import ClientError
 from lightning.errors import LightningError
 from lightning.keys import with_keys
 from lightning.settings import Settings, for_child
+from lightning.storage import refuse_newer
 from lightning.telemetry.logs import configure_logging
 from ops.access import make_first_user, wait_until_ready
 from ops.emulation import ENVIRONMENT_FILE
@@ -42,9 +43,11 @@ def up(settings: Settings, *, emulate_azure: bool = False, quiet: bool = False) 
 
     Raises:
       PortTakenError: The ingress could not listen.
+      StoreTooNew: A newer version wrote to the data directory.
       NotStartedError: An emulator did not start.
     """
     configure_logging(log_format=settings.log, log_level=settings.log_level)
+    refuse_newer(settings)
     settings = with_keys(settings)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})

@@ -28,6 +28,9 @@ class MemoryQueue(Queue):
             raise Transient("the queue is away", code="queue_unavailable")
         return self.oldest.get(f"{actor} bulk" if bulk else actor)
 
+    async def depth(self) -> int:
+        return len(self.sent)
+
     async def check(self) -> None:
         await self.oldest_age_seconds()
 

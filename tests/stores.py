@@ -128,7 +128,7 @@ def cosmos_store(connection: str, database: str) -> CosmosStorage:
     return open_cosmos(
         connection=connection,
         endpoint=None,
-        client_id=None,
+        identity=None,
         database=database,
         containers={name: f"the-{name}" for name in CONTAINERS},
         create=True,

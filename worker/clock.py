@@ -12,8 +12,9 @@ import structlog
 
 from brokers import queue_names
 from lightning.domain.handover import LONGEST_REST_SECONDS, Handover
-from lightning.errors import LightningError
+from lightning.errors import LightningError, StoreTooNew
 from lightning.settings import Settings, SettingsError, from_environment
+from lightning.storage import refuse_newer
 from lightning.telemetry.setup import configure_from
 from worker.firing import Firing
 from worker.fleet import open_fleet
@@ -147,7 +148,8 @@ def main() -> None:
     """Run the process."""
     try:
         settings = from_environment()
-    except SettingsError as error:
+        refuse_newer(settings)
+    except (SettingsError, StoreTooNew) as error:
         sys.exit(str(error))
     telemetry = configure_from(settings, "lightning-clock")
     try:

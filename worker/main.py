@@ -12,15 +12,18 @@ from dramatiq.middleware import AsyncIO, MiddlewareError
 
 from actors.admission import Admission
 from brokers import queue_name, read_wakeup
+from lightning.errors import StoreTooNew
 from lightning.events import TYPES
 from lightning.garbage import look_less_often
 from lightning.settings import Settings, SettingsError, from_environment
+from lightning.storage import refuse_newer
 from lightning.telemetry.setup import configure_from
 from worker.fleet import Fleet, open_fleet
 from worker.health import serve_health
 from worker.last_resort import LastResort
 from worker.pool import open_worker
 from worker.stopping import stop_signals
+from worker.unreadable import Unreadable
 from worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ def run(settings: Settings, wait_for_stop: Callable[[], None], scrape: "Scrape |
       wait_for_stop: Returns once the process is to stop.
       scrape: What answers whoever asks for the metrics.
     """
-    fleet = open_fleet(settings, [EventLoop()], "worker")
+    fleet = open_fleet(settings, [EventLoop(), Unreadable()], "worker")
     fleet.broker.add_middleware(CloseFleet(fleet))
     last_resort = LastResort()
     fleet.broker.add_middleware(Watchdog(last_resort, settings.stuck_seconds))
@@ -117,7 +120,8 @@ def main() -> None:
     """Run the process."""
     try:
         settings = from_environment()
-    except SettingsError as error:
+        refuse_newer(settings)
+    except (SettingsError, StoreTooNew) as error:
         sys.exit(str(error))
     telemetry = configure_from(settings, "lightning-worker")
     with stop_signals() as wait_for_stop:

@@ -19,6 +19,9 @@ from lightning.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 #: Where the pages are.
 ROOT: Final = "/dashboard"
 
+#: Where operators have the lists of what is everybody's.
+EVERYBODY: Final = f"{ROOT}/all"
+
 #: A browser keeps a cookie of the first name only from https, for this very host and the whole of it
 #: (RFC 6265bis, section 4.1.3.2); the other serves plain http, as on loopback.
 SECURE_COOKIE: Final = "__Host-lightning"
@@ -44,6 +47,7 @@ class View:
       subject: Whose things are shown: their own, or those of whom an operator has chosen.
       subject_name: The name of that one.
       base: What the addresses of these pages begin with.
+      everybody: Lists are of what all users have, as an operator has chosen.
     """
 
     parts: Platform
@@ -55,6 +59,12 @@ class View:
     subject: str
     subject_name: str
     base: str = ROOT
+    everybody: bool = False
+
+    @property
+    def owner(self) -> str | None:
+        """Whose things a list shows; None is everybody's."""
+        return None if self.everybody else self.subject
 
     @property
     def is_operator(self) -> bool:
@@ -65,6 +75,12 @@ class View:
     def is_elsewhere(self) -> bool:
         """Whether these are the things of somebody else."""
         return self.subject != self.user_id
+
+    def at(self, user_id: str) -> str:
+        """Give what the addresses of one user's things begin with."""
+        if not self.everybody:
+            return self.base
+        return ROOT if user_id == self.user_id else f"{ROOT}/u/{user_id}"
 
 
 Form = Mapping[str, list[str]]
@@ -88,6 +104,19 @@ async def view_of(request: Request) -> View:
     own = View(parts, account.id, name, account.role, caller.session_id, csrf, account.id, name)
     subject = request.path_params.get("user")
     return own if subject is None else await _of(own, subject)
+
+
+async def view_of_everybody(request: Request) -> View:
+    """Tell which operator looks at what all users have.
+
+    Raises:
+      Unauthorized: They are not logged in.
+      NotFound: They are no operator.
+    """
+    own = await view_of(request)
+    if not own.is_operator:
+        raise NotFound("there is no such page, or it is not yours")
+    return replace(own, base=EVERYBODY, everybody=True)
 
 
 async def _of(own: View, subject: str) -> View:

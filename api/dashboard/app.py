@@ -39,6 +39,19 @@ PAGES: Final[tuple[Route, ...]] = (
     *webhooks.ROUTES,
 )
 
+#: The lists of what all users have, for operators.
+OF_EVERYBODY: Final[tuple[Route, ...]] = (
+    *overview.OF_EVERYBODY,
+    *events.OF_EVERYBODY,
+    *conversations.OF_EVERYBODY,
+    *approvals.OF_EVERYBODY,
+    *runs.OF_EVERYBODY,
+    *schedules.OF_EVERYBODY,
+    *dead.OF_EVERYBODY,
+    *repos.OF_EVERYBODY,
+    *webhooks.OF_EVERYBODY,
+)
+
 #: The pages of operators.
 OPERATORS: Final[tuple[Route, ...]] = users.ROUTES
 
@@ -52,7 +65,13 @@ def mount_on(ingress: Starlette) -> None:
     Parameters:
       ingress: The application.
     """
-    routes: list[BaseRoute] = [*OPEN, *PAGES, *OPERATORS, Mount("/u/{user}", routes=list(PAGES))]
+    routes: list[BaseRoute] = [
+        *OPEN,
+        *PAGES,
+        *OPERATORS,
+        Mount("/u/{user}", routes=list(PAGES)),
+        Mount("/all", routes=list(OF_EVERYBODY)),
+    ]
     pages = Starlette(routes=routes, exception_handlers=HANDLERS)
     pages.state = ingress.state
     ingress.router.routes += [Mount(ROOT, app=pages), Route("/", _begin, methods=["GET"])]

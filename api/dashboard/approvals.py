@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from api.approvals import decide, shown
 from api.dashboard.access import Form, View, field
-from api.dashboard.page import action, page, render
+from api.dashboard.everybody import names_of
+from api.dashboard.page import action, page, page_of_everybody, render
 from api.dashboard.pages_of import page_token, pages_end
 from lightning.errors import Forbidden, InvalidRequest, NotFound
 
@@ -63,17 +64,16 @@ async def decide_one(request: Request, view: View, form: Form) -> str:
 async def _list(request: Request, view: View) -> dict[str, Any]:
     parts, token = view.parts, page_token(request)
     with pages_end():
-        found = await parts.approvals.newest(view.subject, limit=PAGE, page=token)
-    undecided = (
-        await parts.approvals.newest(view.subject, pending=True, limit=PAGE) if token is None else found
-    )
-    listed = [shown(parts, each) for each in found.approvals]
-    waiting = [shown(parts, each) for each in undecided.approvals]
+        found = await parts.approvals.newest(view.owner, limit=PAGE, page=token)
+    undecided = await parts.approvals.newest(view.owner, pending=True, limit=PAGE) if token is None else found
+    listed = [{**shown(parts, each), "userID": each["userID"]} for each in found.approvals]
+    waiting = [{**shown(parts, each), "userID": each["userID"]} for each in undecided.approvals]
     waiting = [each for each in waiting if each["state"] == "pending"]
     told = [[each["id"], each["state"]] for each in (*waiting, *listed)]
     return {
         "listed": listed,
         "waiting": waiting,
+        "names": await names_of(view, (each["userID"] for each in (*waiting, *listed))),
         "next": found.next,
         "is_first": token is None,
         "version": hashlib.sha256(orjson.dumps(told)).hexdigest()[:16],
@@ -93,4 +93,8 @@ ROUTES = (
     page("/approvals/{id}", show),
     page("/approvals/{id}/live", live),
     action("/approvals/{id}", decide_one),
+)
+OF_EVERYBODY = (
+    page_of_everybody("/approvals", show_all),
+    page_of_everybody("/approvals/live", all_live),
 )

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from api.conversations import MAX_PLACE
 from api.conversations import shown as conversation_shown
 from api.dashboard.access import View
-from api.dashboard.page import page, render
+from api.dashboard.everybody import names_of
+from api.dashboard.page import page, page_of_everybody, render
 from api.dashboard.pages_of import page_token, pages_end
 from api.requests import whole_number
 from lightning.domain.conversations import SPOKEN
@@ -23,11 +24,11 @@ PAGE: Final = 50
 async def show_all(request: Request, view: View) -> Response:
     """Show a page of conversations."""
     with pages_end():
-        found = await view.parts.conversations.newest(view.subject, limit=PAGE, page=page_token(request))
-    listed = [conversation_shown(each) for each in found.conversations]
-    return render(
-        "conversations.html", view, listed=listed, next=found.next, is_first=page_token(request) is None
-    )
+        found = await view.parts.conversations.newest(view.owner, limit=PAGE, page=page_token(request))
+    listed = [{**conversation_shown(each), "userID": each["userID"]} for each in found.conversations]
+    names = await names_of(view, (each["userID"] for each in found.conversations))
+    is_first = page_token(request) is None
+    return render("conversations.html", view, listed=listed, names=names, next=found.next, is_first=is_first)
 
 
 async def show(request: Request, view: View) -> Response:
@@ -65,3 +66,4 @@ ROUTES = (
     page("/conversations/{id}", show),
     page("/conversations/{id}/live", live),
 )
+OF_EVERYBODY = (page_of_everybody("/conversations", show_all),)

@@ -22,7 +22,7 @@ from lightning.storage import Where
 MAX_TREE: Final = 200
 
 #: So many spans are drawn at once; the rest is drawn when somebody asks.
-SPANS_AT_ONCE: Final = 200
+SPANS_AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)

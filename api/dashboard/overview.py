@@ -2,11 +2,9 @@
 
 import hashlib
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -14,19 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.access import View
-from api.dashboard.everybody import Totals, totals
-from api.dashboard.page import page, render
-from api.dashboard.spending import Spending, spending_of
+from api.dashboard.everybody import QueueStanding, Totals, queue_standing, recent_of_all, totals
+from api.dashboard.page import page, page_of_everybody, render
+from api.dashboard.recent import FAILURES, LATEST, Recent, recent_of
 from api.platform import Platform
-from lightning.errors import LightningError
-from lightning.events import EventDocument
 from lightning.log import EventLog
 from lightning.storage import Where
-
-#: The chart, the failures and the tokens are of so many of the latest events.
-LATEST: Final = 300
-CHART_BARS: Final = 30
-FAILURES: Final = 5
 
 #: The states, in the order in which the chart stacks them.
 STATES: Final = ("done", "accepted", "dead", "cancelled")
@@ -35,48 +26,15 @@ _MOST_REMEMBERED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """The events of one part of the chart's time, by state."""
-
-    place: int
-    begins: float
-    counts: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """What the latest events tell.
-
-    Parameters:
-      events: How many these are.
-      bars: They by time and state; none where there is nothing to draw.
-      highest: The highest bar.
-      failures: The latest dead events.
-      spent: What the latest answers of models took.
-      waiting_since: When the oldest event became due that nobody has finished; None when there is none.
-      approvals_until: The ends of the time for the approvals that nobody has decided, so many at most as
-        are shown.
-    """
-
-    events: int
-    bars: tuple[Bar, ...]
-    highest: int
-    failures: tuple[dict[str, Any], ...]
-    spent: Spending
-    waiting_since: float | None
-    approvals_until: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
-    """All that the overview shows."""
+    """All that the overview shows; ``queue`` and ``everybody`` only to operators."""
 
     counts: dict[str, int]
     total: int
     recent: Recent
     lag_seconds: int | None
     approvals: int
-    queue_seconds: int | None
+    queue: QueueStanding | None
     everybody: Totals | None
     version: str = ""
 
@@ -112,33 +70,40 @@ async def live(request: Request, view: View) -> Response:
 
 
 async def summary(view: View) -> Summary:
-    """Find out how a user's events are."""
+    """Find out how the events of a user are, or those of all."""
+    made = await (_of_all(view) if view.everybody else _of_one(view))
+    digest = hashlib.sha256(orjson.dumps(asdict(made)))
+    return replace(made, version=digest.hexdigest()[:16])
+
+
+async def _of_one(view: View) -> Summary:
     log, user = view.parts.log, view.subject
     head = await log.head(user)
     counts = {state: head["counts"].get(state, 0) for state in STATES}
     recent = await _recent(view.parts, user, (head["seq"], counts))
     waited = None if recent.waiting_since is None else max(0, int(time.time() - recent.waiting_since))
     asks_for_all = view.is_operator and not view.is_elsewhere
-    made = Summary(
+    return Summary(
         counts,
         head["seq"],
         recent,
         waited,
-        sum(until > time.time() for until in recent.approvals_until),
-        await _queue_seconds(view) if asks_for_all else None,
+        _undecided(recent),
+        await queue_standing(view.parts) if asks_for_all else None,
         await totals(view.parts) if asks_for_all else None,
     )
-    digest = hashlib.sha256(orjson.dumps(asdict(made)))
-    return replace(made, version=digest.hexdigest()[:16])
 
 
-async def _queue_seconds(view: View) -> int | None:
-    """Tell how long the oldest message has been waiting; None also when the queue does not say."""
-    try:
-        age = await view.parts.queue.oldest_age_seconds()
-    except LightningError:
-        return None
-    return None if age is None else int(age)
+async def _of_all(view: View) -> Summary:
+    everybody, queue = await totals(view.parts), await queue_standing(view.parts)
+    recent = await recent_of_all(view.parts)
+    counts = {state: everybody.counts.get(state, 0) for state in STATES}
+    lag = None if queue is None else queue.oldest_seconds
+    return Summary(counts, sum(counts.values()), recent, lag, _undecided(recent), queue, everybody)
+
+
+def _undecided(recent: Recent) -> int:
+    return sum(until > time.time() for until in recent.approvals_until)
 
 
 _memories: WeakKeyDictionary[EventLog, _Memory] = WeakKeyDictionary()
@@ -156,35 +121,17 @@ async def _recent(parts: Platform, user: str, log_stands: tuple[int, dict[str, i
     answers = await log.events(user, answered, descending=True, limit=LATEST)
     waiting = await log.events(user, [Where("state", "=", "accepted")], limit=1)
     asked = await parts.approvals.newest(user, pending=True, limit=LATEST)
-    bars = tuple(_bars(latest))
-    recent = Recent(
-        events=len(latest),
-        bars=bars,
-        highest=max((sum(bar.counts.values()) for bar in bars), default=0),
-        failures=tuple(_failure(event) for event in dead),
-        spent=spending_of(answers, parts.settings.prices),
+    recent = recent_of(
+        latest,
+        dead,
+        answers,
+        parts.settings.prices,
         waiting_since=waiting[0]["dueAt"] if waiting else None,
-        approvals_until=tuple(each["expiresAt"] for each in asked.approvals),
+        approvals_until=[each["expiresAt"] for each in asked.approvals],
     )
     memory.keep(user, log_stands, recent)
     return recent
 
 
-def _failure(event: EventDocument) -> dict[str, Any]:
-    named = ("id", "type", "recordedAt", "error")
-    return {name: event[name] for name in named}
-
-
-def _bars(events: Sequence[EventDocument]) -> list[Bar]:
-    if not events:
-        return []
-    times = [datetime.fromisoformat(event["recordedAt"]).timestamp() for event in events]
-    first, last = min(times), max(times)
-    width = max(1.0, (last - first) / CHART_BARS)
-    counted = [Counter[str]() for _ in range(CHART_BARS)]
-    for event, at in zip(events, times, strict=True):
-        counted[min(CHART_BARS - 1, int((at - first) / width))][event["state"]] += 1
-    return [Bar(place, first + place * width, dict(counts)) for place, counts in enumerate(counted)]
-
-
 ROUTES = (page("/", show), page("/live", live))
+OF_EVERYBODY = (page_of_everybody("/", show), page_of_everybody("/live", live))

@@ -14,7 +14,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from api.dashboard import wording
-from api.dashboard.access import ROOT, Form, View, check_csrf, check_own_page, read_posted, view_of
+from api.dashboard.access import (
+    ROOT,
+    Form,
+    View,
+    check_csrf,
+    check_own_page,
+    read_posted,
+    view_of,
+    view_of_everybody,
+)
 from api.problems import headers_of
 from lightning.errors import LightningError, Unauthorized
 
@@ -48,17 +57,48 @@ def page(path: str, show: Show) -> Route:
     return Route(path, answer, methods=["GET"])
 
 
-def action(path: str, act: Act) -> Route:
-    """Make the route of what a form does; ``act`` gives the address to go to then, behind the view's base."""
+def page_of_everybody(path: str, show: Show) -> Route:
+    """Make the route of a page that shows operators what all users have."""
 
     async def answer(request: Request) -> Response:
+        return await show(request, await view_of_everybody(request))
+
+    return Route(path, answer, methods=["GET"])
+
+
+def action(path: str, act: Act) -> Route:
+    """Make the route of what a form does; ``act`` gives the address to go to then, behind the view's base."""
+    return _action(path, act, view_of)
+
+
+def action_on_everybody(path: str, act: Act) -> Route:
+    """Make the route of what a form of operators does to things of several users."""
+    return _action(path, act, view_of_everybody)
+
+
+def _action(path: str, act: Act, look: Callable[[Request], Awaitable[View]]) -> Route:
+    async def answer(request: Request) -> Response:
         check_own_page(request)
-        view = await view_of(request)
+        view = await look(request)
         form = await read_posted(request)
         check_csrf(view, form)
-        return seeing(view.base + await act(request, view, form))
+        address = await act(request, view, form)
+        if view.is_elsewhere:
+            note_act(view, view.subject, request.url.path)
+        return seeing(view.base + address)
 
     return Route(path, answer, methods=["POST"])
+
+
+def note_act(view: View, user_id: str, what: str) -> None:
+    """Have the log of the platform tell that an operator has acted on what is another user's.
+
+    Parameters:
+      view: The operator's.
+      user_id: Whose things.
+      what: What was done, as the path that was posted to.
+    """
+    _log.info("operator_acted", operator=view.user_id, user_id=user_id, what=what)
 
 
 def seeing(address: str) -> Response:

@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.access import View
-from api.dashboard.page import page, render
+from api.dashboard.everybody import each_has
+from api.dashboard.page import page, page_of_everybody, render
 from api.requests import whole_number
 from lightning.domain.repositories import Known
 from lightning.repositories import NO_COMMIT, Repository
@@ -20,7 +21,14 @@ MAX_SHOWN_BYTES: Final = 256 * 1024
 
 async def show_all(_request: Request, view: View) -> Response:
     """Show the repositories."""
-    return render("repos.html", view, listed=await view.parts.repositories.of(view.subject))
+    own = [(view.subject, each) for each in await view.parts.repositories.of(view.subject)]
+    return render("repos.html", view, listed=own, names={}, next=None)
+
+
+async def show_everybodys(request: Request, view: View) -> Response:
+    """Show what the accounts of a page have."""
+    found = await each_has(request, view, view.parts.repositories.of)
+    return render("repos.html", view, listed=found.listed, names=found.names, next=found.next)
 
 
 async def show(request: Request, view: View) -> Response:
@@ -74,3 +82,4 @@ ROUTES = (
     page("/repos/{repo}/file", show_file),
     page("/repos/{repo}/commits/{commit}", show_commit),
 )
+OF_EVERYBODY = (page_of_everybody("/repos", show_everybodys),)

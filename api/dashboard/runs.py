@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.access import Form, View
-from api.dashboard.page import action, page, render
+from api.dashboard.everybody import names_of
+from api.dashboard.page import action, page, page_of_everybody, render
 from api.dashboard.pages_of import page_token, pages_end
 from api.requests import whole_number
 from api.run_revert import revert
@@ -23,9 +24,11 @@ PAGE: Final = 50
 async def show_all(request: Request, view: View) -> Response:
     """Show a page of runs."""
     with pages_end():
-        found = await view.parts.runs.newest(view.subject, limit=PAGE, page=page_token(request))
-    runs = [await run_shown(view.parts, run) for run in found.runs]
-    return render("runs.html", view, runs=runs, next=found.next, is_first=page_token(request) is None)
+        found = await view.parts.runs.newest(view.owner, limit=PAGE, page=page_token(request))
+    runs = [{**await run_shown(view.parts, run), "userID": run["userID"]} for run in found.runs]
+    names = await names_of(view, (run["userID"] for run in found.runs))
+    is_first = page_token(request) is None
+    return render("runs.html", view, runs=runs, names=names, next=found.next, is_first=is_first)
 
 
 async def show(request: Request, view: View) -> Response:
@@ -128,3 +131,4 @@ ROUTES = (
     action("/runs/{id}/revert", revert_one),
     action("/runs/{id}/cancel", cancel),
 )
+OF_EVERYBODY = (page_of_everybody("/runs", show_all),)

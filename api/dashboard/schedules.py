@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.access import Form, View
-from api.dashboard.page import action, page, render
+from api.dashboard.everybody import names_of
+from api.dashboard.page import action, page, page_of_everybody, render
 from api.dashboard.pages_of import page_token, pages_end
 from api.events import MAX_PLACE
 from api.requests import whole_number
@@ -22,9 +23,11 @@ PAGE: Final = 50
 async def show_all(request: Request, view: View) -> Response:
     """Show a page of schedules."""
     with pages_end():
-        found, following = await view.parts.schedules.of(view.subject, limit=PAGE, page=page_token(request))
+        found, following = await view.parts.schedules.of(view.owner, limit=PAGE, page=page_token(request))
     listed = [shown(each, foreseen=1) for each in found]
-    return render("schedules.html", view, listed=listed, next=following, is_first=page_token(request) is None)
+    names = await names_of(view, (each.user_id for each in found))
+    is_first = page_token(request) is None
+    return render("schedules.html", view, listed=listed, names=names, next=following, is_first=is_first)
 
 
 async def show(request: Request, view: View) -> Response:
@@ -73,3 +76,4 @@ ROUTES = (
     action("/schedules/{id}/resume", resume_one),
     action("/schedules/{id}/run", run),
 )
+OF_EVERYBODY = (page_of_everybody("/schedules", show_all),)

@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dashboard.access import Form, View
-from api.dashboard.page import action, page, render
+from api.dashboard.everybody import each_has
+from api.dashboard.page import action, page, page_of_everybody, render
 from api.events import MAX_PLACE
 from api.requests import whole_number
 from api.webhooks import deliver, delivery_shown, failing, redeliver_to
@@ -18,7 +19,14 @@ PAGE: Final = 20
 
 async def show_all(_request: Request, view: View) -> Response:
     """Show the webhooks."""
-    return render("webhooks.html", view, listed=await view.parts.webhooks.of(view.subject))
+    own = [(view.subject, each) for each in await view.parts.webhooks.of(view.subject)]
+    return render("webhooks.html", view, listed=own, names={}, next=None)
+
+
+async def show_everybodys(request: Request, view: View) -> Response:
+    """Show what the accounts of a page have."""
+    found = await each_has(request, view, view.parts.webhooks.of)
+    return render("webhooks.html", view, listed=found.listed, names=found.names, next=found.next)
 
 
 async def show(request: Request, view: View) -> Response:
@@ -64,3 +72,4 @@ ROUTES = (
     action("/webhooks/{webhook}/test", test),
     action("/webhooks/{webhook}/deliveries/{delivery}/redeliver", redeliver),
 )
+OF_EVERYBODY = (page_of_everybody("/webhooks", show_everybodys),)

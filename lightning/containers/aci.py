@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, cast
 from azure.core.exceptions import AzureError
 from azure.mgmt.containerinstance.models import Resource
 
+from lightning.azure_identity import own_identity
 from lightning.containers.aci_connection import Connection, Emulated
 from lightning.containers.aci_errors import LOGS_NOT_READY, TRANSITIONING, code_of, failure, status_of
 from lightning.containers.aci_group import (
@@ -207,12 +208,16 @@ def open_aci(settings: Settings, *, crash: CrashPoint = no_crash) -> AciRunner:
       settings: They have been checked for what the runner needs.
       crash: Told the points at which a test may kill the process.
     """
+    connection = open_connection(settings)
+    return AciRunner(connection, place_of(settings), api_url=connection.api_url, crash=crash)
+
+
+def open_connection(settings: Settings) -> Connection:
+    """Open the connection that the settings name; nothing is asked of Azure yet."""
     line = secret(settings.aci_emulator)
     emulated = None if line is None else Emulated.parse(line)
-    connection = Connection(settings.aci_subscription or "", settings.azure_client_id, emulated)
-    return AciRunner(
-        connection, place_of(settings), api_url=emulated.api_url if emulated else None, crash=crash
-    )
+    identity = own_identity(settings.identity, settings.azure_client_id)
+    return Connection(settings.aci_subscription or "", identity, emulated)
 
 
 def place_of(settings: Settings) -> Place:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from azure.core.credentials import AccessToken, AzureKeyCredential
 from azure.core.pipeline.policies import AzureKeyCredentialPolicy
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.containerinstance.aio import ContainerInstanceManagementClient
+
+from lightning.azure_identity import AsyncIdentity, Identity
 
 #: To reach the service, and for an answer of it.
 CONNECT_SECONDS: Final = 5
@@ -76,17 +77,18 @@ class Connection:
 
     Parameters:
       subscription: The id of the subscription; an emulator has its own.
-      client_id: User-assigned managed identity; None: the system-assigned one.
+      identity: Who asks Azure.
       emulated: An emulator instead of Azure, whose token is not asked of any identity.
     """
 
-    def __init__(self, subscription: str, client_id: str | None, emulated: Emulated | None) -> None:
+    def __init__(self, subscription: str, identity: Identity, emulated: Emulated | None) -> None:
         self._subscription = emulated.subscription if emulated else subscription
-        self._client_id = client_id
+        self._identity = identity
         self._emulated = emulated
         self._client: ContainerInstanceManagementClient | None = None
-        self._credential: ManagedIdentityCredential | _NoCredential | None = None
+        self._credential: AsyncIdentity | _NoCredential | None = None
         self.address = emulated.endpoint if emulated else "https://management.azure.com"
+        self.api_url = emulated.api_url if emulated else None
 
     @property
     def client(self) -> ContainerInstanceManagementClient:
@@ -95,7 +97,7 @@ class Connection:
             emulated = self._emulated
             options: dict[str, Any] = {}
             if emulated is None:
-                credential = ManagedIdentityCredential(client_id=self._client_id)
+                credential = AsyncIdentity(self._identity)
             else:
                 credential = _NoCredential()
                 key = AzureKeyCredential(emulated.token)

@@ -66,9 +66,12 @@ def failure(error: AzureError, *, where: str) -> LightningError:
 
 
 def _trouble(error: AzureError, status: int, where: str) -> str:
-    if isinstance(error, ClientAuthenticationError) or status in {401, 403}:
+    if isinstance(error, ClientAuthenticationError) and not status:  # nobody was asked yet
+        words = error.message.partition("\n")[0][:300]
+        return f"The identity gives no token for {where}: {words}"
+    if status in {401, 403}:
         hint = "give the identity of the processes the role Contributor on the resource group"
-        return f"Azure refuses us at {where} ({status or type(error).__name__}); {hint}"
+        return f"Azure refuses us at {where} ({status}); {hint}"
     if status == 404:
         hint = "check ACI_SUBSCRIPTION and ACI_RESOURCE_GROUP, or deploy them, as infra/ does"
         return f"Azure has no such place as {where} ({code_of(error) or status}); {hint}"

@@ -186,12 +186,12 @@ class Approvals:
         return Approval(_as_approval(stored), stored.etag)
 
     async def newest(
-        self, user_id: str, *, pending: bool = False, limit: int, page: str | None = None
+        self, user_id: str | None, *, pending: bool = False, limit: int, page: str | None = None
     ) -> ApprovalPage:
         """List a user's approvals, those of the latest turn first.
 
         Parameters:
-          user_id: Whose.
+          user_id: Whose; None is everybody's, those first that were asked for last.
           pending: Only those that nobody has decided.
           limit: At most so many.
           page: Where the page before ended.
@@ -202,8 +202,9 @@ class Approvals:
         where = [Where("kind", "=", KIND)]
         if pending:
             where.append(Where("state", "=", "accepted"))
+        order = "createdAt" if user_id is None else "seq"
         found = await self._storage.query(
-            CONTAINER, user_id, where, order_by="seq", descending=True, limit=limit, page=page
+            CONTAINER, user_id, where, order_by=order, descending=True, limit=limit, page=page
         )
         return ApprovalPage([_as_approval(stored) for stored in found.items], found.next)
 

@@ -62,8 +62,13 @@ class Conversations:
         stored = await self._stored(user_id, conversation_id)
         return None if stored is None or stored.body.get("deleted") else as_conversation(stored)
 
-    async def newest(self, user_id: str, *, limit: int, page: str | None = None) -> ConversationPage:
+    async def newest(self, user_id: str | None, *, limit: int, page: str | None = None) -> ConversationPage:
         """List a user's conversations, the one that was last spoken in first.
+
+        Parameters:
+          user_id: Whose; None is everybody's, the one that was begun last first.
+          limit: At most so many.
+          page: Where the page before ended.
 
         Raises:
           ValueError: The page token is not one of ours.
@@ -72,7 +77,7 @@ class Conversations:
             CONTAINER,
             user_id,
             [Where("kind", "=", "conversation")],
-            order_by="seq",
+            order_by="createdAt" if user_id is None else "seq",
             descending=True,
             limit=limit,
             page=page,

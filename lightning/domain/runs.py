@@ -145,15 +145,20 @@ class Runs:
         await self._storage.batch_on(CONTAINER, user_id, run, look)
         return _as_run(found[0]) if found and found[0].body["kind"] == KIND else None
 
-    async def newest(self, user_id: str, *, limit: int, page: str | None = None) -> RunPage:
+    async def newest(self, user_id: str | None, *, limit: int, page: str | None = None) -> RunPage:
         """List a user's runs, that of the latest task first.
+
+        Parameters:
+          user_id: Whose; None is everybody's, the one that was made last first.
+          limit: At most so many.
+          page: Where the page before ended.
 
         Raises:
           ValueError: The page token is not one of ours.
         """
-        where = [Where("kind", "=", KIND)]
+        where, order = [Where("kind", "=", KIND)], "createdAt" if user_id is None else "seq"
         found = await self._storage.query(
-            CONTAINER, user_id, where, order_by="seq", descending=True, limit=limit, page=page
+            CONTAINER, user_id, where, order_by=order, descending=True, limit=limit, page=page
         )
         return RunPage([_as_run(stored) for stored in found.items], found.next)
 

@@ -82,9 +82,9 @@ class Schedules:
         return _read(await self._stored(user_id, id))
 
     async def of(
-        self, user_id: str, *, limit: int, page: str | None = None
+        self, user_id: str | None, *, limit: int, page: str | None = None
     ) -> tuple[list[Schedule], str | None]:
-        """List a user's schedules, a page at a time, and give the token of the next page.
+        """List a user's schedules, or with None everybody's, and give the token of the next page.
 
         What cannot be read any more is left out.
 

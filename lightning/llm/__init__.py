@@ -50,7 +50,6 @@ def open_model(
     base_url: str | None = None,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     api_version: str = "v1",
-    client_id: str | None = None,
     credential: object | None = None,
     fits: bool = True,
 ) -> LanguageModel:
@@ -58,16 +57,14 @@ def open_model(
 
     Parameters:
       provider: ``openai`` for OpenAI or any compatible server; ``echo`` needs nothing else.
-      api_key: The provider's key. A server that wants none takes any text; on Azure, without a key, the
-        identity of the process is asked.
+      api_key: The provider's key. A server that wants none takes any text; on Azure, without a key, an
+        identity does.
       model: The model that is asked when a call names none; on Azure, its deployment.
       base_url: Another server's address, up to and with ``/v1``, or the endpoint on Azure; None is
         OpenAI's own.
       timeout_seconds: The longest silence: to connect, before the answer and between its pieces.
       api_version: On Azure: ``v1``, or the date of an older version.
-      client_id: On Azure without a key: which user-assigned identity; None is the system-assigned one.
-      credential: On Azure without a key: another identity than that of the process, such as
-        azure-identity's credentials are.
+      credential: On Azure without a key: who asks, such as azure-identity's credentials are.
       fits: Whether, when what it is shown is too long for it, it is shown the newer half.
 
     Returns:
@@ -92,7 +89,6 @@ def open_model(
             model=model,
             timeout_seconds=timeout_seconds,
             api_key=api_key,
-            client_id=client_id,
             credential=credential,
         )
         return FittingModel(deployment) if fits else deployment

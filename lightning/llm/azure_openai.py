@@ -37,7 +37,6 @@ def open_azure(
     model: str,
     timeout_seconds: float,
     api_key: str | None = None,
-    client_id: str | None = None,
     credential: object | None = None,
 ) -> OpenAIModel:
     """Open a deployment of Azure OpenAI.
@@ -47,9 +46,8 @@ def open_azure(
       api_version: ``v1``, or the date of an older version.
       model: The deployment that is asked when a call names none.
       timeout_seconds: The longest silence.
-      api_key: The resource's key; without one the identity of the process is asked.
-      client_id: Which user-assigned identity; None is the system-assigned one.
-      credential: Another identity than that of the process: a ``TokenCredential`` of azure-core.
+      api_key: The resource's key.
+      credential: Without a key: who asks, a ``TokenCredential`` of azure-core.
 
     Raises:
       Permanent: ``model_not_configured``: the key or the address is unusable.
@@ -60,8 +58,7 @@ def open_azure(
         credentials, client = Credentials([key]), _with_key(address, api_version, key, timeout_seconds)
     else:
         credentials = Credentials([], name="the identity", check="its role on the resource, AZURE_CLIENT_ID")
-        identity = cast("TokenCredential", credential or _own_identity(client_id))
-        token = _token_of(identity, credentials)
+        token = _token_of(cast("TokenCredential", credential), credentials)
         client = _with_token(address, api_version, token, timeout_seconds)
     failures = FailureReader(credentials=credentials, base_url=address, timeout_seconds=timeout_seconds)
     return OpenAIModel(client, model=model, failures=failures, provider=PROVIDER)
@@ -110,12 +107,6 @@ def _v1(address: str, key: str | Token, timeout_seconds: float) -> AsyncOpenAI:
         max_retries=0,
         http_client=http_client(timeout),
     )
-
-
-def _own_identity(client_id: str | None) -> "TokenCredential":
-    from azure.identity import DefaultAzureCredential  # noqa: PLC0415 -- only where there is no key
-
-    return DefaultAzureCredential(managed_identity_client_id=client_id)
 
 
 def _token_of(credential: "TokenCredential", credentials: Credentials) -> Token:

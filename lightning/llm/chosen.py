@@ -17,9 +17,17 @@ def open_chosen(settings: Settings, *, fits: bool = True) -> LanguageModel:
         base_url=settings.openai_base_url,
         timeout_seconds=settings.model_timeout_seconds,
         api_version=settings.openai_api_version,
-        client_id=settings.azure_client_id,
+        credential=_who_asks(settings),
         fits=fits,
     )
+
+
+def _who_asks(settings: Settings) -> object | None:
+    if settings.llm != "azure-openai" or settings.openai_api_key is not None:
+        return None
+    from lightning.azure_identity import own_identity  # noqa: PLC0415 -- an SDK, only where there is no key
+
+    return own_identity(settings.identity, settings.azure_client_id)
 
 
 class LateModel:

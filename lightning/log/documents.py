@@ -119,7 +119,9 @@ def ended(
 ) -> EventDocument:
     """End an event: nobody looks at it again by itself."""
     over = with_outputs(unclaimed(event), outputs)
-    return {**over, "state": state, "error": error, "sweepAt": None, "endedAt": now_text()}
+    now = now_text()
+    done: EventDocument = {**over, "state": state, "error": error, "sweepAt": None, "endedAt": now}
+    return {**done, "deadAt": now} if state == "dead" else done
 
 
 def with_outputs(event: EventDocument, outputs: Sequence[str]) -> EventDocument:
@@ -180,13 +182,19 @@ def released(event: EventDocument, now: float, sweep_at: float) -> EventDocument
 
 def revived(event: EventDocument, now: float, sweep_at: float, *, bulk: bool) -> EventDocument:
     """Accept a dead event again."""
-    marks = ("cancelledAt", "late", "bulk", "endedAt")
+    marks = ("cancelledAt", "late", "bulk", "endedAt", "deadAt")
     plain = cast("EventDocument", {name: value for name, value in event.items() if name not in marks})
     again = released({**plain, "state": "accepted"}, now, sweep_at)
     again = cast("EventDocument", {**again, "attempts": 0, "error": None, "outputs": []})
     if bulk:
         again["bulk"] = True
     return again
+
+
+def discarded(event: EventDocument) -> EventDocument:
+    """Let a dead event count as cancelled; why it died stays with it."""
+    kept = {name: value for name, value in event.items() if name != "deadAt"}
+    return cast("EventDocument", {**kept, "state": "cancelled"})
 
 
 def marked_cancelled(root: EventDocument, by: str | None) -> EventDocument:

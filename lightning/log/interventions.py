@@ -182,7 +182,7 @@ class Interventions:
             if stored.body["type"] == "conversation.deleted":
                 raise Conflict("a conversation is forgotten as a whole; replay it", code="not_cancellable")
             dead = documents.acted(documents.as_event(stored), "discard", by)
-            event = cast("EventDocument", {**dead, "state": "cancelled"})
+            event = documents.discarded(dead)
 
             def build(
                 head: Stored | None, event: EventDocument = event, etag: str = stored.etag

@@ -13,6 +13,7 @@ from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
 from lightning.ids import conversation_document_id
 from lightning.log import documents
+from lightning.log.all_users import AllUsers
 from lightning.log.change import CONTAINER, Change, Changes, End
 from lightning.log.head import HEAD
 from lightning.log.interventions import Interventions
@@ -65,6 +66,7 @@ class EventLog:
         self._jumps = jumps
         self._changes = Changes(storage, sweep_seconds, clock, bulk_above)
         self.interventions = Interventions(storage, self._changes)
+        self.all_users = AllUsers(storage)
 
     async def append(
         self,

@@ -18,6 +18,7 @@ from lightning.storage.port import (
     Where,
 )
 from lightning.storage.sqlite import SqliteStorage
+from lightning.storage.sqlite_schema import check_file
 
 __all__ = [
     "CONTAINERS",
@@ -34,8 +35,30 @@ __all__ = [
     "Stored",
     "Upsert",
     "Where",
+    "container_names",
     "open_storage",
+    "refuse_newer",
 ]
+
+
+def container_names(settings: Settings) -> dict[str, str]:
+    """Give the name that each of `CONTAINERS` has in the account."""
+    return {
+        "users": settings.user_container,
+        "repos": settings.repo_container,
+        "schedules": settings.schedule_container,
+        "events": settings.event_container,
+    }
+
+
+def refuse_newer(settings: Settings) -> None:
+    """Refuse to begin on a file that a newer program wrote; an account is asked when it is first needed.
+
+    Raises:
+      StoreTooNew: It did.
+    """
+    if settings.storage == "sqlite":
+        check_file(settings.data / "log.db")
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -43,19 +66,16 @@ def open_storage(settings: Settings) -> Storage:
     if settings.storage == "sqlite":
         return SqliteStorage(settings.data / "log.db")
     # Imported here because the SDK takes a third of a second, which SQLite must not pay.
+    from lightning.azure_identity import own_identity  # noqa: PLC0415
     from lightning.storage.cosmos import open_cosmos  # noqa: PLC0415
 
     return open_cosmos(
         connection=secret(settings.cosmos_connection),
         endpoint=settings.cosmos_endpoint,
-        client_id=settings.azure_client_id,
+        identity=own_identity(settings.identity, settings.azure_client_id),
         database=settings.cosmos_database,
-        containers={
-            "users": settings.user_container,
-            "repos": settings.repo_container,
-            "schedules": settings.schedule_container,
-            "events": settings.event_container,
-        },
+        containers=container_names(settings),
         expire_seconds=None if settings.expire_days is None else settings.expire_days * 24 * 3600,
-        create=settings.mode == "embedded",  # on Azure they are deployed, with what they may cost
+        # on Azure they are deployed, with what they may cost; and no identity may make any
+        create=settings.mode == "embedded" and settings.cosmos_connection is not None,
     )

@@ -12,9 +12,9 @@ import orjson
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 from azure.cosmos.aio import ContainerProxy
 from azure.cosmos.exceptions import CosmosBatchOperationError, CosmosResourceNotFoundError
-from azure.identity.aio import ManagedIdentityCredential
 from opentelemetry.metrics import get_meter
 
+from lightning.azure_identity import AsyncIdentity, Identity
 from lightning.errors import LightningError, Transient
 from lightning.storage.cosmos_account import Account
 from lightning.storage.cosmos_errors import (
@@ -29,6 +29,7 @@ from lightning.storage.cosmos_groups import Groups
 from lightning.storage.cosmos_integers import restored, storable
 from lightning.storage.cosmos_query import USERS_BEHIND, Query, own_fields
 from lightning.storage.cosmos_session import SessionTokens
+from lightning.storage.cosmos_version import PARTITION as VERSION_PARTITION
 from lightning.storage.paging import page_token
 from lightning.storage.port import (
     CONTAINERS,
@@ -228,6 +229,8 @@ class CosmosStorage:
             **options,
             **self._session_of(container),
         ):
+            if document["userID"] == VERSION_PARTITION:
+                continue  # it is nobody's
             if len(items) == limit or size >= MAX_PAGE_BYTES:
                 return Page(items, page_token(items[-1].body, query.order_by))
             items.append(_stored(document))
@@ -248,8 +251,10 @@ class CosmosStorage:
         found: dict[str, None] = {}
         read = 0
         async for row in rows:
-            found[row["userID"]] = None
             read += 1
+            if row["userID"] == VERSION_PARTITION:
+                continue  # it is nobody's
+            found[row["userID"]] = None
             if read == MAX_PAGE or len(found) == limit:
                 break
         return list(found)
@@ -349,7 +354,7 @@ def open_cosmos(
     *,
     connection: str | None,
     endpoint: str | None,
-    client_id: str | None,
+    identity: Identity | None,
     database: str,
     containers: Mapping[str, str],
     create: bool,
@@ -359,21 +364,34 @@ def open_cosmos(
 
     Parameters:
       connection: The account's connection string.
-      endpoint: Its address, to be asked as the identity of the process, when there is no connection string.
-      client_id: Which user-assigned identity; None is the system-assigned one.
+      endpoint: Its address, when there is no connection string.
+      identity: Who asks it then.
       database: The name of the database.
       containers: The name there of each of `CONTAINERS`.
       create: Whether to make the database and the containers that are missing.
       expire_seconds: How long after their last write documents that are over are removed; None never.
+
+    Raises:
+      ValueError: It is not said where the account is, or who asks it.
     """
-    credential: Callable[[], Any]
-    if connection is not None:
-        address, key = read_connection(connection)
-        credential = lambda: key  # noqa: E731
-    else:
-        address, credential = endpoint or "", lambda: ManagedIdentityCredential(client_id=client_id)
+    address, credential = where_and_who(connection, endpoint, identity)
     account = Account(address, credential, database=database, names=containers, create=create)
     return CosmosStorage(account, expire_seconds=expire_seconds)
+
+
+def where_and_who(
+    connection: str | None, endpoint: str | None, identity: Identity | None
+) -> tuple[str, str | AsyncIdentity]:
+    """Give the account's address, and what signs the requests to it; see `open_cosmos`.
+
+    Raises:
+      ValueError: It is not said where the account is, or who asks it.
+    """
+    if connection is not None:
+        return read_connection(connection)
+    if endpoint is None or identity is None:
+        raise ValueError("give either connection or endpoint and identity")
+    return endpoint, AsyncIdentity(identity)
 
 
 def read_connection(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ import copy
 import io
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,9 +15,11 @@ from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
 from azure.cosmos.documents import ConnectionPolicy
 
+from lightning.azure_identity import AsyncIdentity
 from lightning.errors import Transient
 from lightning.storage.cosmos_errors import status_of
 from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
+from lightning.storage.cosmos_version import check_version
 from lightning.storage.port import CONTAINERS
 
 #: To reach the account, and for an answer of it.
@@ -34,20 +36,12 @@ _log = structlog.get_logger(__name__)
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
-class Closing(Protocol):
-    """What is closed with the account."""
-
-    async def close(self) -> None:
-        """Let go of its connections."""
-        ...
-
-
 class Account:
     """Opens the client when it is first needed, on the event loop that then runs.
 
     Parameters:
       address: The account's endpoint.
-      connect: Makes what signs the requests: a key, or an identity, which is closed with the account.
+      credential: What signs the requests: a key, or who asks.
       database: The name of the database.
       names: The name of each container there.
       create: Whether what is missing is made; else somebody deploys it.
@@ -56,19 +50,19 @@ class Account:
     def __init__(
         self,
         address: str,
-        connect: Callable[[], Any],
+        credential: str | AsyncIdentity,
         *,
         database: str,
         names: Mapping[str, str],
         create: bool,
     ) -> None:
         self.address = address
-        self._connect = connect
+        self._credential = credential
         self._database = database
         self._names = names
         self._create = create
         self._opening = asyncio.Lock()
-        self._closing: list[Closing] = []
+        self._client: CosmosClient | None = None
         self._containers: dict[str, ContainerProxy] = {}
 
     async def container(self, name: str) -> ContainerProxy:
@@ -76,6 +70,7 @@ class Account:
 
         Raises:
           Transient: The account does not answer, or does not have what it should.
+          StoreTooNew: A newer program wrote to it.
           AzureError: It refuses.
         """
         if not self._containers:
@@ -86,25 +81,26 @@ class Account:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        while self._closing:
-            await self._closing.pop().close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
         self._containers = {}
 
     async def _opened(self) -> dict[str, ContainerProxy]:
-        credential = self._connect()
-        if not isinstance(credential, str):
-            self._closing.append(cast("Closing", credential))
-        client = _client(self.address, credential)
-        self._closing.append(cast("Closing", client))
+        client = open_client(self.address, self._credential)
+        self._client = client
         try:
             await client.__aenter__()
-            if self._create:
-                return await self._made(client)
-            database = client.get_database_client(self._database)
-            return {name: await self._existing(database, name) for name in CONTAINERS}
+            containers = await (self._made if self._create else self._deployed)(client)
+            await check_version(containers["users"], self.address)
         except BaseException:
             await self.close()
             raise
+        return containers
+
+    async def _deployed(self, client: CosmosClient) -> dict[str, ContainerProxy]:
+        database = client.get_database_client(self._database)
+        return {name: await self._existing(database, name) for name in CONTAINERS}
 
     async def _made(self, client: CosmosClient) -> dict[str, ContainerProxy]:
         with suppress(ResourceExistsError):
@@ -178,7 +174,13 @@ def _asking_once() -> ConnectionPolicy:
     return policy
 
 
-def _client(address: str, credential: Any) -> CosmosClient:
+def open_client(address: str, credential: str | AsyncIdentity) -> CosmosClient:
+    """Open a client, which asks nothing again by itself.
+
+    Parameters:
+      address: The account's endpoint.
+      credential: What signs the requests: a key, or who asks.
+    """
     parts = urlsplit(address)
     return CosmosClient(
         address,

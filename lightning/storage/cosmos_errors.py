@@ -97,9 +97,12 @@ def _unmet(status: int, document: str) -> LightningError:
 
 
 def _trouble(error: AzureError, status: int, address: str) -> str:
-    if isinstance(error, ClientAuthenticationError) or status in {401, 403}:
+    if isinstance(error, ClientAuthenticationError) and not status:  # nobody was asked yet
+        words = error.message.partition("\n")[0][:300]
+        return f"the identity gives no token for Cosmos DB at {address}: {words}"
+    if status in {401, 403}:
         hint = "check COSMOS_CONNECTION, or the role of the identity on the account, and its firewall"
-        return f"Cosmos DB at {address} refuses us ({status or type(error).__name__}); {hint}"
+        return f"Cosmos DB at {address} refuses us ({status}); {hint}"
     if status == 404 and sub_status_of(error) == NOT_CAUGHT_UP:
         return f"the replica of Cosmos DB at {address} that answered is behind; asked again, it may not be"
     if status == 404:

@@ -39,16 +39,23 @@ def indexing_policy(container: Container) -> dict[str, Any]:
     }
 
 
+def lacking(
+    policy: Mapping[str, Any], container: Container
+) -> tuple[list[dict[str, str]], list[list[dict[str, str]]]]:
+    """Give the paths and the composite indexes that a container's indexing policy lacks."""
+    wanted = indexing_policy(container)
+    included = {entry["path"] for entry in policy.get("includedPaths", [])}
+    paths = [] if "/*" in included else [e for e in wanted["includedPaths"] if e["path"] not in included]
+    groups = {_group(each) for each in policy.get("compositeIndexes", [])}
+    return paths, [each for each in wanted["compositeIndexes"] if _group(each) not in groups]
+
+
 def completed(policy: Mapping[str, Any], container: Container) -> dict[str, Any] | None:
     """Give a container's indexing policy with what it lacks; None when it lacks nothing.
 
     What it has besides stays: somebody may have added it for queries of their own.
     """
-    wanted = indexing_policy(container)
-    included = {entry["path"] for entry in policy.get("includedPaths", [])}
-    paths = [] if "/*" in included else [e for e in wanted["includedPaths"] if e["path"] not in included]
-    groups = {_group(each) for each in policy.get("compositeIndexes", [])}
-    composites = [each for each in wanted["compositeIndexes"] if _group(each) not in groups]
+    paths, composites = lacking(policy, container)
     if not paths and not composites:
         return None
     return {

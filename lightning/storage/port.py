@@ -103,7 +103,7 @@ CONTAINERS: dict[str, Container] = {
     "schedules": Container(
         fields=("kind", "dueAt", "state"),
         orders=("dueAt",),
-        indexes=(("dueAt",),),
+        indexes=(("dueAt",), ("kind", "id")),
         over=(("kind", ("schedule",)), ("state", ("ended",))),
     ),
     "events": Container(
@@ -118,11 +118,18 @@ CONTAINERS: dict[str, Container] = {
             "conversationID",
             "webhookID",
             "scheduleID",
+            "recordedAt",
+            "deadAt",
+            "createdAt",
         ),
-        orders=("seq", "sweepAt", "reclaimAt"),
+        orders=("seq", "sweepAt", "reclaimAt", "recordedAt", "deadAt", "createdAt"),
         indexes=(
             ("sweepAt",),
             ("reclaimAt",),
+            ("recordedAt",),
+            ("deadAt",),
+            ("kind", "createdAt"),
+            ("kind", "state", "createdAt"),
             ("userID", "kind", "seq"),
             ("userID", "type", "seq"),
             ("userID", "state", "seq"),

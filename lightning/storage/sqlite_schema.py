@@ -2,11 +2,13 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from lightning.storage.file_lock import FairFileLock
 from lightning.storage.port import CONTAINERS
 from lightning.storage.sqlite_file import SqliteFile
+from lightning.storage.version import VERSION, check
 
 #: Processes that start together after an upgrade wait so long for the one that fills the new columns and
 #: indexes of a large file.
@@ -21,9 +23,11 @@ def prepare(file: SqliteFile) -> None:
     A process that finds everything there waits for nobody.
 
     Raises:
+      StoreTooNew: A newer version wrote it.
       TimeoutError: Another process holds the file.
     """
     with closing(file.connect(_CACHE_KIB)) as connection:
+        check(_version(connection), str(file.path))
         if is_complete(connection):
             return
         connection.execute(f"PRAGMA busy_timeout = {int(PREPARE_SECONDS * 1000)}")
@@ -31,9 +35,20 @@ def prepare(file: SqliteFile) -> None:
             create_tables(connection)
 
 
+def check_file(path: Path) -> None:
+    """Refuse a file that a newer program wrote; one that is not there is none.
+
+    Raises:
+      StoreTooNew: It did.
+    """
+    if path.is_file():
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            check(_version(connection), str(path))
+
+
 def is_complete(connection: sqlite3.Connection) -> bool:
     """Tell whether a file has all tables, fields and indexes, and no index that serves no more."""
-    return all(
+    return _version(connection) == VERSION and all(
         _columns(connection, name)
         and not _missing(connection, name, container.fields)
         and _indexes(connection, name) == {index_name(name, fields) for fields in container.indexes}
@@ -52,7 +67,13 @@ def create_tables(connection: sqlite3.Connection) -> None:
         )
         _add_columns(connection, name, container.fields)
         _create_indexes(connection, name, container.indexes)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Read which version of documents a file holds; 0 is one that nobody has finished to make."""
+    return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
 def _create_indexes(

@@ -3,14 +3,15 @@
 import logging
 from typing import Any, Final
 
-from azure.identity import ManagedIdentityCredential
 from azure.monitor.opentelemetry.exporter import (
     AzureMonitorLogExporter,
     AzureMonitorMetricExporter,
     AzureMonitorTraceExporter,
 )
 
-from lightning.settings import tell_libraries
+from lightning.azure_identity import Identity, own_identity
+from lightning.keys import secret
+from lightning.settings import Settings, tell_libraries
 from lightning.telemetry.destination import REQUEST_SECONDS, Destination
 
 #: The exporter looks for these in the environment alone. Without them it reports about itself to Microsoft,
@@ -26,7 +27,19 @@ SWITCHES: Final = {
 RETRIES: Final = 2
 
 
-def open_azure_monitor(connection: str, *, identity: bool, client_id: str | None) -> Destination:
+def open_application_insights(settings: Settings) -> Destination:
+    """Open the resource that the settings name.
+
+    Raises:
+      SettingsError: They name none.
+    """
+    connection = secret(settings.monitor_connection, "APPLICATIONINSIGHTS_CONNECTION_STRING")
+    signs_in = settings.monitor_identity == "1"
+    identity = own_identity(settings.identity, settings.azure_client_id) if signs_in else None
+    return open_azure_monitor(connection, identity)
+
+
+def open_azure_monitor(connection: str, identity: Identity | None) -> Destination:
     """Open the resource that a connection string names.
 
     Nothing is written to disk, no metadata service is asked unless an identity signs in, and live metrics
@@ -34,8 +47,7 @@ def open_azure_monitor(connection: str, *, identity: bool, client_id: str | None
 
     Parameters:
       connection: The connection string.
-      identity: Whether the managed identity signs in, as where local authentication is switched off.
-      client_id: The user-assigned one; None: the system-assigned one.
+      identity: Who signs in, as where local authentication is switched off; None: nobody.
     """
     tell_libraries(SWITCHES)
     # it would tell of each failure, with the envelopes that were lost
@@ -47,8 +59,8 @@ def open_azure_monitor(connection: str, *, identity: bool, client_id: str | None
         "read_timeout": REQUEST_SECONDS,
         "retry_total": RETRIES,
     }
-    if identity:
-        options["credential"] = ManagedIdentityCredential(client_id=client_id)
+    if identity is not None:
+        options["credential"] = identity
     return Destination(
         "Azure Monitor",
         AzureMonitorTraceExporter(**options),

@@ -124,13 +124,9 @@ def _scrape(settings: Settings) -> "Scrape | None":
 def _destinations(settings: Settings) -> list[Destination]:
     found = list[Destination]()
     if settings.monitor_connection is not None:
-        from lightning.telemetry.azure_monitor import open_azure_monitor  # noqa: PLC0415 -- an SDK
+        from lightning.telemetry.azure_monitor import open_application_insights  # noqa: PLC0415 -- an SDK
 
-        connection, identity = (
-            settings.monitor_connection.get_secret_value(),
-            settings.monitor_identity == "1",
-        )
-        found.append(open_azure_monitor(connection, identity=identity, client_id=settings.azure_client_id))
+        found.append(open_application_insights(settings))
     if settings.otlp_endpoint is not None:
         from lightning.telemetry.otlp_collector import open_otlp_collector  # noqa: PLC0415 -- an SDK
 

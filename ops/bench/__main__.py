@@ -14,6 +14,7 @@ import typer
 
 from lightning.events import now_text
 from ops.bench import scenarios
+from ops.bench.pages import pages
 from ops.bench.plan import Result
 from ops.bench.report import document, table
 from ops.bench.request_units import request_units
@@ -31,6 +32,7 @@ class Part(StrEnum):
     FIRST_TOKEN = "first-token"  # noqa: S105 -- of an answer
     NEIGHBOURS = "neighbours"
     IDLE_STREAMS = "idle-streams"
+    PAGES = "pages"
     RUNS = "runs"
     REQUEST_UNITS = "request-units"
     SANDBOX = "sandbox"
@@ -48,6 +50,9 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of a worker.")] = 16,
     streams: Annotated[int, typer.Option(min=1, help="Streams that are held open.")] = 3000,
     runs: Annotated[int, typer.Option(min=1, max=500, help="Runs that start at once.")] = 50,
+    events: Annotated[
+        int, typer.Option(min=5000, help="Events that are stored when pages are asked for.")
+    ] = 1_000_000,
     stored: Annotated[int, typer.Option(min=2, help="Schedules that are stored, and not due.")] = 100_000,
     due: Annotated[int, typer.Option(min=1, max=40_000, help="Schedules that are due together.")] = 10_000,
 ) -> None:
@@ -62,6 +67,7 @@ def main(
         Part.FIRST_TOKEN: lambda: scenarios.first_token(workers, threads),
         Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads),
         Part.IDLE_STREAMS: lambda: scenarios.idle_streams(streams),
+        Part.PAGES: lambda: pages(events),
         Part.RUNS: lambda: scenarios.runs(workers, threads, at_once=runs),
         Part.REQUEST_UNITS: lambda: request_units(whole=False) | request_units(whole=True) | schedule_units(),
         Part.SANDBOX: lambda: sandbox(runs),

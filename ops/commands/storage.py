@@ -1,14 +1,17 @@
 """`lightning storage`: move a deployment from one store to another, and prove that one is whole.
 
-They work on the store that the settings name, in any process: the platform is to be stopped meanwhile.
+They work on the store that the settings name, in any process. The platform is to be stopped meanwhile, but
+while a file is exported.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -20,7 +23,7 @@ from lightning.archive import Archive, export, load
 from lightning.audit import Audit, Bounds, Finding, audit
 from lightning.errors import LightningError, NotFound
 from lightning.settings import Settings, from_environment
-from lightning.storage import Storage, open_storage
+from lightning.storage import Storage, open_storage, refuse_newer
 from ops.commands import output
 from ops.commands.options import AsJson, Data
 
@@ -39,14 +42,16 @@ Result = TypeVar("Result")
 
 @app.command("export")
 def export_command(folder: Folder, *, data: Data = None, as_json: AsJson = False) -> None:
-    """Write all documents to a directory; stop the platform first. The same command goes on after a kill.
+    """Write all documents to a directory. The same command goes on after a kill.
 
-    The files hold secrets: hashes of passwords, and the secrets that sign webhooks.
+    On SQLite the platform may work meanwhile: what is written is as it was at the beginning. On Cosmos DB it
+    is to be stopped. The files hold secrets: hashes of passwords, and the secrets that sign webhooks.
     """
     settings = from_environment(LIGHTNING_DATA=data)
-    done = _work(
-        settings, lambda storage, report: export(storage, folder, store=settings.storage, report=report)
-    )
+    with _at_one_moment(settings) as still:
+        done = _work(
+            still, lambda storage, report: export(storage, folder, store=settings.storage, report=report)
+        )
     if as_json:
         output.write_json(
             {"documents": done.documents, "parts": done.parts, "resumed": done.resumed}, indent=2
@@ -135,6 +140,26 @@ def _work(
         raise _failed(error.message) from error
     except OSError as error:
         raise _failed(f"{error.strerror}: {error.filename or 'the disk'}; mend it, and repeat") from error
+
+
+@contextmanager
+def _at_one_moment(settings: Settings) -> Generator[Settings]:
+    """Give settings that name a store in which nothing changes, as far as that can be had.
+
+    A file is copied whole within one transaction, beside those who write to it.
+    """
+    path = settings.data / "log.db"
+    if settings.storage != "sqlite" or not path.exists():
+        yield settings
+        return
+    refuse_newer(settings)
+    with TemporaryDirectory(prefix=".export-", dir=settings.data) as name:
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("VACUUM INTO ?", [str(Path(name, path.name))])
+        except sqlite3.Error as error:
+            raise _failed(f"{path} cannot be copied ({error}); is there room for it twice?") from error
+        yield settings.model_copy(update={"data": Path(name)})
 
 
 def _open(settings: Settings, *, new: bool) -> Storage:

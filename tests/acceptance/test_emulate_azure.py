@@ -1,5 +1,6 @@
 """`lightning up --emulate-azure`: services on loopback, which die, come back and keep what they had."""
 
+import json
 import os
 import signal
 import socket
@@ -151,6 +152,12 @@ def test_what_was_accepted_outlives_emulators_and_restarts(up, model):
         assert answer(client, send(client, "5", "so who am I?")) == "You are Ada."
         found = client.events(conversationID="c", limit=200)["events"]
         assert [each["seq"] for each in found] == [*range(1, 7), *range(9, 13)]
+    # And all of it is in order, but for a network that this machine may be unable to give to a run
+    examined = up.run("doctor", "--azure", "--json")
+    checks = [json.loads(line) for line in examined.stdout.splitlines()]
+    wrong = {check["name"] for check in checks if check["verdict"] != "ok"}
+    assert len(checks) > 10, examined.stderr
+    assert wrong <= {"containers: image"}, examined.stdout
     # And the store agrees with itself
     checked = up.run("storage", "check", "--json")
     assert checked.returncode == 0, checked.stdout

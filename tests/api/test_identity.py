@@ -331,10 +331,14 @@ class TestBadTokens:
         with serving(tmp_path / "data", JWT_SIGNING_KEY=old) as ingress:
             person = ingress.person()
             assert person.get("/api/me").status_code == 200
+            refresh = {"refresh_token": person.tokens()["refresh_token"]}
+            asked = {"name": "a program", "scopes": ["events:read"]}
+            program = bearer(person.request("POST", "/api/service-tokens", json=asked).json()["token"])
 
-        # When the keys are rotated, then their token is good
+        # When the keys are rotated, then their token is good, and that of their program
         with serving(tmp_path / "data", JWT_SIGNING_KEY=new, JWT_SIGNING_KEY_PREVIOUS=old) as ingress:
             assert ingress.http.get("/api/me", headers=person.headers()).status_code == 200
+            assert ingress.http.get("/api/events", headers=program).status_code == 200
             later = ingress.person()
             assert (
                 jwt.get_unverified_header(later.token)["kid"]
@@ -345,3 +349,7 @@ class TestBadTokens:
         with serving(tmp_path / "data", JWT_SIGNING_KEY=new) as ingress:
             assert_unauthorized(ingress.http.get("/api/me", headers=person.headers()), "invalid_token")
             assert ingress.http.get("/api/me", headers=later.headers()).status_code == 200
+            assert_unauthorized(ingress.http.get("/api/events", headers=program), "invalid_token")
+            # but the session goes on, under the new key
+            token = ingress.http.post("/api/token/refresh", json=refresh).json()["access_token"]
+            assert ingress.http.get("/api/me", headers=bearer(token)).status_code == 200

@@ -20,10 +20,12 @@ SDKS = {"azure", "openai"}
 ADAPTERS = [
     "lightning.storage.cosmos*",
     "lightning.llm.*openai*",
+    "lightning.azure_identity",
     "lightning.containers.aci*",
     "lightning.telemetry.azure*",
     "brokers.servicebus*",
     "agents.openai_shell*",
+    "ops.checkup*",  # loaded by the command that looks at Azure, and by no other
     "infra.*",
     "ops.*",
 ]

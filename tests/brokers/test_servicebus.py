@@ -436,7 +436,9 @@ async def test_the_queue_port_sends_wakeups_over_it(kit):
         "id": "e", "userID": "anna", "wake": 1, "type": "llm.chat", "dueAt": None, "trace": {},
     }  # fmt: skip
     await queue.send([wakeup(event)])
+    await queue.send([wakeup({**event, "id": "f", "type": "worker.task"})])
     assert broker.qsize("lightning") == 1
+    assert await queue.depth() == 2
     assert await queue.oldest_age_seconds() is not None
     await queue.close()
 
@@ -513,6 +515,7 @@ async def test_an_identity_gives_tokens():
     [
         {},
         {"connection_string": "Endpoint=sb://x", "namespace": "x"},
+        {"namespace": "x"},  # and nobody who asks
         {"connection_string": "no endpoint"},
         {"connection_string": "Endpoint=sb://x;EntityPath=queue"},
     ],

@@ -134,6 +134,47 @@ async def test_what_is_not_dead_is_not_discarded(log):
     assert (await log.get("anna", "a"))["state"] == "accepted"
 
 
+async def test_the_events_of_all_users_are_listed_by_when_they_were_recorded(log):
+    # Given events of several users
+    users = [("anna", "a1"), ("bert", "b1"), ("anna", "a2"), ("carl", "c1"), ("bert", "b2")]
+    for user, name in users:
+        await log.append(user, [draft(name)])
+    # When they are listed a page at a time
+    listed, page = [], None
+    while True:
+        found = await log.all_users.recorded(limit=2, page=page)
+        listed += found.events
+        page = found.next
+        if page is None:
+            break
+        assert page == log.all_users.behind(found.events[-1])
+    # Then each comes once, the latest first, and nothing else that stands in the store
+    assert sorted((event["userID"], event["id"]) for event in listed) == sorted(users)
+    times = [event["recordedAt"] for event in listed]
+    assert times == sorted(times, reverse=True)
+    # And a span of time has those that were recorded in it
+    middle = times[2]
+    since = await log.all_users.recorded(since=middle, limit=10)
+    until = await log.all_users.recorded(until=middle, limit=10)
+    assert [event["id"] for event in (*since.events, *until.events)] == [event["id"] for event in listed]
+
+
+async def test_the_dead_events_of_all_users_are_those_that_are_dead_now(log):
+    error = {"code": "x", "message": "no"}
+    for user, name in (("anna", "a"), ("bert", "b"), ("anna", "c"), ("bert", "d")):
+        await log.append(user, [draft(name)])
+        state = "done" if name == "d" else "dead"
+        await log.end(await claimed(log, name, user=user), state, error=error)
+    assert {event["id"] for event in (await log.all_users.dead(limit=10)).events} == {"a", "b", "c"}
+    # When one is accepted again, and another one discarded
+    await log.interventions.revive("anna", "a")
+    await log.interventions.discard("bert", "b")
+    # Then neither is listed, also when it ended well afterwards
+    assert [event["id"] for event in (await log.all_users.dead(limit=10)).events] == ["c"]
+    await log.end(await claimed(log, "a", wake=1), "done")
+    assert [event["id"] for event in (await log.all_users.dead(limit=10)).events] == ["c"]
+
+
 def discard_in(log):
     return lambda each: done(log.interventions.discard("anna", each))
 

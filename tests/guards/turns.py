@@ -34,6 +34,7 @@ LONGEST_FIRST = (
     "tests/acceptance/test_storm.py",
     "tests/acceptance/test_crash_matrix.py",
     "tests/acceptance/",
+    "tests/releases/test_releases.py",
     "tests/infra/test_program.py",
     "tests/ops/",
 )

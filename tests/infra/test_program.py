@@ -215,11 +215,34 @@ def test_the_processes_are_those_of_the_procfile(recorded):
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_what_is_for_programs_beside_the_platform_is_empty_and_held_to_the_policies(recorded, stack):
+    resources = recorded["stacks"][stack]
+    topics = {each["topicName"] for name, each in of_kind(resources, "servicebus:Topic")}
+    [share] = named(resources, "storage:FileShare").values()
+    containers = {each["containerName"] for _, each in of_kind(resources, "storage:BlobContainer")}
+    assert (topics, share["shareName"], containers) == (
+        {"lightning-events"},
+        "repositories",
+        {"exports", "outputs"},
+    )
+    # nobody of the platform may use the account
+    scopes = [each["scope"] for _, each in of_kind(resources, "authorization:RoleAssignment")]
+    assert not [scope for scope in scopes if "storageAccounts" in scope]
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    for _, site in of_kind(recorded["stacks"][stack], "web:WebApp", "web:WebAppSlot"):
+    resources = recorded["stacks"][stack]
+    secrets = {each["secretName"] for _, each in of_kind(resources, "keyvault:Secret")}
+    names = set()
+    for _, site in of_kind(resources, "web:WebApp", "web:WebAppSlot"):
         environ = environment(site)
-        assert environ.keys() - known <= OF_OTHERS
+        assert environ.keys() - known == OF_OTHERS
+        names.add(frozenset(environ))
+        # each secret of the vault is read by a setting, and each reference leads to one
+        written = settings_of(site).values()
+        assert set(re.findall(r"SecretName=([\w-]+)\)", " ".join(written))) == secrets
         settings = Settings.load(environ)
         parts = (settings.broker, settings.storage, settings.runner, settings.llm)
         assert parts == ("servicebus", "cosmos", "aci", "openai")
@@ -228,6 +251,7 @@ def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
         broker = open_broker(settings)
         assert broker._open_namespace().host == settings.servicebus_namespace
         broker.close()
+    assert len(names) == 1  # all processes have the same settings
 
 
 @pytest.mark.parametrize(
@@ -277,11 +301,25 @@ def test_the_worker_grows_with_every_queue_that_is_not_bulk(recorded):
     assert profile["capacity"] == {"minimum": "2", "maximum": "10", "default": "2"}
 
 
+def settings_of_child(parent: int, module: str) -> Settings:
+    """Read the settings of a process that a process has started, as they stand in its environment."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    [child] = [pid for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text()]
+    pairs = Path(f"/proc/{child}/environ").read_text().rstrip("\0").split("\0")
+    return Settings.load(dict(pair.split("=", 1) for pair in pairs))
+
+
+def differences(one: Settings, other: Settings) -> set[str]:
+    fields = Settings.model_fields.items()
+    return {str(f.validation_alias) for name, f in fields if getattr(one, name) != getattr(other, name)}
+
+
 def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
     # Given the settings of the ingress, but for the services that are emulated, and where it listens
     [site] = [each for name, each in of_kind(recorded["stacks"]["prod"], "web:WebApp") if name == "web"]
+    written = environment(site)
     elsewhere = {*SERVICES, "LIGHTNING_HOST", "PORT", "LIGHTNING_DATA", "NOTIFY_URL", *OF_TELEMETRY}
-    given = {name: value for name, value in environment(site).items() if name not in elsewhere}
+    given = {name: value for name, value in written.items() if name not in elsewhere}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
     port = free_port()
     # When it runs on this machine
@@ -303,7 +341,10 @@ def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
                 seconds=120,
             )
             assert process.poll() is None, (tmp_path / "log").read_text()
-            # Then what is posted is done, through queues and containers as they are deployed
+            # Then its processes have these settings and no others, but for what is emulated
+            running = settings_of_child(process.pid, "api.main")
+            assert differences(Settings.load(written), running) == {*elsewhere, "ACI_ISOLATED_SUBNET"}
+            # And what is posted is done, through queues and containers as they are deployed
             with Client(f"http://127.0.0.1:{port}") as client:
                 account = json.loads(first.read_text())
                 client.log_in(account["username"], account["password"])

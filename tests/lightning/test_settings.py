@@ -255,6 +255,11 @@ class TestRules:
     def test_a_previous_key_alone(self):
         assert list(problems_of({"JWT_SIGNING_KEY_PREVIOUS": KEY})) == ["JWT_SIGNING_KEY"]
 
+    def test_a_reference_to_the_vault_is_no_secret(self):
+        reference = "@Microsoft.KeyVault(VaultName=acme-dev-kv;SecretName=jwt-signing-key)"
+        problems = problems_of({"JWT_SIGNING_KEY": reference})
+        assert "not looked up" in problems["JWT_SIGNING_KEY"]
+
     def test_crash_points_are_for_tests(self):
         assert list(problems_of({"LIGHTNING_CRASH_AT": "x"})) == ["LIGHTNING_CRASH_AT"]
         assert list(problems_of({"LIGHTNING_CRASH_AT": "x", "LIGHTNING_TESTING": "0"})) == [

@@ -7,6 +7,7 @@ import typer
 
 from lightning.domain.handover import LONGEST_REST_SECONDS
 from ops.bench import scenarios
+from ops.bench.pages import PAGES, pages
 from ops.bench.plan import spread
 from ops.bench.request_units import request_units
 from ops.bench.schedule_units import schedule_units
@@ -121,3 +122,14 @@ def test_schedules_that_are_due_fire_once_each():
     assert [each.figures["fired more than once"] for each in results.values()] == [0, 0]
     assert all(each.p50_ms >= 0 for each in results.values())
     assert "% of a core, clock while idle" in results["due within 2 s"].figures
+
+
+@pytest.mark.timeout(300)
+def test_every_list_is_asked_for_with_events_in_the_store():
+    # Given a short form of the measurement
+    results = pages(5000, times=2)
+    # Then each list came, and its first byte was timed
+    assert results.keys() == PAGES.keys()
+    assert all(
+        each.events == 2 and each.figures["p95 of the first byte, ms"] > 0 for each in results.values()
+    )

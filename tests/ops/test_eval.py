@@ -104,7 +104,7 @@ def test_a_scenario_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_the_example_of_the_page_is_a_scenario(tmp_path):
-    [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "judging.md").read_text(), re.DOTALL)
     (tmp_path / "example.toml").write_text(example)
     [scenario] = read(tmp_path)
     assert (scenario.expect.only, len(scenario.script)) == (True, 2)

@@ -6,18 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from lightning.archive import export, unfinished
+from lightning.ids import new_id
 from lightning.log import Claimed, EventLog
 from lightning.settings import Settings
 from lightning.storage import Create, Delete, Storage, open_storage
 from ops.cli import app
 from ops.emulators.cosmos import CosmosEmulator
-from tests.full_log import MANY, everything, fill
+from tests.full_log import MANY, everything, fill, told
 from tests.ops.conftest import LIGHTNING, clean_environment
 from tests.ops.terminal import Terminal
 
@@ -154,6 +157,39 @@ def test_an_import_that_is_killed_is_gone_on_with(full, cosmos, tmp_path):
     assert json.loads(run(cosmos, "import", tmp_path / "it", "--json"))["resumed"]
     assert on(cosmos, everything) == on({"LIGHTNING_DATA": str(full)}, everything)
     assert "in order" in run(cosmos, "check")
+
+
+@pytest.mark.sqlite_file
+def test_an_export_of_a_file_is_of_one_moment_while_others_write(changed, tmp_path):
+    # Given somebody who writes all the time
+    stop = threading.Event()
+
+    def write() -> None:
+        async def on_and_on(storage: Storage) -> None:
+            log = EventLog(storage)
+            while not stop.is_set():
+                await log.append("anna", [told(new_id())])
+
+        on(changed, on_and_on)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        # When it is exported meanwhile, again and again
+        for number in range(3):
+            run(changed, "export", tmp_path / str(number))
+    finally:
+        stop.set()
+        writer.join()
+    # Then each export is whole, and the later the longer
+    sizes = list[int]()
+    for number in range(3):
+        target = {"LIGHTNING_DATA": str(tmp_path / f"target-{number}")}
+        run(target, "import", tmp_path / str(number))
+        assert "in order" in run(target, "check")
+        sizes.append(len(on(target, everything)))
+    assert sizes[0] < sizes[1] < sizes[2] <= len(on(changed, everything))
+    assert not list(Path(changed["LIGHTNING_DATA"]).glob(".export-*"))
 
 
 class TestCheck:

@@ -75,6 +75,10 @@ class _NoQueue:
         """Nothing waits."""
         return None
 
+    async def depth(self) -> int:
+        """Nothing is there."""
+        return 0
+
     async def check(self) -> None:
         """Nothing fails."""
 

@@ -44,6 +44,15 @@ def transitioning(name: str) -> ArmError:
     return ArmError(409, "ContainerGroupTransitioning", message)
 
 
+def forbidden(name: str) -> ArmError:
+    """Refuse who has no role for what they ask."""
+    message = (
+        "The client does not have authorization to perform this action over the scope"
+        f" '.../containerGroups/{name}', or the scope is invalid."
+    )
+    return ArmError(403, "AuthorizationFailed", message)
+
+
 def inaccessible_image(image: str, group: str) -> ArmError:
     """Refuse an image that cannot be pulled."""
     message = (

@@ -6,7 +6,14 @@ Sources: "Throttling Resource Manager requests", "Troubleshoot common issues in 
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from ops.emulators.arm.errors import ArmError, no_capacity, quota_reached, too_many_requests, transitioning
+from ops.emulators.arm.errors import (
+    ArmError,
+    forbidden,
+    no_capacity,
+    quota_reached,
+    too_many_requests,
+    transitioning,
+)
 from ops.emulators.http_faults import OF_ANY_SERVICE, HttpFault, HttpFaults
 
 OPERATIONS: Final = (
@@ -14,7 +21,18 @@ OPERATIONS: Final = (
 )
 
 #: Those that are an answer.
-ANSWERS: Final = ("throttle", "quota", "capacity", "transitioning", "internal", "bad_gateway", "unavailable")
+ANSWERS: Final = (
+    *(
+        "throttle",
+        "quota",
+        "capacity",
+        "transitioning",
+        "internal",
+        "bad_gateway",
+        "unavailable",
+        "forbidden",
+    ),
+)
 
 #: Those that befall the group which a request creates or starts, after it was accepted.
 FATES: Final = ("fail_provisioning", "stuck_pending", "pull_fails", "out_of_memory")
@@ -38,7 +56,7 @@ class Fault(HttpFault):
     """
 
     KINDS: ClassVar = (*ANSWERS, *FATES, *OF_ANY_SERVICE, "truncate_logs")
-    NEVER_APPLIED: ClassVar = frozenset({"throttle", "quota", "capacity", "transitioning"})
+    NEVER_APPLIED: ClassVar = frozenset({"throttle", "quota", "capacity", "transitioning", "forbidden"})
     OPERATIONS: ClassVar = OPERATIONS
 
     group: str = ""
@@ -63,6 +81,8 @@ class Fault(HttpFault):
                 return quota_reached("StandardCores", "everywhere", limit=0, usage=0, requested=1)
             case "capacity":
                 return no_capacity("everywhere", cpu=1, memory_gb=1)
+            case "forbidden":
+                return forbidden(place)
             case "transitioning":
                 return transitioning(place)
             case _:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from ops.emulators.cosmos.errors import TOO_MANY_REQUESTS, CosmosError
+from ops.emulators.cosmos.errors import AAD_NOT_AUTHORIZED, TOO_MANY_REQUESTS, CosmosError
 from ops.emulators.http_faults import OF_ANY_SERVICE, HttpFault, HttpFaults
 
 #: The faults that are an answer, with status and substatus.
@@ -13,6 +13,7 @@ STATUSES: Final = {
     "timeout": (408, 0),
     "unavailable": (503, 0),
     "internal": (500, 0),
+    "forbidden": (403, AAD_NOT_AUTHORIZED),
 }
 
 
@@ -27,7 +28,7 @@ class Fault(HttpFault):
     """
 
     KINDS: ClassVar = (*STATUSES, *OF_ANY_SERVICE)
-    NEVER_APPLIED: ClassVar = frozenset({"throttle", "retry_with"})
+    NEVER_APPLIED: ClassVar = frozenset({"throttle", "retry_with", "forbidden"})
 
     container: str = ""
     retry_after_ms: int = 10

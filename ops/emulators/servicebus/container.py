@@ -47,7 +47,7 @@ class ServiceBusContainer:
         self.clients: dict[Connection, Client] = {}
         self.is_alone = asyncio.Event()  #: set while there is no connection
         self.is_alone.set()
-        self._policy = policy
+        self.policy = policy
         self._management = Management(namespace, faults, max_message_size=limits.max_message_size)
         self._claims = Claims(policy, self._grant)
 
@@ -67,7 +67,7 @@ class ServiceBusContainer:
         """Accept a SASL exchange: PLAIN is checked here, the others put a token afterwards."""
         if mechanism != "PLAIN":
             return True
-        is_good = self._policy.check_plain(response)
+        is_good = self.policy.check_plain(response)
         if is_good:
             self._grant(connection, Grant("", float("inf")))
         return is_good
@@ -148,7 +148,7 @@ class ServiceBusContainer:
             elif fault.kind == "forced-close":
                 connection.close(FORCED)
             raise refusal(fault, path)
-        if self._policy.key is not None and not self.clients[connection].grants.cover(path):
+        if self.policy.key is not None and not self.clients[connection].grants.cover(path):
             raise wire_error(
                 "amqp:unauthorized-access",
                 f"Unauthorized access to '{path}': put a token for it to $cbs first. Its resource must be "

@@ -5,21 +5,24 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Literal, cast, get_args
 
-Kind = Literal["server-busy", "forced-close", "detach", "drop", "lock-lost", "not-found", "not-allowed"]
-Operation = Literal["attach", "send", "deliver", "settle", "manage"]
+Kind = Literal[
+    "server-busy", "forced-close", "detach", "drop", "lock-lost", "not-found", "not-allowed", "unauthorized"
+]
+Operation = Literal["attach", "send", "deliver", "settle", "manage", "administer"]
 Moment = Literal["before", "after"]
 
 KINDS = cast("tuple[str, ...]", get_args(Kind))
 OPERATIONS = cast("tuple[str, ...]", get_args(Operation))
 #: What each kind can strike.
 POSSIBLE = {
-    "server-busy": {"attach", "send", "settle", "manage"},
-    "forced-close": set(OPERATIONS),
+    "server-busy": {"attach", "send", "settle", "manage", "administer"},
+    "forced-close": {*OPERATIONS} - {"administer"},
     "detach": {"send", "deliver", "settle", "manage"},
-    "drop": set(OPERATIONS),
+    "drop": {*OPERATIONS} - {"administer"},
     "lock-lost": {"settle", "manage"},
     "not-found": {"attach", "send", "manage"},
-    "not-allowed": {"send", "manage"},
+    "not-allowed": {"send", "manage", "administer"},
+    "unauthorized": {"attach"},
 }
 
 
@@ -31,9 +34,10 @@ class Fault:
       kind: ``server-busy`` (the request is refused), ``forced-close`` (the connection is closed with
         ``amqp:connection:forced``), ``detach`` (the link is detached with ``amqp:link:detach-forced``),
         ``drop`` (the socket is cut), ``lock-lost`` (the lock has expired early), ``not-found`` (the entity
-        is missing), ``not-allowed`` (the request is refused for what it is).
-      operation: ``attach``, ``send``, ``deliver`` (a message to a receiver), ``settle`` (on a link) or
-        ``manage`` (a management request).
+        is missing), ``not-allowed`` (the request is refused for what it is), ``unauthorized`` (whoever asks
+        has no role for it).
+      operation: ``attach``, ``send``, ``deliver`` (a message to a receiver), ``settle`` (on a link),
+        ``manage`` (a management request) or ``administer`` (the list of the queues).
       entity: The path of the entity; None: any.
       count: How often; None: until it is removed.
       skip: How many operations go well first.

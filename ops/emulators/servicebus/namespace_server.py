@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops.emulators.servicebus.access import Policy
+from ops.emulators.servicebus.administration import Front
 from ops.emulators.servicebus.container import ServiceBusContainer
 from ops.emulators.servicebus.control import Control
 from ops.emulators.servicebus.durable import open_store
@@ -129,7 +130,7 @@ class NamespaceServer:
         """Accept new connections, or have them refused."""
         if accepting and self._server is None:
             self._server = await self._loop.create_server(
-                lambda: Connection(self.container, self.latency),
+                lambda: Front(lambda: Connection(self.container, self.latency), self.container),
                 HOST,
                 self.port,
                 backlog=BACKLOG,

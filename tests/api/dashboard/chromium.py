@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, sync_playwright
 
 from tests.api.conftest import PASSWORD, PATIENCE_SECONDS, Person
 
@@ -30,6 +30,10 @@ ARGUMENTS = [
     "--no-proxy-server",
     "--no-sandbox",
 ]
+
+
+#: What a page does by itself, as Chromium measures it.
+WORK = {"ScriptDuration", "RecalcStyleDuration", "LayoutDuration"}
 
 
 @contextmanager
@@ -61,6 +65,7 @@ class Tab:
         self.context: BrowserContext = browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.page: Page = self.context.new_page()
+        self._devtools: CDPSession | None = None
         host = urlsplit(person.ingress.url).netloc
         self.page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -91,7 +96,8 @@ class Tab:
         if not AXE.exists():
             pytest.skip("there is no axe-core: npm could not install it")
         # told to the browser from outside: the policy of the page would let no such script in
-        self.page.evaluate(AXE.read_text())
+        if not self.page.evaluate("typeof axe === 'object'"):
+            self.page.evaluate(AXE.read_text())
         chosen = {"runOnly": list(rules)} if rules else {}
         found = self.page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **chosen})
         return [
@@ -99,6 +105,17 @@ class Tab:
             for each in found["violations"]
             if each["impact"] in {"serious", "critical"}
         ]
+
+    def work(self) -> dict[str, float]:
+        """Tell for how long the page was scripted, styled and laid out so far.
+
+        In seconds of CPU, which are the same on a busy machine.
+        """
+        if self._devtools is None:
+            self._devtools = self.context.new_cdp_session(self.page)
+            self._devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+        told = self._devtools.send("Performance.getMetrics")["metrics"]
+        return {each["name"]: each["value"] for each in told if each["name"] in WORK}
 
     def close(self) -> None:
         self.context.close()

@@ -39,6 +39,12 @@ def test_dead_events_are_replayed_or_discarded_several_at_a_time(ingress, visito
     assert '<b id="count-dead">0</b>' in counts
     assert '<b id="count-cancelled">1</b>' in counts
     assert visitor.post("/dead").status_code == 200, "nothing was ticked"
+    # all of a page are replayed without a tick
+    for event in ids[:2]:
+        ended(ingress, person, event, "dead", error=ERROR)
+    assert "Replay all 2 shown" in visitor.page("/dead")
+    visitor.post("/dead", do="replay all", shown=ids[:2])
+    assert [person.get(f"/api/events/{each}").json()["state"] for each in ids[:2]] == ["accepted"] * 2
 
 
 def test_dead_events_of_others_are_left_alone(ingress, visitor):

@@ -162,11 +162,11 @@ def test_a_trace_is_drawn_with_its_queue_time_and_folded(ingress, visitor, opera
     assert 'class="queue"' in page
     assert "501 ms in the queue" in text_of(page)
     assert "ValueError: &lt;no&gt;" in page
-    assert "span 200<" in page
-    assert "span 201<" not in page
-    more = visitor.page(f"/events/{event['id']}/spans", first=200)
-    assert "span 201<" in more
-    assert "the next 200 of 600 more" in more
+    assert "span 100<" in page
+    assert "span 101<" not in page
+    more = visitor.page(f"/events/{event['id']}/spans", first=100)
+    assert "span 101<" in more
+    assert "the next 100 of 800 more" in more
     # the traceback is for operators
     assert "File &lt;x&gt;" not in page
     assert "File &lt;x&gt;" in operator.page(f"/u/{visitor.person.id}/events/{event['id']}")

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from azure.core.exceptions import HttpResponseError
-from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.containerinstance.models import ContainerGroup, Resource
 
+from lightning.azure_identity import Identity
 from lightning.containers import Limits, RunSpec
 from lightning.containers import aci_state as state
 from lightning.containers.aci import open_aci, place_of
@@ -255,10 +255,11 @@ class TestRefusals:
 
 
 class TestConnection:
-    async def test_azure_is_asked_as_the_managed_identity(self):
-        connection = Connection("00000000-0000-0000-0000-000000000001", "the-client", None)
+    async def test_azure_is_asked_as_the_identity(self):
+        identity = Identity("managed", "the-client")
+        connection = Connection("00000000-0000-0000-0000-000000000001", identity, None)
         assert connection.client is connection.client
-        assert isinstance(connection.client._config.credential, ManagedIdentityCredential)
+        assert connection.client._config.credential.identity is identity
         assert connection.client._config.credential_scopes == ["https://management.azure.com/.default"]
         assert connection.client._client._base_url == "https://management.azure.com"
         await connection.close()

@@ -222,11 +222,12 @@ class TestIdentity:
         assert output.stdout.strip() == "False"
 
     def test_the_processs_own_identity_is_not_asked_before_it_is_needed(self):
-        # When a model is opened without key and credential, in a process that may not reach anything
+        # When a model is opened with the process's identity, in a process that may not reach anything
         program = (
             "import socket, lightning.llm as l;"
+            "from lightning.azure_identity import Identity as I;"
             "socket.socket.connect = socket.create_connection = lambda *a, **k: 1 / 0;"
-            "given = {'model': 'm', 'base_url': 'http://127.0.0.1:9', 'client_id': 'c'};"
+            "given = {'model': 'm', 'base_url': 'http://127.0.0.1:9', 'credential': I('managed', 'c')};"
             "print(l.open_model(provider='azure-openai', **given).provider)"
         )
         output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -46,7 +46,7 @@ def document(id: str, user: str = "anna", **fields):
 
 
 def opened(connection: str, database: str, **changes):
-    options = {"endpoint": None, "client_id": None, "create": False, "containers": {n: n for n in CONTAINERS}}
+    options = {"endpoint": None, "identity": None, "create": False, "containers": {n: n for n in CONTAINERS}}
     return open_cosmos(**{"connection": connection, "database": database, **options, **changes})
 
 

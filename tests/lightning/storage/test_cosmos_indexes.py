@@ -41,7 +41,7 @@ def opened(cosmos_emulator, database, *, create: bool):
     return open_cosmos(
         connection=cosmos_emulator.connection_string,
         endpoint=None,
-        client_id=None,
+        identity=None,
         database=database.id,
         containers=NAMES,
         create=create,

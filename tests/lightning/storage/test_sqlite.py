@@ -13,6 +13,7 @@ import pytest
 from lightning.errors import Transient
 from lightning.storage import Create, SqliteStorage, Where
 from lightning.storage.file_lock import FairFileLock
+from lightning.storage.paging import page_token
 from lightning.storage.sqlite_query import select
 from lightning.storage.sqlite_schema import create_tables
 from lightning.storage.writer import LOCK_SECONDS
@@ -210,6 +211,40 @@ def test_every_list_of_events_is_read_in_the_order_of_an_index(tmp_path, given, 
     assert (
         plan[0] == f"SEARCH events USING INDEX events_userID_{fewest}_seq (userID=? AND {fewest}=? AND seq>?)"
     )
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+@pytest.mark.parametrize(
+    ("container", "given", "order", "index"),
+    [
+        ("events", {}, "recordedAt", "events_recordedAt (recordedAt>? AND recordedAt<?)"),
+        ("events", {}, "deadAt", "events_deadAt (deadAt>? AND deadAt<?)"),
+        (
+            "events",
+            {"kind": "run"},
+            "createdAt",
+            "events_kind_createdAt (kind=? AND createdAt>? AND createdAt<?)",
+        ),
+        (
+            "events",
+            {"kind": "approval", "state": "accepted"},
+            "createdAt",
+            "events_kind_state_createdAt (kind=? AND state=? AND createdAt>? AND createdAt<?)",
+        ),
+        ("schedules", {"kind": "schedule"}, "id", "schedules_kind_id (kind=? AND id<?)"),
+    ],
+)
+def test_what_all_users_have_is_read_in_the_order_of_an_index(tmp_path, container, given, order, index):
+    # Given what an operator's lists ask for, behind their first page
+    where = [Where(field, "=", value) for field, value in given.items()]
+    token = page_token({order: "x", "id": "x", "userID": "anna"}, order)
+    sql, values = select(container, None, where, order, descending=True, page=token)
+    with sqlite3.connect(tmp_path / "log.db") as database:
+        create_tables(database)
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    database.close()
+    # Then a page costs what it has: only those of one moment are put in order
+    assert plan[0] == f"SEARCH {container} USING INDEX {index}"
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 

@@ -81,6 +81,11 @@ class Namespace:
             found += [queue.dead_letters for queue in queues if queue.dead_letters is not None]
         return found
 
+    def queues(self) -> list[Queue]:
+        """Give the queues by name, without dead-letter queues and subscriptions."""
+        found = (entity for entity in self._entities.values() if isinstance(entity, Queue))
+        return sorted(found, key=lambda queue: queue.name.lower())
+
     def target(self, path: str) -> Queue | Topic:
         """Give what a path sends to.
 

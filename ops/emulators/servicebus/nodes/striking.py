@@ -40,6 +40,10 @@ def refusal(fault: Fault, entity: str) -> EntityError:
             "try again.",
             503,
         )
+    if fault.kind == "unauthorized":
+        return EntityError(
+            "amqp:unauthorized-access", f"Unauthorized access to '{entity}': a fault was asked for.", 401
+        )
     if fault.kind == "not-allowed":
         return EntityError("amqp:not-allowed", "The request is not allowed: a fault was asked for.", 400)
     return entity_not_found(entity)
