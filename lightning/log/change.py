@@ -16,6 +16,7 @@ from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
 from lightning.ids import conversation_document_id, run_id
 from lightning.log import documents
+from lightning.log.event_metrics import count_change
 from lightning.log.head import HEAD, advance
 from lightning.log.last_words import last_words, told_of
 from lightning.log.portions import portion
@@ -131,6 +132,7 @@ class Changes:
                 if taken.pointer in drafted or taken.pointer not in plan.read:
                     raise
             else:
+                count_change(len(plan.changed.created) + len(plan.changed.revived), plan.over())
                 return plan.changed
         raise AssertionError("it is tried until it is done")
 
@@ -290,9 +292,15 @@ class _Plan:
             *self.change.writes,
         ]
 
+    def over(self) -> Counter[str]:
+        """Count the events that end, by state."""
+        over = Counter[str](end.state for end in self.change.ended)
+        over["cancelled"] += len(self.interrupted)
+        return +over
+
     def _states(self) -> Counter[str]:
-        states = Counter({"cancelled": len(self.interrupted), "dead": -len(self.change.revived)})
-        states.update(end.state for end in self.change.ended)
+        states = self.over()
+        states["dead"] -= len(self.change.revived)
         states["accepted"] = len(self.change.revived) - len(self.change.ended) - len(self.interrupted)
         return Counter({state: number for state, number in states.items() if number})
 
