@@ -14,6 +14,7 @@ from actors.task_live import LiveRuns
 from actors.task_result import GONE
 from lightning.containers import Runner, RunStatus
 from lightning.domain.run_reports import RunReports
+from lightning.domain.run_tokens import without_tokens
 from lightning.domain.runs import Run, Runs
 from lightning.errors import LightningError, NotFound, PreconditionFailed, Transient
 
@@ -155,10 +156,11 @@ class RunLooks:
             if not portion.data:
                 break
             taken += len(portion.data)
-            run = await self._runs.append(run, portion.data, portion.next)
+            printed = without_tokens(portion.data)
+            run = await self._runs.append(run, printed, portion.next)
             is_cut = run.document["log"]["bytes"] == begun  # nothing but a character that is cut off
             if is_cut and ended:
-                run = await self._runs.append(run, portion.data, portion.next, last=True)
+                run = await self._runs.append(run, printed, portion.next, last=True)
             self._live.printed(run)
             if is_cut:
                 break

@@ -98,7 +98,15 @@ async def read_form(request: Request, form: type[Form]) -> Form:
       InvalidRequest: It is no JSON of ours.
       InvalidEvent: A field is missing, unknown or wrong (``invalid_field``); its value is not repeated.
     """
-    raw = await read_json(request)
+    return checked(await read_json(request), form)
+
+
+def checked(raw: Json, form: type[Form]) -> Form:
+    """Check what was read as a form that may hold secrets.
+
+    Raises:
+      InvalidEvent: A field is missing, unknown or wrong (``invalid_field``); its value is not repeated.
+    """
     try:
         return form.model_validate(raw)
     except ValidationError as error:

@@ -1,7 +1,9 @@
 """One SERVER span for each request, the beginning of an event's trace."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -17,6 +19,9 @@ QUIET_PAGES = "/dashboard"
 
 #: What a posted event is called that came in over a WebSocket.
 EVENT_FRAME = "ws event"
+
+#: No id of ours is so long, but what was taken for one, such as a token.
+_LONG: Final = re.compile(r"[^/]{65,}")
 
 _tracer = trace.get_tracer(__name__)
 
@@ -86,7 +91,7 @@ def _is_quiet(scope: Scope) -> bool:
 def _attributes(scope: Scope) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         names.HTTP_REQUEST_METHOD: scope["method"],
-        names.URL_PATH: scope["path"],
+        names.URL_PATH: _LONG.sub("[long]", scope["path"]),
         names.URL_SCHEME: scope["scheme"],
     }
     address, port = scope.get("server") or ("", None)

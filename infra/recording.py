@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
+from pulumi import ResourceTransformationArgs, ResourceTransformationResult
 from pulumi.runtime import MockCallArgs, MockResourceArgs, Mocks, set_all_config, set_mocks
-from pulumi.runtime.stack import run_pulumi_func
+from pulumi.runtime.stack import register_stack_transformation, run_pulumi_func
 
 from infra.parameters import SECRETS
 
@@ -76,11 +77,16 @@ def record(program: Callable[[], None], stack: str, config: Mapping[str, str]) -
       stack: The name of the stack.
       config: Its settings.
     """
+
+    def run() -> None:
+        register_stack_transformation(_without_aliases)
+        program()
+
     recorder = Recorder()
     asyncio.set_event_loop(asyncio.new_event_loop())
     set_mocks(recorder, project="lightning", stack=stack)
     set_all_config(dict(config))
-    asyncio.get_event_loop().run_until_complete(run_pulumi_func(program))
+    asyncio.get_event_loop().run_until_complete(run_pulumi_func(run))
     return recorder.resources
 
 
@@ -90,6 +96,12 @@ def config_of(stack: str) -> dict[str, str]:
     config = {key: str(value) for key, value in read["config"].items() if not isinstance(value, dict)}
     secrets = {f"lightning:{key}": f"not-the-{key}-of-anybody-0123456789" for _, key, _ in SECRETS}
     return {**secrets, "lightning:image": "lightning:0.0.0", **config}
+
+
+def _without_aliases(args: ResourceTransformationArgs) -> ResourceTransformationResult:
+    """Forget the names of a resource in older versions of Azure's API: dozens, and they cost the most."""
+    args.opts.aliases = None
+    return ResourceTransformationResult(args.props, args.opts)
 
 
 def _name(kind: str, inputs: Mapping[str, Any], logical: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -106,6 +106,8 @@ def _http_url(url: str) -> str:
         _HTTP_URL.validate_python(url)
     except ValidationError:
         raise ValueError("it is not an http or https URL") from None
+    if urlsplit(url).username is not None:
+        raise ValueError("it has a user name or a password, which errors that name the address would tell")
     return url
 
 

@@ -144,7 +144,11 @@ class Firing:
         self._crash("schedule:settled")
         if decision.missed:
             self._missed.add(decision.missed)
-            _log.warning("slots_missed", schedule=schedule.id, slots=decision.missed)
+            # those of an account that is disabled are not to fire
+            if reason is None:
+                _log.warning("slots_missed", schedule=schedule.id, slots=decision.missed)
+            else:
+                _log.info("slots_left_out", schedule=schedule.id, slots=decision.missed, why=reason)
 
 
 def _left_out(decision: Decision) -> Decision:

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.operation import Operation
-from api.requests import platform, read_form, respond, whole_number
-from api.run_api.access import run_access
+from api.requests import platform, respond, whole_number
+from api.run_api.access import read_form, run_access
 from lightning.domain.run_reports import MessageToRun, Question
 from lightning.domain.run_tokens import RunAccess
 from lightning.errors import Unauthorized

@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from api.metering import Asked, Metered, MeteredPiece
 from api.operation import Operation
 from api.platform import Platform
-from api.requests import platform, read_body, respond
-from api.run_api.access import run_access
+from api.requests import platform, respond
+from api.run_api.access import read_said, run_access
 from api.run_api.chat_forms import CompletionAsked, read
 from api.run_api.chat_shown import ChunkShown, CompletionShown, Writer, event
 from api.run_api.model_problems import ModelProblem, error_of, failed
@@ -29,7 +29,6 @@ from lightning.domain.run_tokens import RunAccess
 from lightning.errors import InvalidRequest, LightningError, Permanent, Transient, Unauthorized
 from lightning.ids import new_id
 from lightning.llm.bill import CALL_SECONDS
-from lightning.strict_json import loads
 
 #: A conversation of a million tokens has about so many bytes.
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -90,8 +89,7 @@ async def complete(request: Request) -> Response:
     ``usage`` is our estimate, and says so (``estimated``).
     """
     access = await run_access(request)
-    raw = loads(await read_body(request, max_bytes=MAX_BYTES), max_bytes=MAX_BYTES)
-    asked = read(CompletionAsked, raw)
+    asked = read(CompletionAsked, await read_said(request, max_bytes=MAX_BYTES))
     if asked.stream_options is not None and not asked.stream:
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.",

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.operation import Operation
-from api.requests import platform, read_form, respond
-from api.run_api.access import in_its_trace, run_access
+from api.requests import platform, respond
+from api.run_api.access import in_its_trace, read_form, run_access
 from lightning.live import RunProgress
 
 #: What came of a run, written as JSON, in bytes.

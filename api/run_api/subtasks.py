@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.operation import Operation
-from api.requests import platform, read_form, respond, whole_number
-from api.run_api.access import run_access
+from api.requests import platform, respond, whole_number
+from api.run_api.access import read_form, run_access
 from api.run_api.asking import LOOK_SECONDS, MAX_WAIT_SECONDS, Key
 from api.shown import State
 from lightning.domain import subtasks

@@ -1,6 +1,9 @@
 """Run tokens: what a run shows to the run API, good for this one run while it goes on."""
 
+import base64
+import binascii
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,10 +14,13 @@ from lightning.domain.tokens import Claims, TokenIssuer
 from lightning.errors import Unauthorized
 from lightning.events import EventDocument
 from lightning.log import EventLog
+from lightning.telemetry.redaction import REDACTED
 
 #: A token outlives its run's own time by so long: before its command begins, its image may have to be
 #: fetched. That it ends with its run is checked at every call.
 GRACE_SECONDS: Final = 1800
+
+_SIGNED: Final = re.compile(rb"(eyJ[\w-]+)\.eyJ[\w-]+\.[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,19 @@ def mint(
         claims["traceparent"] = traceparent
     lifetime_seconds = math.ceil(timeout_seconds) + GRACE_SECONDS
     return issuer.issue("run", run["userID"], lifetime_seconds=lifetime_seconds, claims=claims)
+
+
+def without_tokens(said: bytes) -> bytes:
+    """Take the tokens of runs out of what one says: agents print their environment, or show it to models."""
+    return _SIGNED.sub(_hide, said)
+
+
+def _hide(token: re.Match[bytes]) -> bytes:
+    try:
+        header = base64.urlsafe_b64decode(token[1] + b"==")
+    except binascii.Error:
+        return token[0]
+    return REDACTED.encode() if b'"run+jwt"' in header else token[0]
 
 
 class RunTokens:

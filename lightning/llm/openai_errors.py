@@ -13,12 +13,10 @@ from typing import cast
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncStream
 
 from lightning.errors import LightningError, Permanent, Transient
+from lightning.telemetry.redaction import Redactor
 
 #: A provider's message is meant for a person; a page of HTML is not.
 MESSAGE_CHARACTERS = 500
-
-#: A shorter secret is a placeholder for a server without keys, and may be part of any word.
-SECRET_CHARACTERS = 8
 
 
 #: What servers say when the conversation is longer than the model's window: OpenAI and Azure by a code,
@@ -136,10 +134,7 @@ class FailureReader:
         return self._message(error) if isinstance(error, APIError) else self._fit(str(error))
 
     def _fit(self, text: str) -> str:
-        for secret in self.credentials.secrets:
-            if len(secret) >= SECRET_CHARACTERS:
-                text = text.replace(secret, "[key]")
-        return text[:MESSAGE_CHARACTERS]
+        return Redactor(self.credentials.secrets).text(text)[:MESSAGE_CHARACTERS]
 
 
 def _is_too_long(error: APIStatusError, message: str) -> bool:

@@ -1,5 +1,6 @@
 """Keeps secrets out of what people and disks get to see."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -21,23 +22,39 @@ _BEARER: Final = [rf"{scheme}\s+([A-Za-z0-9\-._~+/]+=*)" for scheme in ("Bearer"
 _API_KEY: Final = r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=\\[nrt]sk-))[A-Za-z0-9_\-]{8,}"
 _SHAPES: Final = re.compile("|".join([*_BEARER, _API_KEY]))
 
+#: Shapes that are rare, or begin as words often do: each is looked for only where its mark stands.
+_RARE: Final = (
+    ("eyJ", re.compile(r"eyJ[A-Za-z0-9_\-]+\.eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+")),  # a JWT
+    ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=]{24,}")),
+    # shorter words behind it are words
+    *((word, re.compile(rf"{word}\s+([A-Za-z0-9\-_+/]{{16,}}=*)")) for word in ("Basic", "basic", "BASIC")),
+)
+
 
 class Redactor:
     """Replaces secrets with ``[redacted]``, wherever they are nested.
 
-    Registered values are found as they are and as they look when quoted for
-    JSON, for Python or for a URL. Bearer tokens and keys that begin with
-    ``sk-`` are masked even if nobody registered them.
+    Registered values are found as they are, as they look when quoted for
+    JSON, for Python or for a URL, and in base64 wherever in a text they stood.
+    Bearer tokens, basic credentials, signed tokens (JWT), secrets of webhooks and
+    keys that begin with ``sk-`` are masked even if nobody registered them.
 
     Parameters:
       secrets: The values to hide; those under 8 characters are left alone.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        secrets = list(secrets)
         known = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in _forms(secret)}
         # The longest first: of two secrets, one may begin with the other.
         literals = [re.escape(form) for form in sorted(known, key=len, reverse=True)]
         self._known = re.compile("|".join(literals)) if literals else None
+        # looked for one by one: texts so long are passed over in few steps, and as alternatives in many
+        in_base64 = {
+            form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in _in_base64(secret)
+        }
+        self._encoded = sorted(in_base64, key=len, reverse=True)
+        self._shortest = min(map(len, in_base64), default=0)
 
     def text(self, text: str) -> str:
         """Return ``text`` without its secrets."""
@@ -46,7 +63,15 @@ class Redactor:
         # Known values first, and whole: a shape may end in the midst of one.
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
-        return _SHAPES.sub(_mask, text)
+        if len(text) >= self._shortest:
+            for form in self._encoded:
+                if form in text:
+                    text = text.replace(form, REDACTED)
+        text = _SHAPES.sub(_mask, text)
+        for mark, shape in _RARE:
+            if mark in text:
+                text = shape.sub(_mask, text)
+        return text
 
     def value(self, value: object, *, depth: int = MAX_DEPTH) -> object:
         """Return a copy of ``value`` without secrets, made of plain data only.
@@ -79,6 +104,19 @@ def _mask(match: re.Match[str]) -> str:
     return match.group()[: match.start(match.lastindex) - match.start()] + REDACTED
 
 
+def _in_base64(secret: str) -> set[str]:
+    """Return what base64 makes of a secret, whatever stands before and behind it."""
+    found: set[str] = set()
+    raw = secret.encode(errors="surrogateescape")
+    for before in range(3):
+        # characters that also depend on a neighbour are left out
+        text = base64.b64encode(b"x" * before + raw)[-(-before * 4 // 3) :]
+        inner = text[: len(text) - (4 if (before + len(raw)) % 3 else 0)].decode()
+        if len(inner) >= MIN_SECRET_LENGTH:
+            found |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return found
+
+
 def _forms(secret: str) -> set[str]:
     """Return the spellings under which a secret may turn up in text."""
     return {
@@ -86,6 +124,6 @@ def _forms(secret: str) -> set[str]:
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
-        quote(secret, safe=""),
-        quote(secret),
+        quote(secret, safe="", errors="surrogateescape"),
+        quote(secret, errors="surrogateescape"),
     }

@@ -35,6 +35,7 @@ IN_EVERY_RUN = {
         "stood_still etags",
     },
     "azure": {
+        "test_canaries": "",
         "test_one_trace": "",
         "test_emulate_azure": "",
         "test_up": "remembers in_turn killed_in_the_middle survives_the_loss no_secret owner_only",

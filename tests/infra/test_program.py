@@ -15,6 +15,7 @@ from lightning.client import Client
 from lightning.settings import Settings, SettingsError
 from lightning.storage.cosmos_account import indexing_policy
 from lightning.storage.port import CONTAINERS
+from ops.azure.rules import ALERTS, RUNBOOKS
 from ops.chaos.installation import until
 from ops.deployment import files
 from ops.emulation import SERVICES
@@ -29,6 +30,8 @@ PYTHON = ROOT / ".venv-infra" / "bin" / "python"
 OF_OTHERS = {"WEBSITES_PORT", "WEBSITES_ENABLE_APP_SERVICE_STORAGE", "OTEL_TRACES_SAMPLER"}
 #: Application Insights, which is emulated too, and knows no identity.
 OF_TELEMETRY = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "LIGHTNING_MONITOR_IDENTITY"}
+
+WORKBOOK = "operations.workbook.json"
 
 #: What App Service puts where a reference to the vault stands.
 SECRETS = {
@@ -312,6 +315,29 @@ def settings_of_child(parent: int, module: str) -> Settings:
 def differences(one: Settings, other: Settings) -> set[str]:
     fields = Settings.model_fields.items()
     return {str(f.validation_alias) for name, f in fields if getattr(one, name) != getattr(other, name)}
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_operators_have_the_workbook_and_are_told_by_every_alert(recorded, stack):
+    [workbook] = named(recorded["stacks"][stack], "applicationinsights:Workbook").values()
+    assert json.loads(workbook["serializedData"]) == json.loads(
+        (ROOT / "ops" / "azure" / WORKBOOK).read_text()
+    )
+    rules = named(recorded["stacks"][stack], "monitor:ScheduledQueryRule").values()
+    assert {rule["displayName"] for rule in rules} == {alert.name for alert in ALERTS}
+    by_name = {alert.name: alert for alert in ALERTS}
+    for rule in rules:
+        alert = by_name[rule["displayName"]]
+        [condition] = rule["criteria"]["allOf"]
+        assert (condition["query"], condition["threshold"]) == (alert.query(), alert.threshold)
+        assert (condition["operator"], condition["timeAggregation"]) == ("GreaterThan", "Count")
+        assert (rule["windowSize"], rule["evaluationFrequency"]) == (alert.window, alert.frequency)
+        assert (rule["severity"], rule["enabled"], len(rule["actions"]["actionGroups"])) == (
+            alert.severity,
+            True,
+            1,
+        )
+        assert RUNBOOKS in rule["description"]
 
 
 def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):

@@ -199,6 +199,13 @@ class TestRules:
         assert advice in message["APPLICATIONINSIGHTS_CONNECTION_STRING"]
         assert "canary" not in str(message)
 
+    @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "NOTIFY_URL"])
+    @pytest.mark.parametrize("user", ["x:canary-password", "canary-token", ":canary-password"])
+    def test_an_address_has_no_password_in_it(self, name, user):
+        message = problems_of({name: f"https://{user}@model.example/v1"})[name]
+        assert "a user name or a password" in message
+        assert "canary" not in message
+
     def test_telemetry_goes_to_application_insights_in_either_mode(self):
         connection = "InstrumentationKey=00000000-0000-0000-0000-00000000000a;IngestionEndpoint=https://x/"
         for environ in ({}, AZURE):

@@ -1,6 +1,7 @@
 """The OpenAI adapter against a server on a real socket: what is sent, what is read, what errors mean."""
 
 import asyncio
+import base64
 import socket
 import subprocess
 import sys
@@ -451,11 +452,12 @@ def everything_in(error: BaseException) -> str:
         {"status": 403, "error": f"Incorrect API key provided: {KEY}"},
         {"status": 429, "error": {"message": f"key {KEY} is poor", "code": "insufficient_quota"}},
         {"status": 500, "error": f"crash with {KEY}"},
+        {"status": 400, "error": f"Basic {base64.b64encode(f'user:{KEY}'.encode()).decode()}"},
         {"raw": events({"error": {"message": f"crash with {KEY}"}})},
         {"raw": "x", "headers": {"content-type": "text/html"}},
         {"cut_after": 1},
     ],
-    ids=["400", "401", "403", "quota", "500", "in the stream", "no stream", "cut"],
+    ids=["400", "401", "403", "quota", "500", "in base64", "in the stream", "no stream", "cut"],
 )
 async def test_no_error_shows_the_key(server, model, step, caplog):
     # Given a server that quotes the key
@@ -467,6 +469,7 @@ async def test_no_error_shows_the_key(server, model, step, caplog):
 
     # Then neither the error, nor what it came from, nor the log has it
     assert KEY not in everything_in(error)
+    assert base64.b64encode(KEY.encode()[1:19]).decode() not in error.message  # as behind `user:`
     assert KEY not in caplog.text
     assert KEY not in repr(
         [vars(part) for part in (model, *vars(model).values()) if hasattr(part, "__dict__")]

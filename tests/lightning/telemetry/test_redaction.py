@@ -1,3 +1,4 @@
+import base64
 import json
 from urllib.parse import quote
 
@@ -19,6 +20,18 @@ def test_a_secret_is_found_however_it_is_quoted(spelled):
     assert text.endswith(" after")
 
 
+@pytest.mark.parametrize("before", ["", "u", "us", "user:"])
+@pytest.mark.parametrize("behind", ["", "x", "xy"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_is_found_in_base64_wherever_it_stood(before, behind, encode):
+    encoded = encode(f"{before}{AWKWARD}{behind}".encode()).decode()
+    text = Redactor([AWKWARD]).text(f"sent {encoded}")
+    assert REDACTED in text
+    # no more is left of it than characters that its neighbours decide about, too
+    left = len(text) - len("sent ") - len(REDACTED)
+    assert len(encoded) - left >= len(AWKWARD.encode()) * 4 // 3 - 7
+
+
 def test_of_two_secrets_that_begin_alike_nothing_is_left():
     assert Redactor(["secret-one", "secret-one-and-two"]).text("x secret-one-and-two x") == f"x {REDACTED} x"
 
@@ -36,6 +49,10 @@ def test_short_values_are_no_secrets():
         ('{"key": "\\nsk-0123456789abcdef"}', '{"key": "\\n[redacted]"}'),
         ("task-0123456789abcdef and disk-0123456789", "task-0123456789abcdef and disk-0123456789"),
         ("the bearer", "the bearer"),
+        ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic [redacted]"),
+        ("Basic authentication is off", "Basic authentication is off"),
+        ("at /x/eyJhbGci.eyJzdWIi.c2lnbmF0dXJl?", "at /x/[redacted]?"),
+        ("signed by whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk=.", "signed by [redacted]."),
     ],
 )
 def test_tokens_and_keys_are_masked_without_being_registered(text, expected):
