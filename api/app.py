@@ -51,6 +51,7 @@ from lightning.domain.conversations import Conversations
 from lightning.domain.deliveries import Deliveries
 from lightning.domain.handover import Handover
 from lightning.domain.identity import Identity
+from lightning.domain.passwords import BCRYPT_ROUNDS
 from lightning.domain.repositories import open_repositories
 from lightning.domain.run_reports import RunReports
 from lightning.domain.run_tokens import RunTokens
@@ -107,11 +108,12 @@ def _issuer(settings: Settings) -> TokenIssuer:
     )
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, *, bcrypt_rounds: int = BCRYPT_ROUNDS) -> Starlette:
     """Make the application; its parts are opened when it starts and closed when it stops.
 
     Parameters:
       settings: With the keys that the processes share (`lightning.keys`).
+      bcrypt_rounds: What hashing a password costs; less than by default only in tests.
     """
 
     @asynccontextmanager
@@ -123,8 +125,8 @@ def create_app(settings: Settings) -> Starlette:
         log = EventLog(storage, sweep_seconds=settings.sweep_seconds, bulk_above=settings.bulk_above)
         dispatch = Dispatch(log, queue, crash=crash)
         tokens = _issuer(settings)
-        people = Identity(storage, tokens, settings)
-        accounts = Accounts(storage)
+        people = Identity(storage, tokens, settings, rounds=bcrypt_rounds)
+        accounts = Accounts(storage, rounds=bcrypt_rounds)
         its_runs = Runs(storage)
         its_approvals = Approvals(storage, log)
         run_spans = RunSpans(settings)

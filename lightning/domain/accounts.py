@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
 
-from lightning.domain.passwords import Passwords, checked_password
+from lightning.domain.passwords import BCRYPT_ROUNDS, Passwords, checked_password
 from lightning.domain.usernames import account_id_of, normal_username
 from lightning.errors import Conflict, Forbidden, NotFound, Unauthorized
 from lightning.ids import account_id
@@ -54,7 +54,7 @@ class Accounts:
     Parameters:
       storage: The store.
       container: Its container of users.
-      rounds: bcrypt's cost; less than 12 only in tests.
+      rounds: bcrypt's cost; less than `BCRYPT_ROUNDS` only in tests.
       concurrency: Hashes computed at a time.
       max_waiting: Callers that may wait for their turn; more are sent away to come again.
     """
@@ -64,7 +64,7 @@ class Accounts:
         storage: Storage,
         container: str = "users",
         *,
-        rounds: int = 12,
+        rounds: int = BCRYPT_ROUNDS,
         concurrency: int = 2,
         max_waiting: int = 64,
     ) -> None:

@@ -7,6 +7,7 @@ from lightning.domain.accounts import Account, Accounts
 from lightning.domain.browser_sessions import BrowserCaller, BrowserGrant, BrowserSessions
 from lightning.domain.invitations import Invitations
 from lightning.domain.login_limits import Bounds, LoginLimits
+from lightning.domain.passwords import BCRYPT_ROUNDS
 from lightning.domain.refresh_tokens import RefreshTokenReused
 from lightning.domain.registration_limit import RegistrationLimit
 from lightning.domain.service_tokens import ServiceToken, ServiceTokens
@@ -45,12 +46,15 @@ class Identity:
       storage: The store.
       issuer: Signs the access tokens.
       settings: Lifetimes, limits, and who may register.
+      rounds: bcrypt's cost; less than `BCRYPT_ROUNDS` only in tests.
     """
 
-    def __init__(self, storage: Storage, issuer: TokenIssuer, settings: Settings) -> None:
+    def __init__(
+        self, storage: Storage, issuer: TokenIssuer, settings: Settings, *, rounds: int = BCRYPT_ROUNDS
+    ) -> None:
         self._issuer = issuer
         self._registration = settings.registration
-        self._accounts = Accounts(storage)
+        self._accounts = Accounts(storage, rounds=rounds)
         self._invitations = Invitations(storage, self._accounts)
         self._sessions = Sessions(
             storage,

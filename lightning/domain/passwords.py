@@ -10,6 +10,8 @@ from lightning.errors import InvalidRequest, Transient
 MIN_PASSWORD_CHARS: Final = 8
 #: bcrypt reads no further.
 MAX_PASSWORD_BYTES: Final = 72
+#: bcrypt's cost: a guess takes about 0.2 s.
+BCRYPT_ROUNDS: Final = 12
 
 #: Salt and hash of a password that nobody knows, for names that nobody has.
 _NOBODY: Final = "nBI1FU/EDEi7cO.YBDwKEuLH9AyQOhrW7b2nQ6eNG7sbG1ZSyxYGu"
@@ -26,12 +28,12 @@ class Passwords:
     """Hashes passwords with bcrypt, few at a time and never on the event loop.
 
     Parameters:
-      rounds: bcrypt's cost; less than 12 only in tests.
+      rounds: bcrypt's cost; less than `BCRYPT_ROUNDS` only in tests.
       concurrency: Hashes computed at a time, each on a thread of its own for about 0.2 s.
       max_waiting: Callers that may wait for their turn; more are sent away to come again.
     """
 
-    def __init__(self, *, rounds: int = 12, concurrency: int = 2, max_waiting: int = 64) -> None:
+    def __init__(self, *, rounds: int = BCRYPT_ROUNDS, concurrency: int = 2, max_waiting: int = 64) -> None:
         self._rounds = rounds
         self._turns = asyncio.Semaphore(concurrency)
         self._room = concurrency + max_waiting

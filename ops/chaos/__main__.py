@@ -45,7 +45,14 @@ PAIRS: Final = {
 
 
 def run_storm(
-    data: Path, *, store: str, queue: str, events: int, seed: int, delete_queue: bool = False
+    data: Path,
+    *,
+    store: str,
+    queue: str,
+    events: int,
+    seed: int,
+    delete_queue: bool = False,
+    deaths: int = 0,
 ) -> Verdict:
     """Run one storm on a fresh installation with two workers.
 
@@ -56,6 +63,7 @@ def run_storm(
       events: How many events.
       seed: Decides who dies and when.
       delete_queue: Lose the queue in the middle; that of Service Bus with every kill of its server.
+      deaths: How often each process dies at least.
     """
     stores: StoreServer = CosmosProcess() if store == "cosmos" else FileStore()
     queues: QueueServer = (
@@ -70,7 +78,14 @@ def run_storm(
         environment = {**HASTE, **model.environment(), **containers.environment()}
         with Installation(data / "data", environment, workers=2, queue=queues, store=stores) as running:
             blowing = storm(
-                running, model, receiver, containers, events=events, seed=seed, delete_queue=delete_queue
+                running,
+                model,
+                receiver,
+                containers,
+                events=events,
+                seed=seed,
+                delete_queue=delete_queue,
+                deaths=deaths,
             )
             return asyncio.run(blowing)
 

@@ -240,8 +240,9 @@ async def kill_at_random(
     stop: asyncio.Event,
     pause: tuple[float, float],
     progress: Callable[[], int],
-) -> list[str]:
-    """Kill processes with SIGKILL, one after another, until told to stop.
+    killed: list[str],
+) -> None:
+    """Kill processes with SIGKILL, one after another, until told to stop: all of them die as often.
 
     Parameters:
       installation: Whose processes.
@@ -250,22 +251,19 @@ async def kill_at_random(
       pause: The shortest and the longest time between two kills, in seconds.
       progress: Counts what was achieved. Nobody is killed before it has grown since the last kill: where
         a start takes longer than the pause, nothing would ever be achieved otherwise.
-
-    Returns:
-      The names of those that were killed.
+      killed: Takes the names of those that were killed.
     """
     chance = random.Random(seed)
-    killed: list[str] = []
+    left: list[str] = []
     achieved = -1
     while not await _stopped(stop, chance.uniform(*pause)):
         while progress() == achieved:
             if await _stopped(stop, pause[0] / 10):
-                return killed
-        achieved = progress()
-        name = chance.choice(installation.names())
-        if installation.signal(name, signal.SIGKILL):
-            killed.append(name)
-    return killed
+                return
+        left = left or chance.sample(installation.names(), len(installation.names()))
+        if installation.signal(left[-1], signal.SIGKILL):
+            achieved = progress()
+            killed.append(left.pop())
 
 
 async def _stopped(stop: asyncio.Event, within_seconds: float) -> bool:

@@ -42,6 +42,7 @@ async def storm(
     events: int,
     seed: int,
     delete_queue: bool = False,
+    deaths: int = 0,
     quiet_seconds: float = 120.0,
 ) -> Verdict:
     """Post events while processes die, wait until all is quiet, and judge.
@@ -54,6 +55,7 @@ async def storm(
       events: How many.
       seed: Decides who dies and when.
       delete_queue: Lose the queue when half of the events are posted.
+      deaths: How often each process dies at least: the events wait for it, so that few are enough.
       quiet_seconds: How long it may take, after the last kill, until every event is over.
     """
     verdict = Verdict()
@@ -62,11 +64,13 @@ async def storm(
         await _make_webhook(installation, client, receiver)
         stop = asyncio.Event()
         killing = asyncio.create_task(
-            kill_at_random(installation, seed, stop, KILL_PAUSE, lambda: len(verdict.accepted))
+            kill_at_random(
+                installation, seed, stop, KILL_PAUSE, lambda: len(verdict.accepted), verdict.killed
+            )
         )
-        await _post_all(installation, client, events, verdict, delete_queue=delete_queue)
+        await _post_all(installation, client, events, verdict, delete_queue=delete_queue, deaths=deaths)
         stop.set()
-        verdict.killed = await killing
+        await killing
         verdict.explained = THREADS * _interrupted(installation, verdict.killed)
         for name in installation.names():
             installation.signal(name, signal.SIGCONT)
@@ -88,14 +92,23 @@ async def _make_webhook(installation: Installation, client: Client, receiver: Re
 
 
 async def _post_all(
-    installation: Installation, client: Client, events: int, verdict: Verdict, *, delete_queue: bool
+    installation: Installation,
+    client: Client,
+    events: int,
+    verdict: Verdict,
+    *,
+    delete_queue: bool,
+    deaths: int,
 ) -> None:
     numbers = iter(range(events))
+    kills = deaths * len(installation.names())
     headers = client.headers()
     async with httpx2.AsyncClient(base_url=installation.url, headers=headers, timeout=10) as http:
 
         async def post() -> None:
             for number in numbers:
+                while len(verdict.killed) * events < number * kills:  # noqa: ASYNC110 -- a part of them each
+                    await asyncio.sleep(0.02)
                 if delete_queue and number == events // 2:
                     await asyncio.to_thread(installation.lose_queue)
                 said = f"{_kind(number)} {number}"

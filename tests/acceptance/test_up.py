@@ -250,50 +250,45 @@ def test_a_second_one_on_the_same_port_says_what_to_do(up, tmp_path):
     assert "Traceback" not in second.stderr
 
 
+def none_is_left(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 @pytest.fixture
-def start(tmp_path):
+def living(tmp_path):
     """Start one for this test alone, which ends with the test whatever becomes of that."""
-    started: list[Up] = []
-
-    def start(*arguments: str) -> Up:
-        started.append(Up(tmp_path / "data", {}, *arguments))
-        return started[-1]
-
-    yield start
-    for running in started:
-        running.stop(signal.SIGKILL)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_drains_and_exits_with_success(start, number):
-    running = start("--workers", "2")
-    pids = running.processes()
-    assert len(pids) == 4 + 3 * running.emulated
-    assert running.stop(number) == 0
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-
-def test_its_processes_end_when_it_is_killed(start):
-    running = start()
-    pids = running.processes()
+    running = Up(tmp_path / "data", {}, "--workers", "2")
+    yield running
     running.stop(signal.SIGKILL)
-    until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "they end with it")
 
 
-def test_what_was_said_is_there_when_it_is_started_again(start):
-    running = start()
-    with running.client() as client:
+def test_what_was_said_is_there_when_it_is_started_again_however_it_ended(living):
+    # Given something that was said
+    with living.client() as client:
         say(client, "my name is Ada", conversationID="c")
         until(lambda: not client.events(state="accepted")["events"], "the answer is delivered, too")
         before = client.events(limit=200)["events"]
-    assert running.stop() == 0
-    running.start()
-    with running.client() as client:
+    pids = living.processes()
+    assert len(pids) == 4 + 3 * living.emulated
+    # When it is told to stop, then it drains and exits with success, and its processes with it
+    assert living.stop() == 0
+    assert none_is_left(pids)
+    # And when it is started again, then what was said is there
+    living.start()
+    with living.client() as client:
         assert client.events(limit=200)["events"] == before
         say(client, "who am I?", conversationID="c")
         said = client.events(conversationID="c", type="llm.chat")["events"]
     assert [event["metadata"]["content"] for event in said] == ["my name is Ada", "who am I?"]
-    assert running.stop() == 0
+    # And Ctrl-C ends it in the same way
+    pids = living.processes()
+    assert living.stop(signal.SIGINT) == 0
+    assert none_is_left(pids)
+    # And when it is killed, then its processes end with it
+    living.start()
+    pids = living.processes()
+    living.stop(signal.SIGKILL)
+    until(lambda: none_is_left(pids), "they end with it")
 
 
 def test_wrong_settings_are_one_message(up):

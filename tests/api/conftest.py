@@ -45,6 +45,9 @@ from tests.stores import catch_up, settings_of, storage_of
 #: Longer than any answer may take; what takes so long has hung.
 PATIENCE_SECONDS = 20.0
 
+#: As few as bcrypt does; `test_secrets` sees how many they are where it counts.
+FAST_ROUNDS = 4
+
 #: Everybody's.
 PASSWORD = "correct horse battery"
 
@@ -249,7 +252,7 @@ class AccountsBeside:
         self._thread = ThreadPoolExecutor(1)
         self._runner = self._thread.submit(asyncio.Runner).result()
         self.storage = storage_of(data)
-        self.accounts = Accounts(self.storage, rounds=4)
+        self.accounts = Accounts(self.storage, rounds=FAST_ROUNDS)
         self.sessions = Sessions(self.storage, self.accounts)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -276,10 +279,10 @@ class _Server(Server):
 
 
 @contextmanager
-def serving(data: Path, **settings: str) -> Iterator[Ingress]:
+def serving(data: Path, *, rounds: int = FAST_ROUNDS, **settings: str) -> Iterator[Ingress]:
     """Run an ingress on a data directory, in a thread, for as long as the block lasts."""
     loaded = with_keys(Settings.load({"LIGHTNING_DATA": str(data), **settings_of(data), **settings}))
-    app = create_app(loaded)
+    app = create_app(loaded, bcrypt_rounds=rounds)
     server = _Server(configuration(app, loaded, drain_seconds=2), app)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(

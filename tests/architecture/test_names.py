@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,14 @@ ENVIRONMENT_READERS = [
 ]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports_of(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -58,7 +64,7 @@ def reads_environment(path: Path) -> bool:
     return any(
         (isinstance(node, ast.Attribute) and node.attr in names)
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and names & {a.name for a in node.names})
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
     )
 
 
@@ -119,21 +125,31 @@ def test_importing_a_module_only_defines_it():
     assert run_imports(*plain) == []
 
 
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        ("import socket; s = socket.socket()", "socket.__new__"),
-        (
-            "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
-            "starts a thread",
-        ),
-        ("open('made', 'w')", "opens made for writing"),
-        ("import pathlib; pathlib.Path('made').mkdir()", "os.mkdir"),
-        ("import os; os.environ['A'] = 'b'", "os.putenv"),
-        ("import sqlite3; sqlite3.connect(':memory:')", "sqlite3.connect"),
-        ("import openai.types", "load openai"),
-    ],
-)
-def test_a_side_effect_is_noticed(tmp_path, source, says):
-    (tmp_path / "guilty.py").write_text(source)
-    assert any(says in line for line in run_imports("guilty", cwd=tmp_path))
+GUILTY = [
+    ("import socket; s = socket.socket()", "socket.__new__"),
+    (
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "starts a thread",
+    ),
+    ("open('made', 'w')", "opens made for writing"),
+    ("import pathlib; pathlib.Path('folder').mkdir()", "os.mkdir"),
+    ("import os; os.environ['A'] = 'b'", "os.putenv"),
+    ("import sqlite3; sqlite3.connect(':memory:')", "sqlite3.connect"),
+    ("import openai.types", "above load openai"),
+]
+
+
+@pytest.fixture(scope="module")
+def noticed(tmp_path_factory):
+    """Give what is said of modules that do something, one after the other."""
+    folder = tmp_path_factory.mktemp("guilty")
+    names = [f"guilty_{number}" for number in range(len(GUILTY))]
+    for name, (source, _) in zip(names, GUILTY, strict=True):
+        (folder / f"{name}.py").write_text(source)
+    return run_imports(*names, cwd=folder)
+
+
+@pytest.mark.parametrize(("number", "says"), [(number, says) for number, (_, says) in enumerate(GUILTY)])
+def test_a_side_effect_is_noticed(noticed, number, says):
+    about = ("the modules above", f"guilty_{number} ")
+    assert any(line.startswith(about) and says in line for line in noticed)

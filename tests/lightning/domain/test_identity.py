@@ -33,7 +33,7 @@ def clock():
 
 @pytest.fixture
 def identity(storage, issuer, tmp_path):
-    return Identity(storage, issuer, Settings.load({"LIGHTNING_DATA": str(tmp_path)}))
+    return Identity(storage, issuer, Settings.load({"LIGHTNING_DATA": str(tmp_path)}), rounds=4)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_a_session_that_ends_while_the_password_is_changed_is_in_nobodys_w
             return getattr(storage, name)
 
     meanwhile = Meanwhile()
-    identity = Identity(meanwhile, issuer, Settings.load({"LIGHTNING_DATA": str(tmp_path)}))
+    identity = Identity(meanwhile, issuer, Settings.load({"LIGHTNING_DATA": str(tmp_path)}), rounds=4)
     # When it does
     await identity.change_password(claims, PASSWORD, "another password", Origin("10.0.0.1"))
     # Then the password is changed
