@@ -13,16 +13,20 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 # what is loaded hundreds of times is compiled once, whatever the shell says
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test tests lint types infra compiled bench bench-brokers chaos soak docs screenshots lock clean
+.PHONY: run chat test tests lint types infra compiled bench bench-brokers chaos soak docs screenshots lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
+
+# with the chat, which is an extra: Chainlit and what it needs
+chat: $(VENV)/.chat
+	$(BIN)/lightning up --chat
 
 test: $(VENV)/.test
 	@$(MAKE) --no-print-directory -j 4 lint types tests
 
 # what measures time comes last: types are long checked then
-tests: compiled $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium
+tests: compiled $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium $(VENV)/.chat
 	$(BIN)/python -m pytest -n auto
 
 # once, what each of pytest's workers would compile
@@ -33,7 +37,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.test $(VENV_INFRA)/.infra
+types: $(VENV)/.test $(VENV)/.chat $(VENV_INFRA)/.infra
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright --project infra
 
@@ -60,12 +64,13 @@ docs: $(VENV)/.test
 	$(BIN)/python -m ops.docs
 
 # the pictures of the README, of a platform that really runs
-screenshots: $(VENV)/.test $(VENV)/.chromium
+screenshots: $(VENV)/.test $(VENV)/.chat $(VENV)/.chromium
 	$(BIN)/python -m tests.screenshots
 
 lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra chat -c requirements-test.lock pyproject.toml -o requirements-chat.lock  # it goes into the same environment
 	cp requirements.lock ops/bench/brokers/requirements.lock  # what the product has stays, where the others allow it
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml ops/bench/brokers/requirements.in -o ops/bench/brokers/requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' infra/requirements.in -o infra/requirements.lock
@@ -93,6 +98,12 @@ $(VENV)/.test: requirements-test.lock requirements.lock pyproject.toml | $(VENV)
 	$(UV) --no-deps -e . || $(PIP) --no-deps -e .
 	@$(COMPILE)
 	@touch $(VENV)/.run $@
+
+# what the chat needs, with the versions that all else has; uv is there where the tests are
+$(VENV)/.chat: requirements-chat.lock $(VENV)/.run
+	{ test -x $(BIN)/uv && $(UV) --require-hashes -r requirements-chat.lock; } || $(PIP) --require-hashes -r requirements-chat.lock
+	@$(COMPILE)
+	@touch $@
 
 # what tests in Node.js need, from the registry that npm is set to; Node.js itself comes with the packages
 $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.test

@@ -44,12 +44,14 @@ def with_keys(settings: Settings) -> Settings:
       settings: The settings of an embedded installation.
 
     Returns:
-      The settings with ``JWT_SIGNING_KEY``, ``NOTIFY_SECRET`` and ``LIGHTNING_SECRET_KEY``.
+      The settings with ``JWT_SIGNING_KEY``, ``NOTIFY_SECRET``, ``LIGHTNING_SECRET_KEY`` and
+      ``CHAINLIT_AUTH_SECRET``.
     """
     given = {
         "jwt_signing_key": ("JWT_SIGNING_KEY", settings.jwt_signing_key),
         "notify_secret": ("NOTIFY_SECRET", settings.notify_secret),
         "secret_key": ("LIGHTNING_SECRET_KEY", settings.secret_key),
+        "chat_secret": ("CHAINLIT_AUTH_SECRET", settings.chat_secret),
     }
     missing = {field: name for field, (name, value) in given.items() if value is None}
     if not missing:
@@ -65,6 +67,7 @@ def _kept(data: Path) -> dict[str, str]:
         "JWT_SIGNING_KEY": secrets.token_hex(32),
         "NOTIFY_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "LIGHTNING_SECRET_KEY": secrets.token_hex(32),
+        "CHAINLIT_AUTH_SECRET": secrets.token_hex(32),
     }
     if not path.exists():
         write_private(path, json.dumps(made))

@@ -502,6 +502,21 @@ class Settings(BaseSettings):
         example="10.0.0.0/8",
     )
 
+    # The chat: a client of the ingress, which may run elsewhere
+    chat_api: Url = _setting(
+        "LIGHTNING_CHAT_API", "http://127.0.0.1:8000", "Address at which the chat reaches the ingress"
+    )
+    chat_port: Annotated[int, Field(ge=0, le=65535)] = _setting(
+        "LIGHTNING_CHAT_PORT", 8001, "Port of the chat that `lightning up --chat` starts; 0 takes a free one"
+    )
+    chat_secret: SigningKey | None = _setting(
+        "CHAINLIT_AUTH_SECRET",
+        None,
+        "Key that signs the cookies of the chat, at least 32 bytes",
+        example="$(openssl rand -hex 32)",
+        shown="embedded: made once and kept in the data directory",
+    )
+
     # Secrets that several processes share
     jwt_signing_key_previous: SigningKey | None = _setting(
         "JWT_SIGNING_KEY_PREVIOUS",

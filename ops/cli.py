@@ -11,7 +11,8 @@ from rich.markup import escape
 from lightning.client import ClientError
 from lightning.errors import StoreTooNew
 from lightning.settings import SettingsError, from_environment
-from ops.commands import audit, chat, evaluation, events, login, output, tail
+from ops.commands import audit, evaluation, events, login, output, tail
+from ops.commands import chat as chat_command
 from ops.commands.later import later
 from ops.commands.options import AsJson, AsJsonLines, Data, Url
 from ops.emulation import emulated_settings
@@ -32,6 +33,7 @@ def up_command(
     emulate_azure: Annotated[
         bool, typer.Option("--emulate-azure", help="Run in Azure mode, on emulators of its services.")
     ] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Start the chat, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Start ingress, workers and clock; stop them with Ctrl-C or SIGTERM."""
@@ -47,14 +49,14 @@ def up_command(
         LIGHTNING_LOG_LEVEL="error" if quiet else None,
     )
     try:
-        up(settings, emulate_azure=emulate_azure, quiet=quiet)
+        up(settings, emulate_azure=emulate_azure, chat=chat, quiet=quiet)
     except NotStartedError as error:
         output.complain(str(error))
         raise typer.Exit(1) from error
 
 
 for command in (
-    *(login.login, login.logout, chat.chat, events.send, tail.tail),
+    *(login.login, login.logout, chat_command.chat, events.send, tail.tail),
     *(events.cancel, events.replay, events.discard, audit.audit),
 ):
     app.command()(command)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from api.chat.installed import INSTALL, is_installed
 from lightning.client import ClientError
 from lightning.errors import LightningError
-from lightning.keys import with_keys
-from lightning.settings import Settings, for_child
+from lightning.keys import secret, with_keys
+from lightning.settings import Settings, for_child, without_settings
 from lightning.storage import refuse_newer
 from lightning.telemetry.logs import configure_logging
 from ops.access import make_first_user, wait_until_ready
@@ -33,31 +34,37 @@ class PortTakenError(NotStartedError):
     """Somebody else listens on the port."""
 
 
-def up(settings: Settings, *, emulate_azure: bool = False, quiet: bool = False) -> None:
+def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, quiet: bool = False) -> None:
     """Run ingress, workers and clock until SIGTERM or SIGINT, then drain them.
 
     Parameters:
       settings: The settings; keys that are missing are made.
       emulate_azure: Whether the services that they name run on loopback, as long as the others do.
+      chat: Whether the chat runs, too.
       quiet: Print nothing but errors.
 
     Raises:
-      PortTakenError: The ingress could not listen.
+      PortTakenError: The ingress, or the chat, could not listen.
       StoreTooNew: A newer version wrote to the data directory.
-      NotStartedError: An emulator did not start.
+      NotStartedError: An emulator did not start, or there is no Chainlit.
     """
     configure_logging(log_format=settings.log, log_level=settings.log_level)
+    if chat and not is_installed():
+        raise NotStartedError(INSTALL)
     refuse_newer(settings)
     settings = with_keys(settings)
-    if settings.port == 0:
-        settings = settings.model_copy(update={"port": free_port(settings.host)})
-    _check_port(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": _port(settings.host, settings.port, "--port")})
     url = f"http://{settings.host}:{settings.port}"
+    settings = settings.model_copy(update={"chat_api": url})
+    if chat:
+        port = _port(settings.host, settings.chat_port, "LIGHTNING_CHAT_PORT")
+        settings = settings.model_copy(update={"chat_port": port})
     if settings.notify_url is None:
         settings = settings.model_copy(update={"notify_url": f"{url}/notify"})
     azure = _emulated_azure(settings) if emulate_azure else None
     settings = settings if azure is None else azure.settings
-    supervisor = Supervisor(processes(settings), drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
+    running = [*processes(settings), *([chat_process(settings)] if chat else [])]
+    supervisor = Supervisor(running, drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()
@@ -67,7 +74,7 @@ def up(settings: Settings, *, emulate_azure: bool = False, quiet: bool = False) 
     with azure or nullcontext():
         if azure is not None:
             azure.start(supervisor.stopping)
-        said = {"emulated": emulate_azure, "quiet": quiet}
+        said = {"emulated": emulate_azure, "chat": chat, "quiet": quiet}
         threading.Thread(target=_greet, args=(url, settings), kwargs=said, daemon=True).start()
         supervisor.run()
 
@@ -100,7 +107,22 @@ def _other(settings: Settings, number: int) -> dict[str, str]:
     return {**for_child(settings), "PORT": str(port)}
 
 
-def _greet(url: str, settings: Settings, *, emulated: bool, quiet: bool) -> None:
+def chat_process(settings: Settings) -> Process:
+    """Say what runs the chat, with settings whose ports are decided: a client, which gets no other key."""
+    told = {
+        "LIGHTNING_CHAT_API": settings.chat_api,
+        "CHAINLIT_AUTH_SECRET": secret(settings.chat_secret, "CHAINLIT_AUTH_SECRET"),
+        "LIGHTNING_DATA": str(settings.data),
+        "LIGHTNING_HOST": settings.host,
+        "LIGHTNING_LOG": settings.log,
+        "LIGHTNING_LOG_LEVEL": settings.log_level,
+        "PORT": str(settings.chat_port),
+        **({} if settings.public_url is None else {"LIGHTNING_PUBLIC_URL": settings.public_url}),
+    }
+    return Process("chat", [sys.executable, "-m", "api.chat.main"], {**without_settings(), **told})
+
+
+def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: bool) -> None:
     console = Console(stderr=True)
     try:
         username = make_first_user(settings)
@@ -118,6 +140,7 @@ def _greet(url: str, settings: Settings, *, emulated: bool, quiet: bool) -> None
     console.print(
         f"\nLightning listens on {url}\n"
         f"  pages        {url}/dashboard/\n"
+        f"{_shown_chat(settings) if chat else ''}"
         f"  data         {settings.data}\n"
         f"{_shown_azure(settings, emulated=emulated)}"
         f"  model        {model}\n"
@@ -135,6 +158,10 @@ def _shown_azure(settings: Settings, *, emulated: bool) -> str:
     return f"  Azure        emulated; for other commands: set -a; . {settings.data / ENVIRONMENT_FILE}\n"
 
 
+def _shown_chat(settings: Settings) -> str:
+    return f"  chat         http://{settings.host}:{settings.chat_port}/chat/\n"
+
+
 def _shown(program: Path) -> str:
     try:
         return str(program.absolute().relative_to(Path.cwd()))
@@ -142,12 +169,16 @@ def _shown(program: Path) -> str:
         return str(program)
 
 
-def _check_port(host: str, port: int) -> None:
+def _port(host: str, port: int, option: str) -> int:
+    """Give a port that is free: this one, or any for 0."""
+    if port == 0:
+        return free_port(host)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise PortTakenError(
-                f"{host}:{port} cannot be used ({error.strerror}); stop what listens there, or choose --port"
+                f"{host}:{port} cannot be used ({error.strerror}); stop whoever does, or choose {option}"
             ) from error
+    return port

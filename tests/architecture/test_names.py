@@ -34,8 +34,18 @@ ADAPTERS = [
 #: Modules that only run: what they do when imported is what they are for.
 PROGRAMS = [
     "worker.main",  # Dramatiq's own command imports it, so it composes its broker there
-    "api.chainlit_app",  # Chainlit's own command imports it, and Chainlit is an extra
+    "api.chainlit_app",  # Chainlit imports it, which is an extra
+    "api.chat.*",  # so do these import Chainlit, which writes files when it is imported
     "infra.*",  # the Pulumi program, which has an environment of its own
+]
+
+#: All that the chat knows of the platform, and what its process needs besides.
+CLIENT = ["lightning.client", "lightning.client.answering"]
+FOR_A_PROCESS = [
+    "lightning.keys",
+    "lightning.settings",
+    "lightning.telemetry.logs",
+    "lightning.telemetry.redaction",
 ]
 
 ENVIRONMENT_READERS = [
@@ -111,6 +121,19 @@ def test_only_adapters_import_an_sdk():
         if {name.partition(".")[0] for name in imports_of(path)} & SDKS
     }
     assert [name for name in sorted(importers) if not is_any(name, ADAPTERS)] == []
+
+
+def test_the_chat_is_a_client_and_nothing_more():
+    files = [ROOT / "api" / "chainlit_app.py", *(ROOT / "api" / "chat").glob("*.py")]
+    assert len(files) > 10
+    ours = {
+        (module_name(path), name)
+        for path in files
+        for name in imports_of(path)
+        if name.partition(".")[0] in PACKAGES and not is_any(name, ["api.chat", "api.chat.*", *CLIENT])
+    }
+    # its process has settings as every other, and logs as they do
+    assert ours == {("api.chat.main", name) for name in FOR_A_PROCESS}
 
 
 def test_only_the_settings_read_the_environment():

@@ -50,6 +50,15 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def faults_of(page: Page, url: str) -> list[str]:
+    """Note from now on what must not happen on a page: an error of its own, a request to another host."""
+    host, faults = urlsplit(url).netloc, list[str]()
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda asked: None if urlsplit(asked.url).netloc == host else faults.append(asked.url))
+    return faults
+
+
 class Tab:
     """A person's tab, watched for what must not happen.
 
@@ -61,18 +70,11 @@ class Tab:
 
     def __init__(self, browser: Browser, person: Person, **options: Any) -> None:
         self.person = person
-        self.faults: list[str] = []
         self.context: BrowserContext = browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.page: Page = self.context.new_page()
         self._devtools: CDPSession | None = None
-        host = urlsplit(person.ingress.url).netloc
-        self.page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on(
-            "request",
-            lambda asked: None if urlsplit(asked.url).netloc == host else self.faults.append(asked.url),
-        )
+        self.faults = faults_of(self.page, person.ingress.url)
 
     def open(self, path: str) -> Page:
         """Show one of the pages."""

@@ -1,0 +1,110 @@
+"""What Chainlit runs: a chat with the platform, as a client of its HTTP API and of nothing else.
+
+`python -m api.chat.main` serves it; `api/chat/` has what these callbacks do.
+"""
+
+# Chainlit has typed its callbacks in part
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false
+
+import asyncio
+from typing import Any, cast
+
+import chainlit as cl
+from chainlit.data.base import BaseDataLayer
+from chainlit.session import WebsocketSession
+from fastapi import HTTPException, Request, Response
+
+from api.chat import approvals, talk, visit
+from api.chat.follow import CANCEL
+from api.chat.talk import Talk
+from api.chat.threads import Threads
+from lightning.client import ClientError
+
+#: A page that was not reconnected for so long is gone; Chainlit has forgotten it by then.
+GONE_SECONDS = 90.0
+
+
+@cl.data_layer
+def data_layer() -> BaseDataLayer:
+    """Give the platform's conversations for threads."""
+    return Threads()
+
+
+@cl.password_auth_callback
+async def log_in(username: str, password: str) -> cl.User | None:
+    """Log in with an account of the platform."""
+    try:
+        session = await visit.current.get().sessions.begin(username, password)
+    except ClientError as error:
+        if error.status in {401, 422}:
+            return None
+        raise HTTPException(error.status or 503, str(error)) from error
+    return cl.User(identifier=session.id, display_name=username)
+
+
+@cl.on_logout
+async def log_out(request: Request, response: Response) -> None:
+    """End the session on the platform, too."""
+    del request, response
+    parts = visit.current.get()
+    if parts.session is not None:
+        await parts.sessions.end(parts.session.id)
+
+
+@cl.on_chat_start
+async def start() -> None:
+    """Begin nothing before something is said."""
+    talk.here()
+
+
+@cl.on_chat_resume
+async def resume(thread: Any) -> None:
+    """Go on in a conversation."""
+    del thread
+    await talk.here().resume()
+
+
+@cl.on_message
+async def say(message: cl.Message) -> None:
+    """Say something, and show what is answered."""
+    await talk.here().say(message)
+
+
+@cl.on_stop
+async def stop() -> None:
+    """Cancel what is being answered."""
+    await talk.here().stop()
+
+
+@cl.on_chat_end
+async def end() -> None:
+    """Show nothing any more, once the page is gone for good."""
+    tab, session = talk.here(), cl.context.session
+    if isinstance(session, WebsocketSession):
+        asyncio.get_running_loop().call_later(GONE_SECONDS, _leave, tab, session, session.socket_id)
+
+
+@cl.action_callback(approvals.DECIDE)
+async def decide(action: cl.Action) -> None:
+    """Decide on an action as it was shown."""
+    client, asked = visit.client(), cast("dict[str, Any]", action.payload)
+    try:
+        decided = await client.decide(asked["approval"], asked["decision"], asked["hash"])
+    except ClientError as error:
+        await cl.context.emitter.send_toast(str(error), "error")
+        decided = await client.approval(asked["approval"])
+    await approvals.settle(decided)
+
+
+@cl.action_callback(CANCEL)
+async def cancel(action: cl.Action) -> None:
+    """Cancel a turn with its runs."""
+    try:
+        await visit.client().cancel(cast("dict[str, Any]", action.payload)["root"])
+    except ClientError as error:
+        await cl.context.emitter.send_toast(str(error), "error")
+
+
+def _leave(tab: Talk, session: WebsocketSession, socket_id: str) -> None:
+    if session.socket_id == socket_id:
+        tab.leave()

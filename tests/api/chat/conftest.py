@@ -1,0 +1,154 @@
+"""A chat beside a real platform, and a person's tab in a real browser."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from api.chat.installed import INSTALL, is_installed
+from lightning.client import Client
+from ops.chaos.installation import PASSWORD, Installation, ModelServer, until
+from ops.ports import free_port
+from ops.up import chat_process
+from tests.api.conftest import PATIENCE_SECONDS
+from tests.api.dashboard.chromium import chromium, faults_of
+
+RUN = {"name": "run_agent", "arguments": {"agent": "echo", "input": "canary-of-the-run"}}
+WRITE = {
+    "name": "write_files",
+    "arguments": {"files": [{"path": "note.txt", "content": "canary-of-the-file"}], "message": "Note"},
+}
+SCRIPT_IN_TEXT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+
+SCRIPT = [
+    {
+        "last_contains": ["Take your time"],
+        "reply": "one two three four",
+        "chunks": 4,
+        "hold": True,
+        "hold_after": 2,
+    },
+    {"last_contains": ["Do both"], "times": 1, "tool_calls": [RUN, WRITE]},
+    {
+        "contains": ["Do both"],
+        "require": ["canary-of-the-run", "succeeded", "It is done, as commit"],
+        "reply": "Both are done.",
+    },
+    {"last_contains": ["Be evil"], "reply": f"{SCRIPT_IN_TEXT}\n\n![pixel](https://evil.example/pixel.png)"},
+    {"last_contains": ["Write it"], "times": 1, "tool_calls": [WRITE]},
+]
+
+PEOPLE = ("ada", "bob")
+
+SMALL = {"LIGHTNING_CLAIM_SECONDS": "5", "LIGHTNING_SWEEP_SECONDS": "1"}
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+
+class ChatTab:
+    """A person's tab, watched for what must not happen.
+
+    Parameters:
+      browser: The browser.
+      url: Where the chat listens.
+      name: Who.
+    """
+
+    def __init__(self, browser: Browser, url: str, name: str) -> None:
+        self.url, self.name = url, name
+        self.context = browser.new_context()
+        self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
+        self.page: Page = self.context.new_page()
+        self.faults = faults_of(self.page, url)
+
+    def log_in(self, password: str = PASSWORD) -> None:
+        self.page.goto(f"{self.url}/chat/login")
+        self.page.locator("#email").fill(self.name)
+        self.page.locator("#password").fill(password)
+        self.page.keyboard.press("Enter")
+
+    def say(self, text: str) -> None:
+        self.page.locator("#chat-input").fill(text)
+        self.page.locator("#chat-submit").click()
+
+    def open(self, title: str) -> None:
+        """Open a conversation from the list."""
+        self.page.get_by_role("link", name=title).click()
+
+    @property
+    def last_answer(self) -> Locator:
+        return self.page.locator(".ai-message").last
+
+    def conversation(self, client: Client) -> str:
+        """Find the id of the conversation that was last spoken in."""
+        return client.conversations(limit=1)["conversations"][0]["id"]
+
+
+@dataclass
+class Chat:
+    """A running chat.
+
+    Parameters:
+      url: Where it listens.
+      installation: The platform that it is a client of.
+      model: The model that answers.
+      log: What it prints.
+    """
+
+    url: str
+    installation: Installation
+    model: ModelServer
+    log: Path
+
+    def client(self, name: str) -> Client:
+        """Give a client of somebody who has an account."""
+        client = Client(self.installation.url)
+        client.log_in(name, PASSWORD)
+        return client
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
+    if not is_installed():
+        pytest.skip(INSTALL)
+    folder = tmp_path_factory.mktemp("chat")
+    with (
+        ModelServer(folder, SCRIPT) as model,
+        Installation(folder / "data", {**SMALL, **model.environment()}) as installation,
+    ):
+        for name in PEOPLE:
+            installation.register(name, PASSWORD)
+        told = {"chat_api": installation.url, "chat_port": free_port()}
+        process = chat_process(installation.settings.model_copy(update=told))
+        url = f"http://127.0.0.1:{told['chat_port']}"
+        with (folder / "chat.log").open("w") as printed:
+            running = subprocess.Popen(
+                process.command,
+                env={**process.environment, "LIGHTNING_LOG_LEVEL": "info"},
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                until(lambda: healthy(url) or running.poll() is not None, "the chat is up", seconds=60)
+                yield Chat(url, installation, model, folder / "chat.log")
+            finally:
+                running.send_signal(15)
+                assert running.wait(20) in {0, -15}, (folder / "chat.log").read_text()
+
+
+def healthy(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/api/health", trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser(chat: Chat) -> Iterator[Browser]:
+    del chat  # accounts are made by an event loop, and the browser has one that runs
+    with chromium() as browser:
+        yield browser
