@@ -34,7 +34,8 @@ def data_layer() -> BaseDataLayer:
 async def log_in(username: str, password: str) -> cl.User | None:
     """Log in with an account of the platform."""
     try:
-        session = await visit.current.get().sessions.begin(username, password)
+        asked = visit.current.get()
+        session = await asked.sessions.begin(username, password, asked.forwarded_for)
     except ClientError as error:
         if error.status in {401, 422}:
             return None
@@ -100,7 +101,7 @@ async def decide(action: cl.Action) -> None:
 async def cancel(action: cl.Action) -> None:
     """Cancel a turn with its runs."""
     try:
-        await visit.client().cancel(cast("dict[str, Any]", action.payload)["root"])
+        await talk.here().cancel(cast("dict[str, Any]", action.payload)["root"])
     except ClientError as error:
         await cl.context.emitter.send_toast(str(error), "error")
 

@@ -18,6 +18,9 @@ def platform() -> Mapping[str, Any]:
 
 @cache
 def processes() -> Mapping[str, str]:
-    """Give the processes of the Procfile and the command of each."""
+    """Give the processes of the Procfile and the command of each, but for the chat.
+
+    That is a client of the ingress, which needs nothing else of the installation and runs anywhere.
+    """
     lines = (line.partition(":") for line in PROCFILE.read_text().splitlines() if line.strip())
-    return {name.strip(): command.strip() for name, _, command in lines}
+    return {name.strip(): command.strip() for name, _, command in lines if name.strip() != "chat"}

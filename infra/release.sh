@@ -17,7 +17,7 @@ usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 3 ] || usage
 action=$1 name=$2 environment=$3
 shift 3
-processes=$(sed -n 's/^\([a-z]*\):.*/\1/p' "$(dirname "$0")/../Procfile")
+processes=$(sed -n '/^chat:/d; s/^\([a-z]*\):.*/\1/p' "$(dirname "$0")/../Procfile")
 registry="$name${environment}acr.azurecr.io"
 
 app() { echo "$name-$environment-$1$region"; }

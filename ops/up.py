@@ -58,7 +58,9 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
     settings = settings.model_copy(update={"chat_api": url})
     if chat:
         port = _port(settings.host, settings.chat_port, "LIGHTNING_CHAT_PORT")
-        settings = settings.model_copy(update={"chat_port": port})
+        # the limits of log-ins are of the browser's address, which the chat passes on
+        proxies = settings.trusted_proxies or "127.0.0.1"
+        settings = settings.model_copy(update={"chat_port": port, "trusted_proxies": proxies})
     if settings.notify_url is None:
         settings = settings.model_copy(update={"notify_url": f"{url}/notify"})
     azure = _emulated_azure(settings) if emulate_azure else None

@@ -49,7 +49,7 @@ class Guard:
             await refusal(scope, receive, send)
             return
         session = await self._session(connection)
-        token = current.set(Visit(self._sessions, session, self._pages))
+        token = current.set(Visit(self._sessions, session, self._pages, _forwarded(connection)))
         try:
             if scope["type"] == "http":
                 receive, send = _bounded(scope, receive), _secured(connection, send)
@@ -67,6 +67,12 @@ class Guard:
         except InvalidTokenError:
             return None
         return await self._sessions.find(user.identifier)
+
+
+def _forwarded(connection: HTTPConnection) -> str:
+    """Give the addresses that the request has come by, as a proxy passes them on."""
+    peer = [] if connection.client is None else [connection.client.host]
+    return ", ".join([*connection.headers.getlist("x-forwarded-for"), *peer])
 
 
 def _refusal(connection: HTTPConnection) -> ASGIApp | None:

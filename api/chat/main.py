@@ -4,6 +4,7 @@ Chainlit reads its environment and its folder when it is imported, and so is imp
 """
 
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
     redactor = Redactor(settings.secret_values())
     configure_logging(log_format=settings.log, log_level=settings.log_level, redactor=redactor)
     logging.getLogger("chainlit").setLevel(logging.ERROR)  # it warns of each page without a text of welcome
+    os.umask(0o077)  # what Chainlit writes is for its owner only, as all else is
     folder = settings.data / "chat"
     _prepare(folder)
     tell_libraries(

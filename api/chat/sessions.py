@@ -45,13 +45,18 @@ class Sessions:
         self._folder = folder
         self._open: dict[str, Session] = {}
 
-    async def begin(self, username: str, password: str) -> Session:
+    async def begin(self, username: str, password: str, forwarded_for: str) -> Session:
         """Log somebody in.
+
+        Parameters:
+          username: Who.
+          password: Theirs.
+          forwarded_for: Where they are, for the limits of log-ins.
 
         Raises:
           ClientError: Name or password is wrong, or there was no answer.
         """
-        session = self._session(secrets.token_hex(16))
+        session = self._session(secrets.token_hex(16), forwarded_for)
         try:
             await session.client.log_in(username, password)
         except ClientError:
@@ -101,8 +106,9 @@ class Sessions:
         for session in self._open.values():
             await session.client.aclose()
 
-    def _session(self, session_id: str) -> Session:
-        return Session(session_id, AsyncClient(self._url, session=SessionFile(self._file(session_id))))
+    def _session(self, session_id: str, forwarded_for: str | None = None) -> Session:
+        file = SessionFile(self._file(session_id))
+        return Session(session_id, AsyncClient(self._url, session=file, forwarded_for=forwarded_for))
 
     def _file(self, session_id: str) -> Path:
         return self._folder / f"{session_id}.json"

@@ -87,6 +87,16 @@ class Talk:
         for event in unfinished(page["messages"], conversation["waiting"]):
             self._follow(event, known)
 
+    async def cancel(self, root: str) -> None:
+        """Cancel a turn with its runs, on the platform, and show no more of it.
+
+        Raises:
+          ClientError: It is over already; or there was no answer.
+        """
+        await visit.client().cancel(root)
+        if following := self._following.pop(root, None):
+            following.cancel()
+
     def leave(self) -> None:
         """Show nothing any more; the platform goes on."""
         for task in self._following.values():

@@ -15,11 +15,13 @@ class Visit:
       sessions: Who is logged in to this chat.
       session: Whose request it is; None before the log-in.
       pages: Where the ingress's own pages are, as browsers find them.
+      forwarded_for: Whose request it is, by addresses, as ``X-Forwarded-For`` tells them.
     """
 
     sessions: Sessions
     session: Session | None
     pages: str
+    forwarded_for: str
 
 
 #: The visit of this task.

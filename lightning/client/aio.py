@@ -52,6 +52,8 @@ class AsyncClient(AsyncApprovalCalls, AsyncAuditCalls, AsyncRepositoryCalls, Asy
       credentials: Username and password, with which `resume` logs in, and again when a session is over.
       timeout_seconds: For each request.
       retry_seconds: How long a request is repeated while the platform is away.
+      forwarded_for: For whom a server speaks, as ``X-Forwarded-For``: limits of log-ins are then of that
+        address, if the platform trusts the server (`LIGHTNING_TRUSTED_PROXIES`).
 
     Raises:
       ClientError: The address is none.
@@ -66,11 +68,12 @@ class AsyncClient(AsyncApprovalCalls, AsyncAuditCalls, AsyncRepositoryCalls, Asy
         credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
         retry_seconds: float = 15.0,
+        forwarded_for: str | None = None,
     ) -> None:
         self.url = url
         self._tokens = Tokens(token)
         renewal = Renewal(url, self._tokens, session, credentials)
-        self._calls = Calls(url, self._tokens, renewal, retry_seconds)
+        self._calls = Calls(url, self._tokens, renewal, retry_seconds, forwarded_for)
         self._connection = AsyncConnection(self._calls, timeout_seconds)
 
     async def __aenter__(self) -> Self:

@@ -31,9 +31,18 @@ class Calls:
       tokens: Who the client is.
       renewal: How it stays so.
       retry_seconds: How long a request that may be repeated is.
+      forwarded_for: For whom a server speaks.
     """
 
-    def __init__(self, url: str, tokens: Tokens, renewal: Renewal, retry_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        tokens: Tokens,
+        renewal: Renewal,
+        retry_seconds: float,
+        forwarded_for: str | None = None,
+    ) -> None:
+        self._forwarded = {} if forwarded_for is None else {"x-forwarded-for": forwarded_for}
         self.url = url
         self.tokens = tokens
         self.renewal = renewal
@@ -49,7 +58,11 @@ class Calls:
             json=request.body,
             content=request.content,
             params=dict(request.query),
-            headers={**request.headers, **(self.tokens.headers() if request.authorized else {})},
+            headers={
+                **self._forwarded,
+                **request.headers,
+                **(self.tokens.headers() if request.authorized else {}),
+            },
             timeout=timeout,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from api.chat.installed import is_installed
 from lightning.client import Client, ClientError
 from ops.chaos.installation import until
 from ops.ports import free_port
@@ -17,9 +18,13 @@ from tests.architecture.tree import ROOT
 KEYS = {
     "JWT_SIGNING_KEY": "0" * 64,
     "LIGHTNING_SECRET_KEY": "1" * 64,
+    "CHAINLIT_AUTH_SECRET": "2" * 64,
     "NOTIFY_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 }
-PROCESSES = [line.partition(":")[0] for line in (ROOT / "Procfile").read_text().splitlines()]
+LINES = [line.partition(":")[0] for line in (ROOT / "Procfile").read_text().splitlines()]
+
+#: The chat is an extra.
+PROCESSES = [name for name in LINES if name != "chat" or is_installed()]
 
 
 @pytest.fixture
@@ -30,10 +35,11 @@ def running(tmp_path):
         first = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
     path = f"{Path(sys.executable).parent}:{kept['PATH']}"
-    environment = {**kept, **KEYS, "PATH": path, "LIGHTNING_DATA": str(tmp_path / "data")}
+    places = {"LIGHTNING_DATA": str(tmp_path / "data"), "LIGHTNING_CHAT_API": f"http://127.0.0.1:{first}"}
+    environment = {**kept, **KEYS, **places, "PATH": path}
     with (tmp_path / "log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "honcho", "-d", ROOT, "start", "-p", str(first)],
+            [sys.executable, "-m", "honcho", "-d", ROOT, "start", "-p", str(first), *PROCESSES],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from api.chat.installed import INSTALL, is_installed
 from lightning.client import Client
 from ops.chaos.installation import ModelServer, until
+from tests.acceptance import queues
 from tests.acceptance.running_up import Up
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("queue")]
@@ -44,7 +49,8 @@ def up(tmp_path_factory, model, queue):
         "LIGHTNING_RETRY_SECONDS": "0.1",
         "LIGHTNING_MAX_ATTEMPTS": "3",
     }
-    running = Up(tmp_path_factory.mktemp("up") / "data", environment)
+    chat = ["--chat"] if is_installed() and not queues.emulated_azure else []
+    running = Up(tmp_path_factory.mktemp("up") / "data", {**environment, "LIGHTNING_CHAT_PORT": "0"}, *chat)
     yield running
     assert running.stop() == 0
 
@@ -289,6 +295,39 @@ def test_what_was_said_is_there_when_it_is_started_again_however_it_ended(living
     pids = living.processes()
     living.stop(signal.SIGKILL)
     until(lambda: none_is_left(pids), "they end with it")
+
+
+def test_the_chat_is_one_more_process_and_holds_no_key_of_the_platform(up):
+    found = re.search(r"chat +(http://\S+)", up.printed())
+    if found is None:
+        pytest.skip(INSTALL)
+    with httpx2.Client(trust_env=False) as http:
+        until(lambda: answers(http, found[1]), "the chat is up", seconds=60)
+    [pid] = up.children("api.chat.main")
+    environ = Path(f"/proc/{pid}/environ").read_bytes()
+    keys = json.loads((up.data / "keys.json").read_text())
+    assert keys.pop("CHAINLIT_AUTH_SECRET").encode() in environ
+    assert not [name for name, key in keys.items() if key.encode() in environ]
+    assert b"sk-of-a-scripted-model" not in environ
+
+
+def answers(http: httpx2.Client, url: str) -> bool:
+    try:
+        return http.get(url).is_redirect
+    except httpx2.TransportError:
+        return False
+
+
+def test_without_chainlit_it_is_said_what_to_install(tmp_path):
+    arguments = ["lightning", "up", "--chat", "--port", "0", "--data", str(tmp_path / "data")]
+    without = f"import sys; sys.modules['chainlit'] = None; sys.argv = {arguments}"
+    program = f"{without}; from ops.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 1
+    assert "make chat" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_wrong_settings_are_one_message(up):

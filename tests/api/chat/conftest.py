@@ -39,12 +39,17 @@ SCRIPT = [
         "reply": "Both are done.",
     },
     {"last_contains": ["Be evil"], "reply": f"{SCRIPT_IN_TEXT}\n\n![pixel](https://evil.example/pixel.png)"},
+    {"last_contains": ["Ask me first"], "times": 1, "tool_calls": [WRITE]},
     {"last_contains": ["Write it"], "times": 1, "tool_calls": [WRITE]},
 ]
 
 PEOPLE = ("ada", "bob")
 
-SMALL = {"LIGHTNING_CLAIM_SECONDS": "5", "LIGHTNING_SWEEP_SECONDS": "1"}
+SMALL = {
+    "LIGHTNING_CLAIM_SECONDS": "5",
+    "LIGHTNING_SWEEP_SECONDS": "1",
+    "LIGHTNING_TRUSTED_PROXIES": "127.0.0.1",
+}
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 

@@ -128,6 +128,14 @@ def test_what_is_refused_is_not_done(ada, tab):
     assert "refused" in {each["state"] for each in ada.approvals()["approvals"]}
 
 
+def test_what_goes_on_behind_an_answer_is_cancelled(ada, tab):
+    tab.say("Ask me first")
+    tab.page.get_by_role("button", name="Cancel").click()
+    expect(tab.page.get_by_role("button", name="Cancel")).to_have_count(0)
+    [said] = [e for e in ada.events(type="llm.chat")["events"] if e["metadata"]["content"] == "Ask me first"]
+    assert "cancelledAt" in ada.event(said["id"])
+
+
 def test_a_script_stays_text_and_a_picture_of_another_host_is_not_fetched(browser, chat, ada):
     tab = ChatTab(browser, chat.url, "ada")
     failed = []
@@ -228,6 +236,16 @@ def test_only_pages_of_the_chat_get_something_done(chat):
         assert "access-control-allow-origin" not in answer.headers
         assert http.post("/project/threads", content=b"x" * 70_000).status_code == 413
         assert http.post("/project/file?session_id=x", content=b"x" * (9 << 20)).status_code == 413
+
+
+def test_a_log_in_counts_for_the_address_of_the_browser(chat):
+    with (
+        chat.client("bob") as bob,
+        visiting(chat, "bob", **{"x-forwarded-for": "203.0.113.9"}),
+        httpx2.Client(base_url=chat.installation.url, headers=bob.headers(), trust_env=False) as http,
+    ):
+        addresses = [each["address"] for each in http.get("/api/sessions").json()["sessions"]]
+        assert addresses.count("203.0.113.9") == 1
 
 
 @pytest.mark.parametrize(
