@@ -1,32 +1,67 @@
 """`make screenshots`: the pictures of the README, of a real platform at work."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import httpx2
+from playwright.sync_api import expect
 
-from ops.chaos.installation import until
+from ops.chaos.installation import ModelServer, until
 from ops.ports import free_port
 from tests.api.dashboard.chromium import chromium
 
 LIGHTNING = str(Path(sys.executable).with_name("lightning"))
+SALES = "country,amount\nFrance,120\nIndia,340\nFrance,80\nIndia,60\n"
+TOTALS = "country,amount\nFrance,200\nIndia,400\n"
+
+#: What the model does in the chat; all else it repeats.
+SCRIPT = [
+    {
+        "last_contains": ["Sum up"],
+        "times": 1,
+        "tool_calls": [
+            {"name": "run_agent", "arguments": {"agent": "echo", "input": TOTALS}},
+            {
+                "name": "write_files",
+                "arguments": {"files": [{"path": "totals.csv", "content": TOTALS}], "message": "Add totals"},
+            },
+        ],
+    },
+    {
+        "contains": ["Sum up"],
+        "reply": "The totals are in `totals.csv`:\n\n"
+        "| country | amount |\n|---|---|\n| France | 200 |\n| India | 400 |",
+    },
+]
+
 PICTURES = Path(__file__).parents[1] / "docs" / "screenshots"
 
 
 def main() -> None:
     """Start a platform, have it do something, and take the pictures."""
-    with tempfile.TemporaryDirectory() as folder, httpx2.Client(trust_env=False) as http:
-        data, url = Path(folder) / "data", f"http://127.0.0.1:{free_port()}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ModelServer(Path(folder), SCRIPT) as model,
+        httpx2.Client(trust_env=False) as http,
+    ):
+        data, url, chat = Path(folder) / "data", *(f"http://127.0.0.1:{free_port()}" for _ in range(2))
         where = ["--data", str(data)]
-        up = subprocess.Popen([LIGHTNING, "up", *where, "--port", url.rpartition(":")[2], "--quiet"])
+        up = subprocess.Popen(
+            [LIGHTNING, "up", *where, "--port", url.rpartition(":")[2], "--chat", "--quiet"],
+            env={**os.environ, **model.environment(), "LIGHTNING_CHAT_PORT": chat.rpartition(":")[2]},
+        )
         try:
             until((data / "first_user.json").exists, "there is a first user", seconds=120)
             until(lambda: healthy(http, url), "it is up", seconds=120)
             work([*where, "--url", url])
-            shoot(url, json.loads((data / "first_user.json").read_text()))
+            first = json.loads((data / "first_user.json").read_text())
+            shoot(url, first)
+            until(lambda: healthy(http, chat), "the chat is up", seconds=120)
+            shoot_chat(chat, first)
         finally:
             up.terminate()
             up.wait(60)
@@ -83,6 +118,30 @@ def shoot(url: str, first: dict[str, str]) -> None:
                 page.locator("#trace").evaluate("heading => heading.scrollIntoView()")
                 page.screenshot(path=PICTURES / "trace.png")
             context.close()
+
+
+def shoot_chat(url: str, first: dict[str, str]) -> None:
+    """Have something done in the chat, and take its picture."""
+    with chromium() as browser:
+        context = browser.new_context(viewport={"width": 1100, "height": 1000}, color_scheme="light")
+        page = context.new_page()
+        page.goto(f"{url}/chat/")
+        page.locator("#email").fill(first["username"])
+        page.locator("#password").fill(first["password"])
+        page.keyboard.press("Enter")
+        expect(page.locator("#upload-button")).to_be_enabled()
+        file = {"name": "sales.csv", "mimeType": "text/csv", "buffer": SALES.encode()}
+        page.locator("input[type=file]").first.set_input_files(file)
+        expect(page.get_by_text("sales.csv")).to_be_visible()
+        page.locator("#chat-input").fill("Sum up the sales by country")
+        page.locator("#chat-submit").click()
+        buttons = page.get_by_role("button", name="Approve exactly this")
+        for left in (1, 0):
+            buttons.first.click()
+            expect(buttons).to_have_count(left)
+        page.get_by_role("link", name="totals.csv").wait_for()
+        page.screenshot(path=PICTURES / "chat.png")
+        context.close()
 
 
 if __name__ == "__main__":

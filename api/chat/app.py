@@ -13,12 +13,13 @@ from chainlit.server import app as chainlit
 from chainlit.server import get_html_template  # pyright: ignore[reportUnknownVariableType]
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from api.chat import sockets, visit
 from api.chat.downloads import download
+from api.chat.files import MAX_FILE_MIB
 from api.chat.guard import Guard
 from api.chat.page import headers_of, without_other_hosts
 from api.chat.sessions import Sessions
@@ -28,6 +29,9 @@ from api.chat.shown import FILES
 ROOT: Final = "/chat"
 
 _PAGES: Final = ("/", "/thread/{id}")
+
+#: What the tabs of one session hold of files, which go when they are closed.
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 
 #: What the page asks Chainlit for.
 _ASKED: Final = (
@@ -43,7 +47,6 @@ _ASKED: Final = (
     ("DELETE", "/project/thread"),
     ("POST", "/project/threads"),
     ("POST", "/project/action"),
-    ("POST", "/project/file"),
     ("GET", "/project/file/{id}"),
     ("POST", "/login"),
     ("POST", "/logout"),
@@ -87,6 +90,15 @@ async def _nothing(_: Request) -> Response:
     return JSONResponse({})
 
 
+class _Upload:
+    """Takes a file until its message is sent, as long as not too much waits for that."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_full = sockets.held_bytes() + MAX_FILE_MIB * 1024 * 1024 > MAX_HELD_BYTES
+        answer = PlainTextResponse("close other tabs of the chat first", 413) if is_full else chainlit
+        await answer(scope, receive, send)
+
+
 class _User:
     """Tells who is logged in; that nobody is, which the page of the log-in asks, is no error."""
 
@@ -109,6 +121,7 @@ def _routes() -> list[BaseRoute]:
 
     return [
         Route("/user", _User()),
+        Route("/project/file", _Upload(), methods=["POST"]),
         Route("/login", login),
         *(Route(path, page) for path in _PAGES),
         *(Route(path, chainlit, methods=[method]) for method, path in _ASKED),

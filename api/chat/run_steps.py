@@ -48,12 +48,10 @@ class RunStep:
     async def end(self, result: Event) -> None:
         """Show how it ended."""
         said = result["metadata"]
-        status, code = said["status"], said.get("exitCode")
-        self._step.name = f"{self._agent}: {status}"
-        self._step.is_error = status != "succeeded"
+        self._step.name = f"{self._agent}: {said['status']}"
+        self._step.is_error = said["status"] != "succeeded"
         self._step.end = utc_now()
-        exit_code = "" if code is None else f" (exit code {code})"
-        lines = [str(said.get("output") or "")[-SHOWN_CHARS:].rstrip(), f"{said['message']}{exit_code}"]
+        lines = [str(said.get("output") or "")[-SHOWN_CHARS:].rstrip(), said["message"]]
         self._step.output = "\n".join(line for line in lines if line)
         self._step.language = "text"
         await self._step.update()

@@ -4,7 +4,7 @@ import re
 from typing import Any, Final, cast
 
 from chainlit.server import sio
-from chainlit.session import WebsocketSession
+from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.socket import WebSocketSessionAuth, connect
 
 from api.chat import visit
@@ -16,6 +16,13 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def check_connections() -> None:
     """Have every connection checked that is made from now on."""
     sio.on("connect", _connect)  # pyright: ignore[reportUnknownMemberType] -- its library has no types
+
+
+def held_bytes() -> int:
+    """Count what the tabs of this visit's session have uploaded."""
+    mine = visit.current.get().session
+    tabs = [tab for tab in ws_sessions_id.values() if tab.user and mine and tab.user.identifier == mine.id]
+    return sum(file["size"] for tab in tabs for file in tab.files.values())
 
 
 async def _connect(sid: str, environ: dict[str, Any], auth: object) -> bool:

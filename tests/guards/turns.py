@@ -31,6 +31,7 @@ ONE_BY_ONE = {
 LONGEST_FIRST = (
     "tests/api/test_schema.py",
     "tests/api/dashboard/test_browser.py",
+    "tests/api/chat/test_browser.py",
     "tests/acceptance/test_storm.py",
     "tests/acceptance/test_crash_matrix.py",
     "tests/acceptance/",

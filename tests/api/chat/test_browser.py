@@ -294,6 +294,20 @@ def test_a_session_is_no_path(chat, session):
         assert answer.startswith("44")  # refused, as Socket.IO says it
 
 
+def test_what_is_uploaded_and_not_sent_is_bounded(chat):
+    session = str(uuid.uuid4())
+    with visiting(chat, "bob") as (http, _), socket_of(chat, http, sessionId=session) as (_, answer):
+        assert answer.startswith("40")
+
+        def upload(size):
+            file = {"file": ("a.bin", b"x" * size, "application/octet-stream")}
+            return http.post(f"/project/file?session_id={session}", files=file).status_code
+
+        assert upload((8 << 20) + 1) == 400  # Chainlit's own bound
+        assert upload(8 << 20) == 200
+        assert [upload(8 << 20) for _ in range(8)] == [200] * 7 + [413]
+
+
 def test_a_page_that_connects_twice_at_once_is_shown_its_thread(chat, ada):
     said = ada.wait(ada.send("llm.chat", {"content": "Are you there?"}))
     asked = {"sessionId": str(uuid.uuid4()), "threadId": said["outputs"][0]["metadata"]["conversationID"]}
