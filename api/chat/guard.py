@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketClose
 from api.chat.files import MAX_FILE_MIB
 from api.chat.sessions import Session, Sessions
 from api.chat.visit import Visit, current
+from lightning.client import ClientError
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
@@ -48,7 +49,11 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        session = await self._session(connection)
+        try:
+            session = await self._session(connection)
+        except ClientError as error:  # the chat was started anew, and the platform is away
+            await _refused(connection, str(error), 503)(scope, receive, send)
+            return
         token = current.set(Visit(self._sessions, session, self._pages, _forwarded(connection)))
         try:
             if scope["type"] == "http":
@@ -78,13 +83,16 @@ def _forwarded(connection: HTTPConnection) -> str:
 def _refusal(connection: HTTPConnection) -> ASGIApp | None:
     """Give the answer to a request that is not taken."""
     if not _is_from_here(connection):
-        if connection.scope["type"] == "websocket":
-            return WebSocketClose(1008)
-        return PlainTextResponse("this is not from a page of this chat", 403)
+        return _refused(connection, "this is not from a page of this chat", 403)
     length, limit = connection.headers.get("content-length", "0"), _limit(connection.scope)
     if not length.isdecimal() or int(length) > limit:
-        return PlainTextResponse(f"at most {limit} bytes", 413)
+        return _refused(connection, f"at most {limit} bytes", 413)
     return None
+
+
+def _refused(connection: HTTPConnection, why: str, status: int) -> ASGIApp:
+    is_socket = connection.scope["type"] == "websocket"
+    return WebSocketClose(1008) if is_socket else PlainTextResponse(why, status)
 
 
 def _limit(scope: Scope) -> int:

@@ -48,7 +48,9 @@ def unfinished(said: Sequence[Event], waiting: Sequence[str]) -> list[Event]:
     return [
         event
         for event in said
-        if event["type"] == "llm.chat" and (event["id"] in waiting or event["root"] in open_)
+        if event["type"] == "llm.chat"
+        and "cancelledAt" not in event
+        and (event["id"] in waiting or event["root"] in open_)
     ]
 
 
