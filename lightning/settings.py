@@ -507,7 +507,7 @@ class Settings(BaseSettings):
         "LIGHTNING_CHAT_API", "http://127.0.0.1:8000", "Address at which the chat reaches the ingress"
     )
     chat_port: Annotated[int, Field(ge=0, le=65535)] = _setting(
-        "LIGHTNING_CHAT_PORT", 8001, "Port of the chat that `lightning up --chat` starts; 0 takes a free one"
+        "LIGHTNING_CHAT_PORT", 8100, "Port of the chat that `lightning up --chat` starts; 0 takes a free one"
     )
     chat_secret: SigningKey | None = _setting(
         "CHAINLIT_AUTH_SECRET",
