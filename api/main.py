@@ -1,6 +1,7 @@
 """The web process: the ingress under uvicorn."""
 
 import asyncio
+import signal
 import socket
 import sys
 import time
@@ -126,6 +127,13 @@ def main() -> None:
     config = configuration(app, settings)
     server = Server(config, app)
     look_less_often()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        telemetry.shutdown()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, end)  # uvicorn raises it again once it has drained, which ends the process
     try:
         server.run()
     finally:

@@ -769,6 +769,11 @@ class Settings(BaseSettings):
     span_days: Annotated[int, Field(ge=1, le=10_000)] = _setting(
         "LIGHTNING_SPAN_DAYS", 30, "Days after which they are removed, if there are not more before"
     )
+    span_queue: Annotated[int, Field(ge=1, le=1_000_000)] = _setting(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        8_192,
+        "Spans that wait in a process to be written or sent; further ones are lost, and counted",
+    )
     testing: Literal["0", "1"] = _setting("LIGHTNING_TESTING", "0", "`1` allows what only tests may do")
     crash_at: str | None = _setting(
         "LIGHTNING_CRASH_AT",

@@ -6,12 +6,12 @@ from typing import Any, Final
 from azure.monitor.opentelemetry.exporter import (
     AzureMonitorLogExporter,
     AzureMonitorMetricExporter,
-    AzureMonitorTraceExporter,
 )
 
 from lightning.azure_identity import Identity, own_identity
 from lightning.keys import secret
 from lightning.settings import Settings, tell_libraries
+from lightning.telemetry.azure_envelopes import TemplateExporter
 from lightning.telemetry.destination import REQUEST_SECONDS, Destination
 
 #: The exporter looks for these in the environment alone. Without them it reports about itself to Microsoft,
@@ -63,7 +63,7 @@ def open_azure_monitor(connection: str, identity: Identity | None) -> Destinatio
         options["credential"] = identity
     return Destination(
         "Azure Monitor",
-        AzureMonitorTraceExporter(**options),
+        TemplateExporter(**options),
         AzureMonitorLogExporter(**options),
         AzureMonitorMetricExporter(**options),
     )

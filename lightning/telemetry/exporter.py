@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
 from lightning.telemetry import names
-from lightning.telemetry.cleaning import Cleaner
-from lightning.telemetry.spans import Span, SpanStore
+from lightning.telemetry.cleaning import Cleaner, encode
+from lightning.telemetry.spans import Row, Span, SpanStore, row_of
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class SpanStoreExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store the spans in one transaction, or lose them."""
         try:
-            self._store.add(self._convert(span) for span in spans)
+            self._store.add_rows(self._rows(spans))
         except (sqlite3.Error, OSError) as error:
             if not self._failing:
                 _logger.warning("Spans are lost: %s cannot be written (%s).", self._store.path, error)
@@ -56,18 +57,26 @@ class SpanStoreExporter(SpanExporter):
         """Do nothing: nothing is held back here."""
         return True
 
+    def _rows(self, spans: Sequence[ReadableSpan]) -> list[Row]:
+        """Make rows of spans as they are, if there is nothing to take out of any, which is the rule."""
+        try:
+            encoded = [_encoded(span) for span in spans]
+        except TypeError:  # lone surrogates, integers beyond 64 bits
+            encoded = []
+        if encoded and self._cleaner.finds_nothing([b"\n".join(texts) for texts in encoded]):
+            return [_row(span, *texts) for span, texts in zip(spans, encoded, strict=True)]
+        return [row_of(self._convert(span)) for span in spans]
+
     def _convert(self, span: ReadableSpan) -> Span:
-        context = span.context
-        if context is None or span.start_time is None or span.end_time is None:
-            raise ValueError("only finished spans can be stored")
+        context, start_ns, end_ns = _finished(span)
         return Span(
             trace_id=format_trace_id(context.trace_id),
             span_id=format_span_id(context.span_id),
             parent_id=format_span_id(span.parent.span_id) if span.parent else None,
             name=self._cleaner.text(span.name),
             kind=_KINDS[span.kind],
-            start_ns=span.start_time,
-            end_ns=span.end_time,
+            start_ns=start_ns,
+            end_ns=end_ns,
             status=_STATUSES[span.status.status_code],
             status_message=self._cleaner.text(span.status.description or ""),
             attributes=self._cleaner.attributes(span.attributes),
@@ -87,5 +96,61 @@ class SpanStoreExporter(SpanExporter):
                 }
                 for link in span.links
             ],
-            process=f"{span.resource.attributes.get(names.SERVICE_NAME, 'unknown')}:{os.getpid()}",
+            process=_process(span.resource),
         )
+
+
+def _encoded(span: ReadableSpan) -> tuple[bytes, bytes, bytes, bytes]:
+    """Encode the texts of a span: name and status, attributes, events, links."""
+    return (
+        encode((span.name, span.status.description)),
+        encode(span.attributes),
+        encode(
+            [
+                {"name": event.name, "time_ns": event.timestamp, "attributes": event.attributes}
+                for event in span.events
+            ]
+        ),
+        encode(
+            [
+                {
+                    "trace_id": format_trace_id(link.context.trace_id),
+                    "span_id": format_span_id(link.context.span_id),
+                    "attributes": link.attributes,
+                }
+                for link in span.links
+            ]
+        ),
+    )
+
+
+def _row(span: ReadableSpan, _heading: bytes, attributes: bytes, events: bytes, links: bytes) -> Row:
+    """Make a row of a span whose texts are encoded, and hold no secret."""
+    context, start_ns, end_ns = _finished(span)
+    event_id = (span.attributes or {}).get(names.EVENT)
+    return (
+        format_trace_id(context.trace_id),
+        format_span_id(context.span_id),
+        format_span_id(span.parent.span_id) if span.parent else None,
+        span.name,
+        _KINDS[span.kind],
+        start_ns,
+        end_ns,
+        _STATUSES[span.status.status_code],
+        span.status.description or "",
+        attributes.decode(),
+        events.decode(),
+        links.decode(),
+        _process(span.resource),
+        None if event_id is None else str(event_id),
+    )
+
+
+def _finished(span: ReadableSpan) -> tuple[SpanContext, int, int]:
+    if span.context is None or span.start_time is None or span.end_time is None:
+        raise ValueError("only finished spans can be stored")
+    return span.context, span.start_time, span.end_time
+
+
+def _process(resource: Resource) -> str:
+    return f"{resource.attributes.get(names.SERVICE_NAME, 'unknown')}:{os.getpid()}"

@@ -58,6 +58,9 @@ UNIT: Final = "lightning.unit"
 QUEUE_LAG: Final = "lightning.queue.lag"
 QUEUE_DEPTH: Final = "lightning.queue.depth"
 OUTCOME: Final = "lightning.outcome"
+TELEMETRY_LOST: Final = "lightning.telemetry.lost"
+TELEMETRY_WAITING: Final = "lightning.telemetry.waiting"
+TELEMETRY_DESTINATION: Final = "lightning.telemetry.destination"
 
 # OpenTelemetry semantic conventions: messaging.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, cast
 from urllib.parse import quote
 
+import orjson
+
 REDACTED: Final = "[redacted]"
 
 #: A shorter "secret" would also hide ordinary words.
@@ -29,6 +31,11 @@ _RARE: Final = (
     # shorter words behind it are words
     *((word, re.compile(rf"{word}\s+([A-Za-z0-9\-_+/]{{16,}}=*)")) for word in ("Basic", "basic", "BASIC")),
 )
+
+# What every text holds in which one of these is found, also after it was encoded as JSON. Words are sought
+# first, at the speed of memory.
+_MARKS: Final = (b"Bearer", b"bearer", b"BEARER", b"sk-", *(mark.encode() for mark, _ in _RARE))
+_MARKED: Final = re.compile(rb"sk-[A-Za-z0-9_\-]{8}|" + b"|".join(each for each in _MARKS if each != b"sk-"))
 
 
 class Redactor:
@@ -55,6 +62,9 @@ class Redactor:
         }
         self._encoded = sorted(in_base64, key=len, reverse=True)
         self._shortest = min(map(len, in_base64), default=0)
+        self._as_json = {
+            orjson.dumps(form.encode(errors="replace").decode())[1:-1] for form in known | in_base64
+        }
 
     def text(self, text: str) -> str:
         """Return ``text`` without its secrets."""
@@ -72,6 +82,19 @@ class Redactor:
             if mark in text:
                 text = shape.sub(_mask, text)
         return text
+
+    def suspects(self, encoded: bytes) -> bool:
+        """Tell at a glance whether texts have to be looked through.
+
+        Parameters:
+          encoded: The texts as JSON in UTF-8.
+
+        Returns:
+          False only if :meth:`text` would leave each of them as it is.
+        """
+        if any(form in encoded for form in self._as_json):
+            return True
+        return any(mark in encoded for mark in _MARKS) and _MARKED.search(encoded) is not None
 
     def value(self, value: object, *, depth: int = MAX_DEPTH) -> object:
         """Return a copy of ``value`` without secrets, made of plain data only.

@@ -6,11 +6,12 @@ from typing import Any, Final, cast
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes
 
 from lightning.telemetry import names
+from lightning.telemetry.lean import LeanTracer
 from lightning.telemetry.spans import Span
 
 _KINDS: Final = {kind.name.lower(): kind for kind in SpanKind}
@@ -18,9 +19,22 @@ _STATUSES: Final = {code.name.lower(): code for code in StatusCode}
 
 
 class RelayingProvider(TracerProvider):
-    """A tracer provider that also takes spans which are finished already."""
+    """A tracer provider of lean spans, that also takes spans which are finished already."""
 
     _outward: tuple[SpanProcessor, ...] = ()
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> trace.Tracer:
+        """Give a tracer of lean spans."""
+        tracer = super().get_tracer(
+            instrumenting_module_name, instrumenting_library_version, schema_url, attributes
+        )
+        return LeanTracer(tracer) if isinstance(tracer, Tracer) else tracer
 
     def add_destination(self, processor: SpanProcessor) -> None:
         """Have spans taken to a destination, those from elsewhere too."""

@@ -16,11 +16,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 
 from lightning.settings import Settings
 from lightning.telemetry import names
+from lightning.telemetry.batching import MAX_WAITING_SPANS, SHUTDOWN_SECONDS, Batches, measure
 from lightning.telemetry.cleaning import Cleaner
 from lightning.telemetry.destination import Destination, OutwardExporter
 from lightning.telemetry.exporter import SpanStoreExporter
@@ -42,14 +42,8 @@ EXPORT_DELAY_SECONDS: Final = 0.5
 #: The same on the way to a destination, where a request costs more than its content.
 OUTWARD_DELAY_SECONDS: Final = 2.0
 
-#: Spans that wait in memory at most; the rest are dropped. Two seconds of a busy process.
-MAX_QUEUED_SPANS: Final = 8_192
-
-#: Likewise log records.
+#: Log records that wait in memory at most; the rest are dropped.
 MAX_QUEUED_RECORDS: Final = 4_096
-
-#: When a process ends, what still waits is sent for so long. A destination that stalls holds nobody back.
-SHUTDOWN_SECONDS: Final = 5.0
 
 
 class Telemetry:
@@ -105,6 +99,7 @@ def configure_from(settings: Settings, service_name: str) -> Telemetry:
         span_path=settings.data / "spans.db" if settings.spans else None,
         max_spans=settings.spans,
         max_days=settings.span_days,
+        max_waiting=settings.span_queue,
         log_format=settings.log,
         log_level=settings.log_level,
         secrets=settings.secret_values(),
@@ -142,6 +137,7 @@ def configure(
     log_level: str,
     max_spans: int = DEFAULT_MAX_SPANS,
     max_days: int = DEFAULT_MAX_DAYS,
+    max_waiting: int = MAX_WAITING_SPANS,
     secrets: Iterable[str] = (),
     destinations: Sequence[Destination] = (),
     scrape: "Scrape | None" = None,
@@ -159,6 +155,7 @@ def configure(
       log_level: A level of the standard library, such as ``info``.
       max_spans: What the span store keeps.
       max_days: How long it keeps it.
+      max_waiting: Spans that wait in memory at most, for each place where they go; the rest are lost.
       secrets: Values that must appear in no log and no span.
       destinations: Where telemetry goes besides.
       scrape: What answers whoever asks for the metrics.
@@ -183,25 +180,27 @@ def configure(
         redactor=redactor,
         forward=None if logs is None else Forwarding(logs),
     )
+    meters = _meters(resource, destinations, scrape)
+    set_meter_provider(meters)  # first: what is made below has metrics
     provider = RelayingProvider(resource=resource)
     if provider.sampler is DEFAULT_ON:
         provider.sampler = ALWAYS_ON
-    cleaner = Cleaner(redactor)
+    cleaner, places = Cleaner(redactor), list[Batches]()
     if span_path is not None:
         store = SpanStoreExporter(SpanStore(span_path, max_spans=max_spans, max_days=max_days), cleaner)
-        provider.add_span_processor(_batches(store, EXPORT_DELAY_SECONDS))
-    for destination in destinations:
-        provider.add_destination(_batches(OutwardExporter(destination, cleaner), OUTWARD_DELAY_SECONDS))
+        places.append(
+            Batches(store, name=span_path.name, delay_seconds=EXPORT_DELAY_SECONDS, max_spans=max_waiting)
+        )
+        provider.add_span_processor(places[-1])
+    for each in destinations:
+        outward = OutwardExporter(each, cleaner)
+        places.append(
+            Batches(outward, name=each.name, delay_seconds=OUTWARD_DELAY_SECONDS, max_spans=max_waiting)
+        )
+        provider.add_destination(places[-1])
+    measure(places)
     trace.set_tracer_provider(provider)
-    meters = _meters(resource, destinations, scrape)
-    set_meter_provider(meters)
     return Telemetry(provider, [meters.shutdown, *(() if logs is None else (logs.shutdown,))], scrape)
-
-
-def _batches(exporter: SpanExporter, delay_seconds: float) -> BatchSpanProcessor:
-    return BatchSpanProcessor(
-        exporter, max_queue_size=MAX_QUEUED_SPANS, schedule_delay_millis=delay_seconds * 1000
-    )
 
 
 def _logs(resource: Resource, destinations: Sequence[Destination]) -> LoggerProvider:

@@ -60,7 +60,8 @@ _EXPIRE: Final = (
     " (SELECT max(position) + 1 FROM spans))"
 )
 
-_Row: TypeAlias = tuple[str, str, str | None, str, str, int, int, str, str, str, str, str, str, str | None]
+#: A span as the file holds it: the columns of `spans` but the position, in order.
+Row: TypeAlias = tuple[str, str, str | None, str, str, int, int, str, str, str, str, str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,14 @@ class SpanStore:
           sqlite3.Error: They could not be stored, and none of them is.
           OSError: The file could not be made.
         """
-        rows = [_row(span) for span in spans]
+        self.add_rows([row_of(span) for span in spans])
+
+    def add_rows(self, rows: list[Row]) -> None:
+        """Store spans that are rows already; see :meth:`add`.
+
+        Parameters:
+          rows: Without anything that SQLite refuses, as lone surrogates.
+        """
         with self._lock:
             try:
                 self._write(_INSERT, rows)
@@ -200,7 +208,7 @@ class SpanStore:
         with self._lock:
             self._file.close()
 
-    def _write(self, statement: str, rows: list[tuple[int]] | list[_Row]) -> int:
+    def _write(self, statement: str, rows: list[tuple[int]] | list[Row]) -> int:
         """Run one statement over rows in a transaction of its own."""
         connection = self._file.connection()
         connection.execute("BEGIN IMMEDIATE")
@@ -220,7 +228,8 @@ class SpanStore:
             return connection.execute(statement, (key,)).fetchall()
 
 
-def _row(span: Span) -> _Row:
+def row_of(span: Span) -> Row:
+    """Make a row of a span, whatever its texts hold."""
     return (
         span.trace_id,
         span.span_id,

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from lightning.client import Client, ClientError
@@ -33,12 +33,20 @@ class Target:
       data: An empty directory.
       users: How many users post.
       environment: Settings besides those that follow from the others, by their names.
+      libraries: Variables besides, which libraries look for.
       whole: `lightning up` instead of the ingress alone.
       reaped: Whether what it leaves behind is measured (`ops.bench.reaper`).
     """
 
     def __init__(
-        self, data: Path, *, users: int, environment: Mapping[str, str], whole: bool, reaped: bool = False
+        self,
+        data: Path,
+        *,
+        users: int,
+        environment: Mapping[str, str],
+        whole: bool,
+        libraries: Mapping[str, str] = MappingProxyType({}),
+        reaped: bool = False,
     ) -> None:
         self.data = data
         port = free_port()
@@ -46,7 +54,7 @@ class Target:
         given = {"LIGHTNING_DATA": str(data), "PORT": str(port), "LIGHTNING_LLM": "echo", **environment}
         settings = with_keys(Settings.load(given))
         self.tokens = dict(asyncio.run(crowd(settings, users)))
-        self._environment = for_child(settings)
+        self._environment = {**for_child(settings), **libraries}
         up = [str(Path(sys.executable).with_name("lightning")), "up", "--quiet"]
         command = up if whole else [sys.executable, "-m", "api.main"]
         self._command: Sequence[str] = (

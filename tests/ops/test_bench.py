@@ -8,11 +8,12 @@ import typer
 from lightning.domain.handover import LONGEST_REST_SECONDS
 from ops.bench import scenarios
 from ops.bench.pages import PAGES, pages
-from ops.bench.plan import spread
+from ops.bench.plan import Result, spread
 from ops.bench.request_units import request_units
 from ops.bench.schedule_units import schedule_units
 from ops.bench.schedules import schedules
 from ops.bench.stream import Stream
+from ops.bench.telemetry import summary
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 FRAMES = (
@@ -132,4 +133,27 @@ def test_every_list_is_asked_for_with_events_in_the_store():
     assert results.keys() == PAGES.keys()
     assert all(
         each.events == 2 and each.figures["p95 of the first byte, ms"] > 0 for each in results.values()
+    )
+
+
+def test_what_telemetry_costs_is_told_by_rate_and_by_processor_time():
+    # Given rounds of which one was disturbed, without telemetry and with it
+    def rounds(*seconds_and_cpu):
+        return [
+            Result(1000, seconds, 1, 1, 1, {"cpu ingress": cpu, "cpu worker": 1.0})
+            for seconds, cpu in seconds_and_cpu
+        ]
+
+    none, kept = rounds((1.0, 0.5), (1.1, 0.4), (9.0, 3.0)), rounds((1.25, 0.8), (8.0, 0.7), (1.3, 2.0))
+    # Then the best rates are compared, and the medians of the time that an event took
+    assert summary(none, none).figures == {"ms of ingress": 0.5, "ms of worker": 1.0}
+    found = summary(kept, none)
+    assert found.per_second == 800
+    assert found.figures == pytest.approx(
+        {
+            "ms of ingress": 0.8,
+            "ms of worker": 1.0,
+            "% of the rate lost": 20,
+            "% of processor time added": 20,
+        }
     )

@@ -1,5 +1,6 @@
 """The ingestion endpoint as an ASGI application."""
 
+import asyncio
 from collections import Counter
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from ops.emulators.http_exchange import hang_up, read_body
 from ops.emulators.http_faults import happen
 from ops.emulators.monitor.envelope import BadBody, BadItem, JsonObject, check, read_items
-from ops.emulators.monitor.faults import PARTIAL, Faults, Refused, refused_items
+from ops.emulators.monitor.faults import PARTIAL, TRICKLE, Fault, Faults, Refused, refused_items
 from ops.emulators.monitor.store import EnvelopeStore
 
 #: Where exporters of different ages send to.
@@ -44,8 +45,9 @@ class MonitorApp:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         extra: dict[str, str] = {}
+        faults = self._faults.happening("track", "")
         try:
-            answered = await self._answer(scope["method"], scope["path"], headers, body)
+            answered = await self._answer(scope["method"], scope["path"], headers, body, faults)
         except (Refused, BadBody) as error:
             answered = (
                 error.status,
@@ -60,10 +62,13 @@ class MonitorApp:
         raw = {"content-type": "application/json", "content-length": str(len(content)), **extra}
         listed = [(name.encode(), value.encode("latin-1")) for name, value in raw.items()]
         await send({"type": "http.response.start", "status": status, "headers": listed})
+        for fault in faults:
+            if fault.kind == TRICKLE:
+                content = await _trickle(content, fault.seconds, send)
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
+        self, method: str, path: str, headers: dict[str, str], body: bytes, faults: list[Fault]
     ) -> tuple[int, bytes] | None:
         """Take what was sent; None drops the connection instead."""
         # endpoints end with a slash, to which the exporter adds another
@@ -73,12 +78,12 @@ class MonitorApp:
             raise Refused(405, "Telemetry is sent by POST.")
         if self._token is not None and headers.get("authorization") != f"Bearer {self._token}":
             raise Refused(401, "The resource takes tokens of Entra ID only.")
-        faults = self._faults.happening("track", "")
-        if await happen((fault for fault in faults if fault.kind != PARTIAL), "before", ""):
+        of_requests = [fault for fault in faults if fault.kind not in {PARTIAL, TRICKLE}]
+        if await happen(of_requests, "before", ""):
             return None
         items = read_items(body, headers.get("content-encoding", ""), MAX_BODY_BYTES)
         answer = self._take(items, refused_items(faults, len(items)))
-        if await happen((fault for fault in faults if fault.kind != PARTIAL), "after", ""):
+        if await happen(of_requests, "after", ""):
             return None
         return answer
 
@@ -103,6 +108,14 @@ class MonitorApp:
             return 200, _body(len(items), [])
         status = 206 if taken or any(error["statusCode"] != 400 for error in errors) else 400
         return status, _body(len(items), errors)
+
+
+async def _trickle(content: bytes, seconds: float, send: Send) -> bytes:
+    """Send all of an answer but its last byte, and give that."""
+    for at in range(len(content) - 1):
+        await send({"type": "http.response.body", "body": content[at : at + 1], "more_body": True})
+        await asyncio.sleep(seconds)
+    return content[-1:]
 
 
 def _body(received: int, errors: list[dict[str, Any]]) -> bytes:

@@ -12,6 +12,9 @@ STATUSES: Final = {"throttle": 429, "quota": 402, "unavailable": 503, "internal"
 #: Some of the items are taken and others not: an answer of 206.
 PARTIAL: Final = "partial"
 
+#: The answer comes byte by byte.
+TRICKLE: Final = "trickle"
+
 
 class Refused(Exception):
     """The answer that a fault is.
@@ -33,6 +36,8 @@ class Refused(Exception):
 class Fault(HttpFault):
     """One fault; see `HttpFault`. ``latency`` with many seconds is a service that stalls.
 
+    ``trickle`` takes its ``seconds`` for each byte of the answer to what was taken.
+
     Parameters:
       operations: Of track.
       retry_after_seconds: The header ``retry-after`` of ``throttle``.
@@ -40,7 +45,7 @@ class Fault(HttpFault):
       item_status: What ``partial`` says of it.
     """
 
-    KINDS: ClassVar = (*STATUSES, PARTIAL, *OF_ANY_SERVICE)
+    KINDS: ClassVar = (*STATUSES, PARTIAL, TRICKLE, *OF_ANY_SERVICE)
     NEVER_APPLIED: ClassVar = frozenset({*STATUSES, PARTIAL})
     OPERATIONS: ClassVar = ("track",)
 

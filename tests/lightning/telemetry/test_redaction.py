@@ -2,6 +2,7 @@ import base64
 import json
 from urllib.parse import quote
 
+import orjson
 import pytest
 
 from lightning.telemetry.redaction import REDACTED, Redactor
@@ -30,6 +31,21 @@ def test_a_secret_is_found_in_base64_wherever_it_stood(before, behind, encode):
     # no more is left of it than characters that its neighbours decide about, too
     left = len(text) - len("sent ") - len(REDACTED)
     assert len(encoded) - left >= len(AWKWARD.encode()) * 4 // 3 - 7
+    assert Redactor([AWKWARD]).suspects(orjson.dumps(f"sent {encoded}"))
+
+
+@pytest.mark.parametrize(
+    "spelled", [str, json.dumps, repr, quote, lambda secret: json.dumps(secret, ensure_ascii=False)]
+)
+@pytest.mark.parametrize("secret", [AWKWARD, "tab\tbell\x07del\x7f\u2028end", "plain-and-long"])
+def test_where_a_secret_is_found_it_was_suspected(spelled, secret):
+    # Given a text that holds a secret, and encoded text besides
+    redactor = Redactor([secret])
+    held = {"a": ["before\n" + spelled(secret)], spelled(secret): 1}
+    # Then a glance at its encoded form is enough
+    for each in (held, [spelled(secret)], {spelled(secret): None}):
+        assert redactor.suspects(orjson.dumps(each))
+    assert not redactor.suspects(orjson.dumps({"other": "secrets, which nobody registered"}))
 
 
 def test_of_two_secrets_that_begin_alike_nothing_is_left():
@@ -57,6 +73,15 @@ def test_short_values_are_no_secrets():
 )
 def test_tokens_and_keys_are_masked_without_being_registered(text, expected):
     assert Redactor().text(text) == expected
+    assert text == expected or Redactor().suspects(orjson.dumps(text))
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\n", "\u00a0", "\u2003"])
+@pytest.mark.parametrize("before", ["", "\x07", "\n", "é", "-"])
+def test_tokens_and_keys_are_suspected_behind_whatever_encoding_changes(before, blank):
+    for text in (f"{before}Bearer{blank}abcdef", f"{before}sk-0123456789"):
+        assert Redactor().text(text) != text
+        assert Redactor().suspects(orjson.dumps(text))
 
 
 def test_a_token_with_unusual_characters_is_hidden_whole():
