@@ -1,5 +1,7 @@
 """`/api/approvals`: a person decides on what a model wants to do."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -26,7 +28,7 @@ class ApprovalChoice(BaseModel):
     """Which of the approvals."""
 
     pending: Annotated[
-        int, Field(ge=0, le=1, description="1 lists only those that nobody has decided.", examples=[1])
+        int, Field(ge=0, le=1, description="1 lists only those that somebody may decide.", examples=[1])
     ] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE, description="At most so many.")] = 50
     page: Annotated[str | None, Field(description="The `next` of the page before.")] = None
@@ -53,7 +55,7 @@ class ApprovalShown(BaseModel):
         Field(description="What it would touch: it is not done if the conversation says otherwise by then."),
     ]
     hash: Annotated[str, Field(description="SHA-256 of tool, arguments and scope, for the decision to name.")]
-    state: Annotated[Standing, Field(description="`pending` until it is decided, or its time is over.")]
+    state: Annotated[Standing, Field(description="`pending` while somebody may decide it.")]
     eventID: Annotated[str, Field(description="Id of its `approval.requested`.")]  # noqa: N815 -- the wire's
     createdAt: str  # noqa: N815 -- the wire's name
     expiresAt: Annotated[str, Field(description="Undecided, it is refused then.")]  # noqa: N815 -- the wire's
@@ -80,14 +82,17 @@ async def list_approvals(request: Request) -> Response:
         raise InvalidRequest(
             "the parameter page is the next of another page", code="invalid_parameter"
         ) from None
-    listed = [shown(platform(request), each) for each in found.approvals]
+    listed = await shown(platform(request), found.approvals)
+    if choice.pending:
+        listed = [each for each in listed if each["state"] == "pending"]
     return respond({"approvals": listed, "next": found.next})
 
 
 async def get_approval(request: Request) -> Response:
     """Show one approval of the caller's."""
     claims = await authenticated(request)
-    return respond(shown(platform(request), await _found(request, claims)))
+    [approval] = await shown(platform(request), [await _found(request, claims)])
+    return respond(approval)
 
 
 async def decide_approval(request: Request) -> Response:
@@ -110,7 +115,8 @@ async def decide(
     decided, events = await parts.approvals.decide(user_id, approval, _SAID[decision], hash)
     await parts.dispatch.announce(wakeups(events))
     parts.hub.wake(user_id)
-    return shown(parts, decided)
+    [stands] = await shown(parts, [decided])
+    return stands
 
 
 async def _found(request: Request, claims: Claims) -> ApprovalDocument:
@@ -120,12 +126,17 @@ async def _found(request: Request, claims: Claims) -> ApprovalDocument:
     return found.document
 
 
-def shown(parts: Platform, approval: ApprovalDocument) -> dict[str, Any]:
-    """Give an approval as people see it."""
+async def shown(parts: Platform, approvals: Sequence[ApprovalDocument]) -> list[dict[str, Any]]:
+    """Give approvals as people see them."""
+    standings = await asyncio.gather(*(parts.approvals.standing(each) for each in approvals))
+    return [_shown(*each) for each in zip(approvals, standings, strict=True)]
+
+
+def _shown(approval: ApprovalDocument, standing: Standing) -> dict[str, Any]:
     same = ("id", "conversationID", "tool", "arguments", "scope", "hash", "eventID", "createdAt", "decidedAt")
     return {
         **{name: approval[name] for name in same},
-        "state": parts.approvals.standing(approval),
+        "state": standing,
         "expiresAt": expiry_text(approval),
     }
 

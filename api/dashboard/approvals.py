@@ -12,6 +12,8 @@ from api.dashboard.access import Form, View, field
 from api.dashboard.everybody import names_of
 from api.dashboard.page import action, page, page_of_everybody, render
 from api.dashboard.pages_of import page_token, pages_end
+from api.platform import Platform
+from lightning.domain.approvals import ApprovalDocument
 from lightning.errors import Forbidden, InvalidRequest, NotFound
 
 PAGE: Final = 50
@@ -66,9 +68,8 @@ async def _list(request: Request, view: View) -> dict[str, Any]:
     with pages_end():
         found = await parts.approvals.newest(view.owner, limit=PAGE, page=token)
     undecided = await parts.approvals.newest(view.owner, pending=True, limit=PAGE) if token is None else found
-    listed = [{**shown(parts, each), "userID": each["userID"]} for each in found.approvals]
-    waiting = [{**shown(parts, each), "userID": each["userID"]} for each in undecided.approvals]
-    waiting = [each for each in waiting if each["state"] == "pending"]
+    listed = await _with_users(parts, found.approvals)
+    waiting = [each for each in await _with_users(parts, undecided.approvals) if each["state"] == "pending"]
     told = [[each["id"], each["state"]] for each in (*waiting, *listed)]
     return {
         "listed": listed,
@@ -84,7 +85,13 @@ async def _own(request: Request, view: View) -> dict[str, Any]:
     found = await view.parts.approvals.find(view.subject, request.path_params["id"])
     if found is None:
         raise NotFound("there is no such approval, or it is not yours")
-    return shown(view.parts, found.document)
+    [approval] = await shown(view.parts, [found.document])
+    return approval
+
+
+async def _with_users(parts: Platform, approvals: list[ApprovalDocument]) -> list[dict[str, Any]]:
+    stand = await shown(parts, approvals)
+    return [{**each, "userID": known["userID"]} for each, known in zip(stand, approvals, strict=True)]
 
 
 ROUTES = (

@@ -114,7 +114,7 @@ class Approval(TypedDict):
     arguments: dict[str, Any]
     scope: dict[str, Any]
     hash: str
-    state: Literal["pending", "approved", "refused", "expired"]
+    state: Literal["pending", "approved", "refused", "expired", "cancelled"]
     eventID: str
     createdAt: str
     expiresAt: str

@@ -30,7 +30,7 @@ SOURCE: Final = "lightning.approvals"
 Decision = Literal["approved", "refused", "expired"]
 
 #: How an approval stands, as people see it.
-Standing = Literal["pending", "approved", "refused", "expired"]
+Standing = Literal["pending", "approved", "refused", "expired", "cancelled"]
 
 
 class ApprovalDocument(TypedDict):
@@ -172,10 +172,16 @@ class Approvals:
         self._log = log
         self._clock = clock
 
-    def standing(self, document: ApprovalDocument) -> Standing:
-        """Tell how an approval stands now."""
+    async def standing(self, document: ApprovalDocument) -> Standing:
+        """Tell how an approval stands now.
+
+        One that belongs to what was cancelled is not decided any more, and nothing follows from it.
+        """
         if document["decision"] is not None:
             return document["decision"]
+        requested = await self._log.get(document["userID"], document["eventID"])
+        if requested is None or await self._log.is_cancelled(requested):
+            return "cancelled"
         return "expired" if document["expiresAt"] <= self._clock() else "pending"
 
     async def find(self, user_id: str, id: str) -> Approval | None:
@@ -242,14 +248,11 @@ class Approvals:
                     code="approval_hash",
                     pointer="/hash",
                 )
-            requested = await self._log.get(user_id, known["eventID"])
-            draft = _draft(known, decision)
-            if self.standing(known) == decision:
+            draft, standing = _draft(known, decision), await self.standing(known)
+            if standing == decision:
                 return known, await self._recorded(user_id, draft.id)
-            _check_open(self.standing(known))
-            if requested is None or await self._log.is_cancelled(requested):
-                message = "what it belongs to was cancelled; nothing follows from it any more"
-                raise Conflict(message, code="approval_cancelled")
+            _check_open(standing)
+            requested = await self._log.get(user_id, known["eventID"])
             written = approval.decided(decision)
             writes = [written, *(await self._agreed(known) if decision == "approved" else [])]
             try:
@@ -281,6 +284,9 @@ class Approvals:
 def _check_open(standing: Standing) -> None:
     if standing == "expired":
         raise Conflict("it was not decided in time, and is refused", code="approval_expired")
+    if standing == "cancelled":
+        message = "what it belongs to was cancelled; nothing follows from it any more"
+        raise Conflict(message, code="approval_cancelled")
     if standing != "pending":
         raise Conflict(f"it is {standing} already", code="approval_decided")
 

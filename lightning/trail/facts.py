@@ -1,7 +1,7 @@
 """Tells what an event and the documents beside it say, fact by fact."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,12 +28,10 @@ class Facts:
     Parameters:
       prices: What tokens cost.
       redactor: What must not get out.
-      standing: Tells how an approval stands.
     """
 
     prices: Prices
     redactor: Redactor
-    standing: Callable[[ApprovalDocument], Standing]
 
     def of(self, event: EventDocument, found: Found) -> Iterator[Record]:
         """Tell all that is known of an event, the event itself first."""
@@ -44,7 +42,7 @@ class Facts:
         if (run := found.run(event)) is not None and event["type"] == "worker.task":
             yield from self._run(event, run)
         if (approval := found.approval(event)) is not None:
-            yield self._approval(event, approval)
+            yield self._approval(event, approval, found.standings[approval["id"]])
         for attempt in found.attempts(event):
             yield self._delivery(event, attempt)
 
@@ -162,8 +160,7 @@ class Facts:
             commit = workspace.get("commit")
             yield self._record(task, "commit", at, workspace["repo"], id=commit, by=f"run {run['id']}")
 
-    def _approval(self, event: EventDocument, approval: ApprovalDocument) -> Record:
-        state = self.standing(approval)
+    def _approval(self, event: EventDocument, approval: ApprovalDocument, state: Standing) -> Record:
         by = {"approved": event["userID"], "refused": event["userID"], "expired": PLATFORM}.get(state)
         arguments = json.dumps(approval["arguments"], ensure_ascii=False)
         return self._record(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from lightning.domain.approvals import ApprovalDocument
+from lightning.domain.approvals import ApprovalDocument, Standing
 from lightning.domain.deliveries import attempts_id
 from lightning.domain.ledger import Asked
 from lightning.domain.ledger import read as read_ledger
@@ -25,10 +25,11 @@ _ANSWER: Final = "llm.chat.response"
 
 @dataclass(slots=True)
 class Found:
-    """Documents of one user, by what they belong to."""
+    """Documents of one user, by what they belong to, and how the approvals among them stand."""
 
     documents: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     replies: dict[str, list[TurnDocument]] = field(default_factory=dict[str, list[TurnDocument]])
+    standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
 
     def run(self, event: EventDocument) -> RunDocument | None:
         """Give the run of a task."""

@@ -1,6 +1,6 @@
 """Goes through the log of a user, a page of events at a time."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -47,11 +47,12 @@ class Trail:
         log: EventLog,
         prices: Prices,
         redactor: Redactor,
-        standing: Callable[[ApprovalDocument], Standing],
+        standing: Callable[[ApprovalDocument], Awaitable[Standing]],
     ) -> None:
         self._storage = storage
         self._log = log
-        self._facts = Facts(prices, redactor, standing)
+        self._standing = standing
+        self._facts = Facts(prices, redactor)
 
     async def of_user(
         self, user_id: str, *, since: datetime | None = None, after: int = 0, limit: int = 100
@@ -84,6 +85,9 @@ class Trail:
 
     async def _records(self, user_id: str, events: list[EventDocument]) -> list[Record]:
         found = await find(self._storage, user_id, events)
+        for event in events:
+            if (approval := found.approval(event)) is not None:
+                found.standings[approval["id"]] = await self._standing(approval)
         return [record for event in events for record in self._facts.of(event, found)]
 
     async def _follows(self, user_id: str, event_id: str, first: str, causes: dict[str, str | None]) -> bool:

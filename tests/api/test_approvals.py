@@ -49,6 +49,20 @@ def test_after_its_time_it_is_refused(person):
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "approval_expired")
 
 
+def test_nobody_is_asked_about_what_was_cancelled(person, approval):
+    # Given an approval whose message is cancelled
+    cancelled = person.request("POST", f"/api/events/{approval['eventID']}/cancel")
+    assert cancelled.status_code == 200, cancelled.text
+    # Then it waits for nobody, and nobody can decide it
+    assert person.get("/api/approvals", pending=1).json()["approvals"] == []
+    [listed] = person.get("/api/approvals").json()["approvals"]
+    assert (listed["id"], listed["state"]) == (approval["id"], "cancelled")
+    answer = decide(person, approval)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "approval_cancelled")
+    [told] = [each for each in person.get("/api/audit").json()["records"] if each["kind"] == "approval"]
+    assert told["state"] == "cancelled"
+
+
 def test_it_is_decided_on_the_stream(person, approval):
     with person.websocket() as socket:
         said = {"decision": "refuse", "hash": approval["hash"], "ref": "r"}
