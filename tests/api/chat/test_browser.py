@@ -137,10 +137,11 @@ def test_what_goes_on_behind_an_answer_is_cancelled(ada, tab):
     # And after a reload it is not under way any more
     tab.page.reload()
     tab.open("Ask me first")
-    expect(tab.page.get_by_text("canary-of-the-file")).to_be_visible()
+    expect(tab.page.get_by_text("write_files waits for your approval")).to_be_visible()
     tab.say("and on")
     expect(tab.last_answer).to_contain_text("You said: and on")
     assert tab.page.get_by_role("button", name="Cancel").count() == 0
+    assert tab.page.get_by_role("button", name="Approve exactly this").count() == 0
 
 
 def test_a_script_stays_text_and_a_picture_of_another_host_is_not_fetched(browser, chat, ada):
