@@ -49,7 +49,7 @@ FOR_A_PROCESS = [
 ]
 
 ENVIRONMENT_READERS = [
-    "lightning.settings",
+    "lightning.settings.environment",
     "agents.__main__",  # inside a container
 ]
 

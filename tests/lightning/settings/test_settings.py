@@ -386,7 +386,7 @@ class TestChildren:
         run = subprocess.run(
             [sys.executable, "-c", program],
             env=settings.to_environ(os.environ),
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
             check=True,

@@ -1,0 +1,1 @@
+"""What is declared, subject by subject."""
