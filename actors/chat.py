@@ -31,7 +31,6 @@ from lightning.events import (
     ChatMetadata,
     ChatResponseMetadata,
     EventDocument,
-    Problem,
     Usage,
 )
 from lightning.live import Notifier
@@ -39,6 +38,7 @@ from lightning.llm import ChatMessage, Completion, LanguageModel
 from lightning.llm.window import budget
 from lightning.log import EventLog
 from lightning.log.turns import TURN_TYPES
+from lightning.metadata import Problem
 from lightning.tools import Parts, Toolset, specs
 
 SOURCE: Final = "lightning.chat"

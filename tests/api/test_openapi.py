@@ -121,7 +121,7 @@ class TestDocument:
         modules = [
             *(path for path in ROOT.glob("api/**/*.py") if "dashboard" not in path.parts),
             *ROOT.glob("lightning/domain/*.py"),
-            ROOT / "lightning/events.py",
+            *ROOT.glob("lightning/events/*.py"),
         ]
         written = {
             keyword.value.value
