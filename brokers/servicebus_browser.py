@@ -14,7 +14,7 @@ from azure.servicebus import ServiceBusMessageState, ServiceBusReceivedMessage
 from brokers.dead_letters import DeadLetter
 from brokers.servicebus_locks import Management
 from brokers.servicebus_namespace import Namespace
-from brokers.servicebus_wire import Outcome, Received, ReceiverLink
+from brokers.servicebus_wire_receiver import Outcome, Received, ReceiverLink
 
 #: Messages in one look.
 PAGE: Final = 250

@@ -14,7 +14,7 @@ from brokers.messages import decode, why_rejected, why_undecodable
 from brokers.servicebus_delivery import Delivery, Held, State
 from brokers.servicebus_intake import Intake
 from brokers.servicebus_loop import LoopThread
-from brokers.servicebus_wire import Outcome
+from brokers.servicebus_wire_receiver import Outcome
 
 #: Service Bus keeps so much of a dead letter's description; a traceback names its cause at its end.
 MAX_DESCRIPTION_CHARS: Final = 4000

@@ -10,7 +10,7 @@ from dramatiq import Broker, Message, MessageProxy, Middleware, Worker
 from dramatiq.middleware import Interrupt, SkipMessage
 from dramatiq.threading import raise_thread_exception  # pyright: ignore[reportUnknownVariableType] -- has no types
 
-from brokers.servicebus_wire import Received
+from brokers.servicebus_wire_receiver import Received
 
 if TYPE_CHECKING:
     from brokers.servicebus_intake import Intake

@@ -12,7 +12,7 @@ from brokers.servicebus_faults import Backoff, LinkLost, LockLost, kind_of, repo
 from brokers.servicebus_locks import Locks
 from brokers.servicebus_loop import LoopThread
 from brokers.servicebus_namespace import Namespace
-from brokers.servicebus_wire import Outcome, Received, ReceiverLink
+from brokers.servicebus_wire_receiver import Outcome, Received, ReceiverLink
 
 #: A link that has lived so long has earned an immediate reconnect.
 STEADY_SECONDS: Final = 5.0

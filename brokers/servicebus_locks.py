@@ -13,8 +13,8 @@ from brokers.servicebus_delivery import Held, State
 from brokers.servicebus_faults import Backoff, LockLost, is_answer, is_refusal, kind_of, report, silence
 from brokers.servicebus_loop import LoopThread
 from brokers.servicebus_namespace import Namespace
-from brokers.servicebus_wire import Outcome
 from brokers.servicebus_wire_management import MAX_MANAGEMENT_ANSWERS, ManagementLink
+from brokers.servicebus_wire_receiver import Outcome
 
 #: A lock is renewed when so much of it is left: there is time for a second and a third attempt.
 RENEW_AT: Final = 0.5

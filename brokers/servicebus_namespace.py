@@ -10,8 +10,8 @@ import certifi
 from azure.servicebus import ServiceBusReceiveMode, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient
 
-from brokers.servicebus_wire import Received, ReceiverLink
 from brokers.servicebus_wire_management import ManagementLink
+from brokers.servicebus_wire_receiver import Received, ReceiverLink
 from brokers.servicebus_wire_sender import SenderLink
 from lightning.azure_identity import AsyncIdentity, own_identity
 from lightning.keys import secret

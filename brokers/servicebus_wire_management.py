@@ -11,7 +11,8 @@ from uuid import UUID
 
 from azure.servicebus._common import mgmt_handlers  # pyright: ignore[reportPrivateUsage]
 
-from brokers.servicebus_wire import ANSWER_SECONDS, Link, Outcome
+from brokers.servicebus_wire import ANSWER_SECONDS, Link
+from brokers.servicebus_wire_receiver import Outcome
 
 #: Answers that a management link gets before it is replaced: the SDK grants it credit for 10,000, once.
 MAX_MANAGEMENT_ANSWERS: Final = 5000

@@ -27,7 +27,7 @@ from brokers.servicebus import ServiceBusBroker
 from brokers.servicebus_browser import MAX_PAGES, PAGE, number_of
 from brokers.servicebus_faults import Backoff, MessageTooLarge, QueueMissing
 from brokers.servicebus_namespace import Namespace
-from brokers.servicebus_wire import Received
+from brokers.servicebus_wire_receiver import Received
 from brokers.tracing import Tracing
 from lightning.errors import Transient
 from lightning.log import wakeup

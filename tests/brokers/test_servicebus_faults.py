@@ -12,7 +12,12 @@ from dramatiq import Message
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import AsyncIO
 
-from brokers import servicebus_consumer, servicebus_engine, servicebus_wire, servicebus_wire_management
+from brokers import (
+    servicebus_consumer,
+    servicebus_engine,
+    servicebus_wire_management,
+    servicebus_wire_receiver,
+)
 from brokers.servicebus_delivery import MessageLockLost, State
 from brokers.servicebus_faults import kind_of
 from brokers.servicebus_wire import ANSWER_SECONDS
@@ -414,7 +419,7 @@ class Clock:
 
 def test_a_clock_that_is_wrong_is_named_and_asks_no_more_often(kit: ServiceBusKit, monkeypatch, caplog):
     # Given a machine whose clock is further ahead than locks last
-    monkeypatch.setattr(servicebus_wire, "time", Clock(40.0))
+    monkeypatch.setattr(servicebus_wire_receiver, "time", Clock(40.0))
     monkeypatch.setattr(servicebus_wire_management, "time", Clock(40.0))
     broker = kit.open(lease_seconds=30, shortest_lock_seconds=2.4)
     broker.declare_queue("default")
@@ -437,7 +442,7 @@ def test_a_clock_that_is_wrong_is_named_and_asks_no_more_often(kit: ServiceBusKi
 
 
 def test_a_clock_that_is_behind_is_named(kit: ServiceBusKit, monkeypatch, caplog):
-    monkeypatch.setattr(servicebus_wire, "time", Clock(-600.0))
+    monkeypatch.setattr(servicebus_wire_receiver, "time", Clock(-600.0))
     broker = kit.open()
     broker.declare_queue("default")
     broker.enqueue(dramatiq.Message("default", "any", (), {}, {}))
