@@ -14,32 +14,34 @@ from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.chat import Chat
 from lightning.client.connection import AsyncConnection
+from lightning.client.conversations import AsyncConversationCalls
 from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
 from lightning.client.repositories import AsyncRepositoryCalls
 from lightning.client.requests import Request, WhenBusy
+from lightning.client.runs import AsyncRunCalls
 from lightning.client.schedules import AsyncScheduleCalls
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
-    Conversation,
-    ConversationPage,
     Delta,
     Event,
     EventPage,
     EventTree,
     EventWithOutputs,
     Frame,
-    MessagePage,
     RunFrame,
-    RunLog,
-    RunMessage,
-    RunPage,
-    RunWithReport,
 )
 from lightning.client.tokens import Tokens
 
 
-class AsyncClient(AsyncApprovalCalls, AsyncAuditCalls, AsyncRepositoryCalls, AsyncScheduleCalls):
+class AsyncClient(
+    AsyncApprovalCalls,
+    AsyncAuditCalls,
+    AsyncConversationCalls,
+    AsyncRepositoryCalls,
+    AsyncRunCalls,
+    AsyncScheduleCalls,
+):
     """Talks to one installation as one user. Tasks of one event loop may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -185,48 +187,6 @@ class AsyncClient(AsyncApprovalCalls, AsyncAuditCalls, AsyncRepositoryCalls, Asy
     async def discard(self, event_id: str) -> Event:
         """Let a dead event count as cancelled; see `Client.discard`."""
         return await self.call(requests.act(event_id, "discard"))
-
-    async def conversations(self, **parameters: str | int) -> ConversationPage:
-        """List conversations: ``limit``, ``page``."""
-        return await self.call(requests.conversations(parameters))
-
-    async def create_conversation(self, **fields: Any) -> Conversation:
-        """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
-        return await self.call(requests.create_conversation(fields))
-
-    async def conversation(self, conversation_id: str) -> Conversation:
-        """Read a conversation, without its messages."""
-        return await self.call(requests.conversation(conversation_id))
-
-    async def messages(self, conversation_id: str, **parameters: str | int) -> MessagePage:
-        """List what was said in a conversation: ``before``, ``limit``."""
-        return await self.call(requests.messages(conversation_id, parameters))
-
-    async def change_conversation(self, conversation_id: str, **fields: Any) -> Conversation:
-        """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
-        return await self.call(requests.change_conversation(conversation_id, fields))
-
-    async def delete_conversation(self, conversation_id: str) -> Event:
-        """Have a conversation deleted; see `Client.delete_conversation`."""
-        return await self.call(requests.delete_conversation(conversation_id))
-
-    async def runs(self, **parameters: str | int) -> RunPage:
-        """List runs, that of the latest task first: ``limit``, ``page``."""
-        return await self.call(requests.runs(parameters))
-
-    async def run(self, run_id: str) -> RunWithReport:
-        """Read a run: where it stands, or how it ended, and what it says of itself."""
-        return await self.call(requests.run(run_id))
-
-    async def tell_run(
-        self, run_id: str, content: str, *, question_id: str | None = None, key: str | None = None
-    ) -> RunMessage:
-        """Say something to a run that goes on; see `Client.tell_run`."""
-        return await self.call(requests.tell_run(run_id, content, question_id, key))
-
-    async def run_log(self, run_id: str, **parameters: str | int) -> RunLog:
-        """Read a part of what a run printed: ``offset``, ``limit``, in characters."""
-        return await self.call(requests.run_log(run_id, parameters))
 
     async def tail(self, after: int = 0) -> AsyncGenerator[Event]:
         """Follow the log without end: every event once and in order; see `Client.tail`."""

@@ -12,32 +12,27 @@ from lightning.client.auditing import AuditCalls
 from lightning.client.backoff import Backoff
 from lightning.client.calls import Calls
 from lightning.client.connection import Connection
+from lightning.client.conversations import ConversationCalls
 from lightning.client.errors import ClientError
 from lightning.client.renewal import Renewal
 from lightning.client.repositories import RepositoryCalls
 from lightning.client.requests import Request
+from lightning.client.runs import RunCalls
 from lightning.client.schedules import ScheduleCalls
 from lightning.client.session_file import SessionFile
 from lightning.client.shapes import (
-    Conversation,
-    ConversationPage,
     Delta,
     Event,
     EventPage,
     EventTree,
     EventWithOutputs,
     Frame,
-    MessagePage,
     RunFrame,
-    RunLog,
-    RunMessage,
-    RunPage,
-    RunWithReport,
 )
 from lightning.client.tokens import Tokens
 
 
-class Client(ApprovalCalls, AuditCalls, RepositoryCalls, ScheduleCalls):
+class Client(ApprovalCalls, AuditCalls, ConversationCalls, RepositoryCalls, RunCalls, ScheduleCalls):
     """Talks to one installation as one user, and blocks meanwhile. Threads may share it.
 
     Access tokens are renewed as they end. Requests that may be sent twice are
@@ -203,62 +198,6 @@ class Client(ApprovalCalls, AuditCalls, RepositoryCalls, ScheduleCalls):
           ClientError: It is not dead (code ``not_dead``), or not there.
         """
         return self._call(requests.act(event_id, "discard"))
-
-    def conversations(self, **parameters: str | int) -> ConversationPage:
-        """List conversations: ``limit``, ``page``."""
-        return self._call(requests.conversations(parameters))
-
-    def create_conversation(self, **fields: Any) -> Conversation:
-        """Begin a conversation: ``title``, ``systemPrompt``, ``model``, each if wanted."""
-        return self._call(requests.create_conversation(fields))
-
-    def conversation(self, conversation_id: str) -> Conversation:
-        """Read a conversation, without its messages."""
-        return self._call(requests.conversation(conversation_id))
-
-    def messages(self, conversation_id: str, **parameters: str | int) -> MessagePage:
-        """List what was said in a conversation: ``before``, ``limit``."""
-        return self._call(requests.messages(conversation_id, parameters))
-
-    def change_conversation(self, conversation_id: str, **fields: Any) -> Conversation:
-        """Change a conversation's ``title``, ``systemPrompt`` or ``model``."""
-        return self._call(requests.change_conversation(conversation_id, fields))
-
-    def delete_conversation(self, conversation_id: str) -> Event:
-        """Have a conversation forgotten: it is gone at once.
-
-        Returns:
-          The event that is done when nothing of what was said is left.
-        """
-        return self._call(requests.delete_conversation(conversation_id))
-
-    def runs(self, **parameters: str | int) -> RunPage:
-        """List runs, that of the latest task first: ``limit``, ``page``."""
-        return self._call(requests.runs(parameters))
-
-    def run(self, run_id: str) -> RunWithReport:
-        """Read a run: where it stands, or how it ended, and what it says of itself."""
-        return self._call(requests.run(run_id))
-
-    def tell_run(
-        self, run_id: str, content: str, *, question_id: str | None = None, key: str | None = None
-    ) -> RunMessage:
-        """Say something to a run that goes on, such as the answer to a question.
-
-        Parameters:
-          run_id: The run.
-          content: What is said.
-          question_id: The question that it answers.
-          key: The same under it again is said once.
-
-        Raises:
-          ClientError: It is over (code ``run_over``), or not there.
-        """
-        return self._call(requests.tell_run(run_id, content, question_id, key))
-
-    def run_log(self, run_id: str, **parameters: str | int) -> RunLog:
-        """Read a part of what a run printed: ``offset``, ``limit``, in characters."""
-        return self._call(requests.run_log(run_id, parameters))
 
     def follow_run_log(self, run_id: str, offset: int = 0) -> Generator[str]:
         """Give what a run prints, as it grows, until the run is over: every part once, whatever breaks.
