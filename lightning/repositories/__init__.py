@@ -1,10 +1,6 @@
 """The users' git repositories."""
 
-from lightning.repositories.opening import RepositoryStore
-from lightning.repositories.port import (
-    MAX_FILE_BYTES,
-    MAX_REPOSITORY_BYTES,
-    NO_COMMIT,
+from lightning.repositories.content import (
     Archive,
     Cause,
     Change,
@@ -15,12 +11,18 @@ from lightning.repositories.port import (
     Entry,
     File,
     Found,
-    GitFailed,
-    GitMissing,
     History,
-    Limits,
     Listing,
     Match,
+)
+from lightning.repositories.opening import RepositoryStore
+from lightning.repositories.port import (
+    MAX_FILE_BYTES,
+    MAX_REPOSITORY_BYTES,
+    NO_COMMIT,
+    GitFailed,
+    GitMissing,
+    Limits,
     MergeConflict,
     Repository,
 )

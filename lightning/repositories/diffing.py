@@ -3,8 +3,9 @@
 import re
 from typing import Final
 
+from lightning.repositories.content import Changed, Diff
 from lightning.repositories.git import Folder
-from lightning.repositories.port import NO_COMMIT, Changed, Diff
+from lightning.repositories.port import NO_COMMIT
 
 MAX_PATCH_BYTES: Final = 256 * 1024
 

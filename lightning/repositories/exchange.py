@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from lightning.errors import Conflict
+from lightning.repositories.content import Commit
 from lightning.repositories.git import Folder
-from lightning.repositories.port import NO_COMMIT, Commit, MergeConflict
+from lightning.repositories.port import NO_COMMIT, MergeConflict
 from lightning.repositories.workspace import exchanged_tree
 from lightning.repositories.writing import check_base, commit_tree, put_on_top
 

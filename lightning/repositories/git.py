@@ -5,19 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from lightning.errors import InvalidRequest, NotFound
+from lightning.repositories.content import Commit, Entry, File, Found, History, Kind, Match
 from lightning.repositories.paths import check_path
-from lightning.repositories.port import (
-    MAX_FILE_BYTES,
-    MAX_FILES,
-    NO_COMMIT,
-    Commit,
-    Entry,
-    File,
-    Found,
-    History,
-    Kind,
-    Match,
-)
+from lightning.repositories.port import MAX_FILE_BYTES, MAX_FILES, NO_COMMIT
 from lightning.repositories.process import Git, GitFailed, Output, TookTooLong
 
 #: The one branch of every repository.

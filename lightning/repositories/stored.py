@@ -16,12 +16,7 @@ from lightning.errors import Conflict, InvalidRequest, NotFound, Transient
 from lightning.repositories import diffing, workspace
 from lightning.repositories.bundle import written
 from lightning.repositories.cache import Cache
-from lightning.repositories.exchange import Exchange
-from lightning.repositories.git import BRANCH, Folder
-from lightning.repositories.head import BundleGone, Head, Heads
-from lightning.repositories.incoming import ARRIVED, Incoming, check, quarantine
-from lightning.repositories.port import (
-    NO_COMMIT,
+from lightning.repositories.content import (
     Archive,
     Cause,
     Change,
@@ -30,11 +25,14 @@ from lightning.repositories.port import (
     Diff,
     File,
     Found,
-    GitFailed,
     History,
-    Limits,
     Listing,
 )
+from lightning.repositories.exchange import Exchange
+from lightning.repositories.git import BRANCH, Folder
+from lightning.repositories.head import BundleGone, Head, Heads
+from lightning.repositories.incoming import ARRIVED, Incoming, check, quarantine
+from lightning.repositories.port import NO_COMMIT, GitFailed, Limits
 from lightning.repositories.remote import Branch, Remote, RemoteRefused
 from lightning.repositories.writing import (
     changed_tree,

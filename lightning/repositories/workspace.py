@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 from lightning.errors import InvalidRequest
+from lightning.repositories.content import Archive, Entry
 from lightning.repositories.git import Folder
-from lightning.repositories.port import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, Archive, Entry, GitFailed
+from lightning.repositories.port import MAX_ARCHIVE_BYTES, MAX_FILE_BYTES, GitFailed
 from lightning.repositories.tar import Packed, read_tar
 from lightning.repositories.writing import MODES, check_places, store_blobs, write_tree
 

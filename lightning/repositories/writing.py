@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lightning.errors import Conflict, InvalidRequest
+from lightning.repositories.content import Change, Entry
 from lightning.repositories.git import Folder
 from lightning.repositories.paths import check_path
 from lightning.repositories.port import (
@@ -14,8 +15,6 @@ from lightning.repositories.port import (
     MAX_FILES,
     MAX_MESSAGE_CHARS,
     NO_COMMIT,
-    Change,
-    Entry,
     GitFailed,
     MergeConflict,
 )
