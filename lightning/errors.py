@@ -9,6 +9,7 @@
     ├── Conflict        409  another fact stands under this name
     │   └── PreconditionFailed   someone else changed the document first
     ├── Transient       503  try again later
+    │   ├── StoreMisconfigured   nobody but an operator can mend it
     │   └── StoreTooNew          a newer program wrote what is stored
     └── Permanent       422  trying again cannot help
 
@@ -108,6 +109,15 @@ class Transient(LightningError):
     def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+
+
+class StoreMisconfigured(Transient):
+    """The store does not let us in, or lacks a container: workers wait until an operator mends it.
+
+    An operator's own command is not to wait, but to say so at once.
+    """
+
+    code = "store_unavailable"
 
 
 class StoreTooNew(Transient):

@@ -16,7 +16,7 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
 from azure.cosmos.documents import ConnectionPolicy
 
 from lightning.azure_identity import AsyncIdentity
-from lightning.errors import Transient
+from lightning.errors import StoreMisconfigured
 from lightning.storage.cosmos_errors import status_of
 from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
 from lightning.storage.cosmos_version import check_version
@@ -69,7 +69,7 @@ class Account:
         """Give a container, when it is certain to be there.
 
         Raises:
-          Transient: The account does not answer, or does not have what it should.
+          StoreMisconfigured: The account does not have what it should.
           StoreTooNew: A newer program wrote to it.
           AzureError: It refuses.
         """
@@ -133,7 +133,7 @@ class Account:
                 await self._complete(database, name, properties)
                 return container
             message = f"the {where} is not partitioned by {PARTITION_PATH}; make it anew"
-        raise Transient(message, retry_after=5, code="store_unavailable")
+        raise StoreMisconfigured(message, retry_after=5)
 
     async def _complete(self, database: DatabaseProxy, name: str, properties: Mapping[str, Any]) -> None:
         """Give a container that an older version made the indexes that it lacks."""

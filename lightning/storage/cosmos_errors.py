@@ -10,7 +10,14 @@ from typing import Any, Final, cast
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.cosmos.exceptions import CosmosBatchOperationError
 
-from lightning.errors import Conflict, LightningError, Permanent, PreconditionFailed, Transient
+from lightning.errors import (
+    Conflict,
+    LightningError,
+    Permanent,
+    PreconditionFailed,
+    StoreMisconfigured,
+    Transient,
+)
 
 THROTTLED: Final = 429
 
@@ -19,6 +26,9 @@ RETRY_WITH: Final = 449
 
 #: Whoever answered has not caught up with the session token.
 NOT_CAUGHT_UP: Final = 1002
+
+#: A region that was left, or is not known yet: a matter of minutes.
+MOVING: Final = frozenset({3, 1008})
 
 #: A replica is milliseconds behind. One that is after so many attempts, over a second, will not catch up.
 CATCHING_UP_ATTEMPTS: Final = 6
@@ -87,7 +97,16 @@ def failure(error: AzureError, ids: Sequence[str] = (), *, address: str) -> Ligh
     if status == THROTTLED:
         message = f"Cosmos DB at {address} is asked for more than its throughput; raise its request units"
         return Transient(message, retry_after=_named_seconds(error) or 1, code="store_throttled")
-    return Transient(_trouble(error, status, address), retry_after=1, code="store_unavailable")
+    kind = StoreMisconfigured if _needs_operator(error, status) else Transient
+    return kind(_trouble(error, status, address), retry_after=1, code="store_unavailable")
+
+
+def _needs_operator(error: AzureError, status: int) -> bool:
+    if status == 403:
+        return sub_status_of(error) not in MOVING
+    if status == 404:
+        return sub_status_of(error) != NOT_CAUGHT_UP
+    return status == 401 or (isinstance(error, ClientAuthenticationError) and not status)
 
 
 def _unmet(status: int, document: str) -> LightningError:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from lightning.errors import Transient
+from lightning.errors import StoreMisconfigured, StoreTooNew, Transient
 from lightning.storage.paging import page_token
 from lightning.storage.port import Page, Storage, Stored
 from lightning.storage.rules import MAX_PAGE
@@ -26,12 +26,14 @@ async def patiently(ask: Callable[[], Awaitable[T]], patience_seconds: float = P
       patience_seconds: From the first refusal on.
 
     Raises:
-      Transient: It still refuses.
+      Transient: It still refuses, or will until an operator mends it.
     """
     waited = 0.0
     while True:
         try:
             return await ask()
+        except (StoreMisconfigured, StoreTooNew):
+            raise
         except Transient as refusal:
             wait = refusal.retry_after or 1.0
             if waited + wait > patience_seconds:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lightning.ids import new_id
 from lightning.log import Claimed, EventLog
 from lightning.settings import Settings
 from lightning.storage import Create, Delete, Storage, open_storage
+from lightning.storage.walk import PATIENCE_SECONDS
 from ops.cli import app
 from ops.emulators.cosmos import CosmosEmulator
 from tests.full_log import MANY, everything, fill, told
@@ -100,6 +102,17 @@ def test_a_deployment_moves_to_cosmos_and_back(full, archived, cosmos, tmp_path)
     assert (big, five) == (2**62, 5.0)
     found = json.loads(run(back, "check", "--json"))
     assert found == {"users": 2, "events": 8 + MANY + 1, "wrong": 0, "findings": []}
+
+
+def test_a_wrong_key_is_said_at_once(cosmos, tmp_path):
+    # Given a key that the account does not know
+    endpoint = cosmos["COSMOS_CONNECTION"].partition("AccountKey=")[0]
+    wrong = {**cosmos, "COSMOS_CONNECTION": f"{endpoint}AccountKey=d3Jvbmctd3Jvbmctd3Jvbmc=;"}
+    begin = time.monotonic()
+    # When an operator asks, then what is wrong is said, without the time that an outage is given
+    for command in (["check"], ["export", tmp_path / "none"]):
+        assert "refuses us (401); check COSMOS_CONNECTION" in " ".join(run(wrong, *command, status=1).split())
+    assert time.monotonic() - begin < PATIENCE_SECONDS
 
 
 def test_who_was_moved_is_worked_for(archived, cosmos):
