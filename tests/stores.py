@@ -21,7 +21,8 @@ from azure.cosmos.exceptions import CosmosResourceNotFoundError
 
 from lightning.settings import Settings
 from lightning.storage import CONTAINERS, SqliteStorage, Storage, open_storage
-from lightning.storage.cosmos import CosmosStorage, open_cosmos
+from lightning.storage.cosmos import CosmosStorage
+from lightning.storage.cosmos_opening import open_cosmos
 from ops.emulators.cosmos import CosmosEmulator
 
 #: Names the connection string of a real account, or of Microsoft's emulator.

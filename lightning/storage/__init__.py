@@ -67,7 +67,7 @@ def open_storage(settings: Settings) -> Storage:
         return SqliteStorage(settings.data / "log.db")
     # Imported here because the SDK takes a third of a second, which SQLite must not pay.
     from lightning.azure_identity import own_identity  # noqa: PLC0415
-    from lightning.storage.cosmos import open_cosmos  # noqa: PLC0415
+    from lightning.storage.cosmos_opening import open_cosmos  # noqa: PLC0415
 
     return open_cosmos(
         connection=secret(settings.cosmos_connection),

@@ -9,7 +9,7 @@ import httpx2
 
 from lightning.keys import secret
 from lightning.settings import Settings
-from lightning.storage.cosmos import read_connection
+from lightning.storage.cosmos_opening import read_connection
 from lightning.tls import trusted
 from ops.checkup.check import Check
 

@@ -9,8 +9,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from lightning.errors import Conflict, Permanent, Transient
 from lightning.storage import CONTAINERS, Create, Delete, Replace, Upsert, Where, cosmos, cosmos_account
-from lightning.storage.cosmos import open_cosmos
 from lightning.storage.cosmos_integers import restored, storable
+from lightning.storage.cosmos_opening import open_cosmos
 from tests.stores import cosmos_store
 
 

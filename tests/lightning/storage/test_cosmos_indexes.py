@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from lightning.errors import LightningError
 from lightning.storage import CONTAINERS, Create, Where
-from lightning.storage.cosmos import open_cosmos
 from lightning.storage.cosmos_indexes import completed, indexing_policy
+from lightning.storage.cosmos_opening import open_cosmos
 
 NAMES = {name: f"the-{name}" for name in CONTAINERS}
 OLD = {
