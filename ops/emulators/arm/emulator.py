@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from starlette.types import ASGIApp
 
 from lightning.containers import Runner
 from lightning.containers.sandbox import SandboxRunner
-from lightning.private_files import write_private
 from lightning.shim.bubble import WORKSPACE
 from ops.emulators.arm.app import ArmApp
 from ops.emulators.arm.control import Control
@@ -21,7 +21,7 @@ from ops.emulators.arm.gateway import Gateway
 from ops.emulators.arm.groups import PAGE_SIZE, Groups
 from ops.emulators.arm.machine import Machine
 from ops.emulators.arm.quotas import Limits, Quotas
-from ops.emulators.loopback import serving
+from ops.emulators.http_emulator import HttpEmulator, kept_secret
 
 #: The subscription that there is, unless told otherwise.
 SUBSCRIPTION: Final = "00000000-0000-0000-0000-00000000ac10"
@@ -30,7 +30,7 @@ SUBSCRIPTION: Final = "00000000-0000-0000-0000-00000000ac10"
 RESOURCE_GROUP: Final = "lightning"
 
 
-class ArmEmulator:
+class ArmEmulator(HttpEmulator[Faults]):
     """Container groups of Azure Resource Manager on loopback, from `start` to `stop` or in a ``with``.
 
     What runs in them ends with it.
@@ -56,6 +56,8 @@ class ArmEmulator:
       control_port: The port of the control interface; 0 takes a free one, None has none.
     """
 
+    name = "arm"
+
     def __init__(
         self,
         *,
@@ -78,15 +80,13 @@ class ArmEmulator:
         page_size: int = PAGE_SIZE,
         control_port: int | None = None,
     ) -> None:
+        super().__init__(port, control_port)
         self._unpacked_images = unpacked_images
         self._mounts = mounts
         self._offline = offline
-        self._port = port
         self._data = data
-        self._control_port = control_port
         self._page_size = page_size
         self._limits = limits or Limits()
-        self._stack = ExitStack()
         self._machine: Callable[[Runner], Machine] = lambda runner: Machine(
             runner,
             PurePosixPath(WORKSPACE),
@@ -100,40 +100,29 @@ class ArmEmulator:
         )
         self._reaches_api = api_socket is not None
         self._api_url: str | None = None
-        self.token = token or _kept_token(data)
+        self.token = token or kept_secret(data, "arm.token", lambda: secrets.token_urlsafe(32))
         self.subscription = subscription
         self.resource_groups = list(resource_groups)
         self.faults = Faults()
         self.groups: Groups | None = None
 
-    def start(self) -> None:
-        """Begin to serve.
-
-        Raises:
-          OSError: A port is taken.
-          LightningError: The machine cannot run containers.
-        """
-        with ExitStack() as stack:
-            folder = self._data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arm-")))
-            self._clear(folder)
-            stack.callback(self._clear, folder)
-            runner = self._runner(folder)
-            self._api_url = runner.api_url if self._reaches_api else None
-            groups = self.groups = Groups(
-                self._machine(runner), Quotas(self._limits), self.faults, self._page_size
-            )
-            app = ArmApp(
-                Gateway(groups, self.faults),
-                subscription=self.subscription,
-                resource_groups=self.resource_groups,
-                token=self.token,
-                faults=self.faults,
-            )
-            self._port = stack.enter_context(serving(app, "arm-emulator", self._port))
-            if self._control_port is not None:
-                control = Control(app, groups, self.faults).app
-                self._control_port = stack.enter_context(serving(control, "arm-control", self._control_port))
-            self._stack = stack.pop_all()
+    def _open(self, stack: ExitStack) -> tuple[ASGIApp, ASGIApp]:
+        folder = self._data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arm-")))
+        self._clear(folder)
+        stack.callback(self._clear, folder)
+        runner = self._runner(folder)
+        self._api_url = runner.api_url if self._reaches_api else None
+        groups = self.groups = Groups(
+            self._machine(runner), Quotas(self._limits), self.faults, self._page_size
+        )
+        app = ArmApp(
+            Gateway(groups, self.faults),
+            subscription=self.subscription,
+            resource_groups=self.resource_groups,
+            token=self.token,
+            faults=self.faults,
+        )
+        return app, Control(app, groups, self.faults).app
 
     def _runner(self, folder: Path) -> SandboxRunner:
         images = self._unpacked_images or folder / "images"
@@ -152,19 +141,10 @@ class ArmEmulator:
         finally:
             await runner.close()
 
-    def stop(self) -> None:
-        """Stop serving; what runs ends, and the groups are gone."""
-        self._stack.close()
-
     @property
     def endpoint(self) -> str:
         """The address of Resource Manager."""
         return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def control_url(self) -> str:
-        """The address of the control interface."""
-        return f"http://127.0.0.1:{self._control_port}"
 
     @property
     def connection_string(self) -> str:
@@ -176,24 +156,3 @@ class ArmEmulator:
             **({} if self._api_url is None else {"RunApiUrl": self._api_url}),
         }
         return "".join(f"{name}={value};" for name, value in parts.items())
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def _kept_token(data: Path | None) -> str:
-    """Give the token that a folder keeps, made when there is none."""
-    made = secrets.token_urlsafe(32)
-    if data is None:
-        return made
-    path = data / "arm.token"
-    if not path.exists():
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(path, made)
-    return path.read_text()

@@ -2,17 +2,14 @@
 
 import argparse
 import shlex
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.errors import LightningError
 from ops.emulators.arm.emulator import RESOURCE_GROUP, SUBSCRIPTION, ArmEmulator
 from ops.emulators.arm.faults import Fault
 from ops.emulators.arm.quotas import Limits
+from ops.emulators.http_emulator import run
 from ops.emulators.http_faults import add_fault_option
-from ops.emulators.loopback import stop_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,19 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: The arguments cannot be used, a port is taken, or nothing can run here.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    with stop_signals() as signals:
-        try:
-            emulator = _emulator(options)
-            for fault in options.fault:
-                emulator.faults.add(**fault)
-            with emulator:
-                sys.stdout.write(emulator.connection_string + "\n")
-                sys.stdout.flush()
-                signal.sigwait(signals)
-        except (OSError, ValueError, LightningError) as error:
-            parser.error(str(error))
+    run(_parser(), arguments, _emulator)
 
 
 def _emulator(options: argparse.Namespace) -> ArmEmulator:

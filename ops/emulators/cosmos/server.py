@@ -1,16 +1,13 @@
 """Runs the emulator as a process of its own."""
 
 import argparse
-import signal
-import sqlite3
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ops.emulators.cosmos.emulator import DEFAULT_LAG_SECONDS, CosmosEmulator
 from ops.emulators.cosmos.faults import Fault
+from ops.emulators.http_emulator import run
 from ops.emulators.http_faults import add_fault_option
-from ops.emulators.loopback import stop_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,31 +19,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: The arguments cannot be used, or a port is taken.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    with stop_signals() as signals:
-        try:
-            emulator = CosmosEmulator(
-                port=options.port,
-                data=options.data,
-                key=options.key,
-                https=options.certificate is not None,
-                accept_tokens=options.accept_tokens,
-                ranges=options.ranges,
-                lag_seconds=options.lag_seconds,
-                lag_writes=options.lag_writes,
-                control_port=options.control_port,
-            )
-            for fault in options.fault:
-                emulator.faults.add(**fault)
-            if options.certificate is not None:
-                options.certificate.write_bytes(emulator.certificate)
-            with emulator:
-                sys.stdout.write(emulator.connection_string + "\n")
-                sys.stdout.flush()
-                signal.sigwait(signals)
-        except (OSError, ValueError, sqlite3.OperationalError) as error:
-            parser.error(str(error))
+    run(_parser(), arguments, _emulator)
+
+
+def _emulator(options: argparse.Namespace) -> CosmosEmulator:
+    emulator = CosmosEmulator(
+        port=options.port,
+        data=options.data,
+        key=options.key,
+        https=options.certificate is not None,
+        accept_tokens=options.accept_tokens,
+        ranges=options.ranges,
+        lag_seconds=options.lag_seconds,
+        lag_writes=options.lag_writes,
+        control_port=options.control_port,
+    )
+    if options.certificate is not None:
+        options.certificate.write_bytes(emulator.certificate)
+    return emulator
 
 
 def _parser() -> argparse.ArgumentParser:

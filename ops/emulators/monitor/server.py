@@ -1,14 +1,11 @@
 """Runs the emulator as a process of its own."""
 
 import argparse
-import signal
-import sqlite3
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops.emulators.http_emulator import run
 from ops.emulators.http_faults import add_fault_option
-from ops.emulators.loopback import stop_signals
 from ops.emulators.monitor.emulator import MonitorEmulator
 from ops.emulators.monitor.faults import Fault
 
@@ -22,25 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: The arguments cannot be used, or a port is taken.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    with stop_signals() as signals:
-        try:
-            emulator = MonitorEmulator(
-                port=options.port,
-                data=options.data,
-                key=options.key,
-                token=options.token,
-                control_port=options.control_port,
-            )
-            for fault in options.fault:
-                emulator.faults.add(**fault)
-            with emulator:
-                sys.stdout.write(emulator.connection_string + "\n")
-                sys.stdout.flush()
-                signal.sigwait(signals)
-        except (OSError, ValueError, sqlite3.OperationalError) as error:
-            parser.error(str(error))
+    run(_parser(), arguments, _emulator)
+
+
+def _emulator(options: argparse.Namespace) -> MonitorEmulator:
+    return MonitorEmulator(
+        port=options.port,
+        data=options.data,
+        key=options.key,
+        token=options.token,
+        control_port=options.control_port,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
