@@ -178,12 +178,12 @@ class TestToken:
             assert_unauthorized(answer, "wrong_credentials")
         assert len({answer.content for answer in answers}) == 1
 
-    @pytest.mark.alone
     def test_an_unknown_name_takes_as_long(self, tmp_path):
         def seconds(ingress, username):
-            begin = time.perf_counter()
+            # of the processor, all threads of the ingress: what else runs on the machine does not count
+            begin = time.process_time()
             ingress.http.post("/api/token", json={"username": username, "password": "wrong password"})
-            return time.perf_counter() - begin
+            return time.process_time() - begin
 
         with serving(tmp_path / "data", rounds=BCRYPT_ROUNDS) as slow:
             assert slow.http.post(
