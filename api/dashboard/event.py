@@ -24,6 +24,9 @@ MAX_TREE: Final = 200
 #: So many spans are drawn at once; the rest is drawn when somebody asks.
 SPANS_AT_ONCE: Final = 100
 
+#: No page has more rows than this.
+_MAX_SPANS: Final = 100_000
+
 
 @dataclass(slots=True)
 class Node:
@@ -71,22 +74,33 @@ class Shown:
 async def show(request: Request, view: View) -> Response:
     """Show an event."""
     shown = await _read(request, view)
-    return render("event.html", view, shown=shown, first=0, at_once=SPANS_AT_ONCE)
+    return _render("event.html", view, shown)
 
 
 async def live(request: Request, view: View) -> Response:
-    """Give what is shown of an event, or nothing when that is what was seen last."""
+    """Give what is shown of an event, or nothing when that is what was seen last.
+
+    As many rows of the waterfall are drawn as were: each part that was drawn says how far it goes, and what
+    comes last of these is read.
+    """
     shown = await _read(request, view)
     if request.query_params.get("seen") == shown.version:
         return Response(status_code=204)
-    return render("event_live.html", view, shown=shown, first=0, at_once=SPANS_AT_ONCE)
+    drawn = whole_number(request, "drawn", SPANS_AT_ONCE, highest=_MAX_SPANS)
+    return _render("event_live.html", view, shown, until=max(drawn, SPANS_AT_ONCE))
 
 
 async def spans(request: Request, view: View) -> Response:
     """Give the next rows of the waterfall."""
     shown = await _read(request, view)
-    first = whole_number(request, "first", 0, highest=100_000)
-    return render("waterfall_rows.html", view, shown=shown, first=first, at_once=SPANS_AT_ONCE)
+    first = whole_number(request, "first", 0, highest=_MAX_SPANS - SPANS_AT_ONCE)
+    return _render("waterfall_rows.html", view, shown, first=first, until=first + SPANS_AT_ONCE)
+
+
+def _render(
+    template: str, view: View, shown: Shown, *, first: int = 0, until: int = SPANS_AT_ONCE
+) -> Response:
+    return render(template, view, shown=shown, first=first, until=until, at_once=SPANS_AT_ONCE)
 
 
 async def replay(request: Request, view: View, _form: Form) -> str:

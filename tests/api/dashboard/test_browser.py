@@ -171,6 +171,27 @@ def test_a_waterfall_of_a_thousand_spans_is_drawn_in_parts_without_a_stutter(ing
     assert sum(layout[-3:]) < 2 * sum(layout[:3]), parts
 
 
+def test_rows_that_were_drawn_stay_while_more_spans_come(ingress, tab):
+    # Given an event under way with a long waterfall, of which somebody had more drawn
+    event = tab.person.says("hello")
+    trace = {"trace": "d" * 32}
+    spans = [span(number, 1, **trace) for number in range(2, 351)]
+    ingress.platform.spans.add([span(1, event=event["id"], kind="consumer", **trace), *spans])
+    page = tab.open(f"/events/{event['id']}")
+    rows = page.locator(".waterfall svg")
+    for drawn in (200, 300):
+        page.locator("#more-spans button").click()
+        expect(rows).to_have_count(drawn)
+    # When more of it comes
+    ingress.platform.spans.add([span(351, 1, **trace)])
+    expect(page.locator("#trace + p")).to_contain_text("351 spans")
+    # Then what was drawn stays, and the rest still comes when it is asked for
+    expect(rows).to_have_count(300)
+    page.locator("#more-spans button").click()
+    expect(rows).to_have_count(351)
+    expect(page.locator(".waterfall li > span:first-child").last).to_contain_text("span 351")
+
+
 def test_an_action_is_approved_as_it_is_shown(ingress, tab):
     page = tab.open("/approvals")
     expect(page.locator("#approvals")).to_contain_text("Nothing was to be approved yet")
