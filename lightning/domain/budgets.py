@@ -19,9 +19,8 @@ from lightning.domain.ledger import (
     Hold,
     Ledger,
     Limits,
-    read,
-    written,
 )
+from lightning.domain.ledger_document import read, written
 from lightning.events import EventDocument
 from lightning.ids import budget_id
 from lightning.settings import Settings

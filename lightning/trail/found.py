@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 from lightning.domain.approvals import ApprovalDocument, Standing
 from lightning.domain.deliveries import attempts_id
 from lightning.domain.ledger import Asked
-from lightning.domain.ledger import read as read_ledger
+from lightning.domain.ledger_document import read as read_ledger
 from lightning.domain.runs import RunDocument
 from lightning.domain.turns import KIND as TURN
 from lightning.domain.turns import TurnDocument
