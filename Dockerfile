@@ -1,13 +1,16 @@
 # The image of the platform: every process of the Procfile, chosen by the command.
 #   docker build -t registry.example.com/lightning:1 .
+# That of the chat has its packages besides:
+#   docker build --build-arg LOCK=requirements-chat.lock -t registry.example.com/chat:1 .
 # A release names the base by its digest: --build-arg BASE=python:3.13-slim-bookworm@sha256:...
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS packages
+ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/lightning
-COPY requirements.lock /tmp/
-RUN /opt/lightning/bin/pip install --no-compile --require-hashes -r /tmp/requirements.lock
+COPY ${LOCK} /tmp/packages.lock
+RUN /opt/lightning/bin/pip install --no-compile --require-hashes -r /tmp/packages.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY lightning /src/lightning
 COPY brokers /src/brokers

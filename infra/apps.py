@@ -12,7 +12,7 @@ from infra.messaging import allow_messages
 from infra.monitoring import keep_logs
 from infra.network import make_endpoint
 from infra.place import Place
-from infra.platform import processes
+from infra.platform import CHAT, processes
 from infra.scaling import scale
 from infra.vault import allow_secrets
 
@@ -24,6 +24,9 @@ SLOT: Final = "next"
 
 #: Those that start containers, or end those that nobody waits for any more.
 WITH_RUNS: Final = ("worker", "clock")
+
+#: Those that people reach.
+PUBLIC: Final = ("web", CHAT)
 
 
 def make_apps(place: Place, home: Place, services: Services) -> None:
@@ -49,6 +52,8 @@ def make_apps(place: Place, home: Place, services: Services) -> None:
     )
     role = make_run_role(place)
     for process, command in processes().items():
+        if process == CHAT and not place.parameters.chat:
+            continue
         identity = make_identity(place, process)
         _allow(place, home, services, process, identity)
         if process in WITH_RUNS:
@@ -65,10 +70,12 @@ def make_apps(place: Place, home: Place, services: Services) -> None:
 
 def _allow(place: Place, home: Place, services: Services, process: str, identity: Identity) -> None:
     allow(place, process, identity, "AcrPull", "registry", services.registry.id)
+    allow_secrets(place, services.vault, process, identity)
+    if process == CHAT:
+        return  # whatever it does, it asks the ingress for
     allow(
         place, process, identity, "Monitoring Metrics Publisher", "telemetry", services.monitoring.component
     )
-    allow_secrets(place, services.vault, process, identity)
     allow_data(place, home, services.data, process, identity)
     allow_messages(place, services.messaging, process, identity)
 
@@ -115,8 +122,9 @@ def _properties(
         "enabled": place.is_active,
         "server_farm_id": plan.id,
         "https_only": True,
-        "client_affinity_enabled": False,
-        "public_network_access": "Enabled" if process == "web" else "Disabled",
+        # who is logged in to the chat is known to the instance that they logged in to
+        "client_affinity_enabled": process == CHAT,
+        "public_network_access": "Enabled" if process in PUBLIC else "Disabled",
         "virtual_network_subnet_id": services.net.subnets["apps"],
         "key_vault_reference_identity": identity.id,
         "identity": web.ManagedServiceIdentityArgs(
@@ -129,9 +137,9 @@ def _properties(
 def _site(
     place: Place, services: Services, process: str, command: str, identity: Identity
 ) -> web.SiteConfigArgs:
-    settings = app_settings(place, identity, services)
+    settings = app_settings(place, process, identity, services)
     return web.SiteConfigArgs(
-        linux_fx_version=f"DOCKER|{services.registry.server}/{place.parameters.image}",
+        linux_fx_version=f"DOCKER|{services.registry.server}/{place.parameters.image_of(process)}",
         acr_use_managed_identity_creds=True,
         acr_user_managed_identity_id=identity.client_id,
         app_command_line=command,

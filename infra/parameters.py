@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeVar, cast
 import pulumi
 
 from infra.names import Names
+from infra.platform import CHAT
 
 Environment = Literal["dev", "staging", "prod"]
 Choice = TypeVar("Choice", bound=str)
@@ -59,6 +60,7 @@ class Parameters:
     active: Literal["first", "second"]
     image: str | None
     agents_image: str
+    chat: bool
     llm: Literal["openai", "azure-openai"]
     openai_model: str
     openai_base_url: str | None
@@ -78,6 +80,14 @@ class Parameters:
             "owner": self.operators,
         }
 
+    def image_of(self, process: str) -> str:
+        """Give the image of a process: the chat's has more packages, and the tag of the others'."""
+        image = str(self.image)
+        return f"{CHAT}:{image.rpartition(':')[2]}" if process == CHAT else image
+
+
+#: The only secret of the chat, which is nobody else's.
+CHAT_SECRET: Final = "CHAINLIT_AUTH_SECRET"  # noqa: S105 -- its name
 
 #: Secrets: the setting of the platform, the stack's setting, and whether the apps start without it.
 SECRETS: Final = (
@@ -88,6 +98,7 @@ SECRETS: Final = (
     ("NOTIFY_SECRET", "notifySecret", True),
     ("ACI_REGISTRY_PASSWORD", "registryPassword", True),
     ("OPENAI_API_KEY", "openaiApiKey", False),
+    (CHAT_SECRET, "chatSecret", False),
 )
 
 
@@ -113,6 +124,7 @@ def read_parameters(stack: str) -> Parameters:
         active=_one_of(config, "activeRegion", ("first", "second")),
         image=config.get("image"),
         agents_image=config.get("agentsImage") or "agents:latest",
+        chat=config.get_bool("chat", default=True),
         llm=_one_of(config, "llm", ("openai", "azure-openai")),
         openai_model=config.get("openaiModel") or "gpt-4o-mini",
         openai_base_url=config.get("openaiBaseUrl"),
@@ -157,8 +169,12 @@ def _check(found: Parameters) -> None:
     missing = [key for name, key, is_needed in SECRETS if is_needed and name not in found.secrets]
     if found.llm == "openai" and "OPENAI_API_KEY" not in found.secrets:
         missing.append("openaiApiKey")
+    if found.chat and CHAT_SECRET not in found.secrets:
+        missing.append("chatSecret")
     if missing:
         keys = " ".join(missing)
         raise ValueError(f"the apps need secrets: pulumi config set --secret KEY, for each of {keys}")
+    if found.chat and "@" in found.image:
+        raise ValueError("lightning:image must be named by its tag: the image of the chat has the same")
     if found.llm == "azure-openai" and found.openai_base_url is None:
         raise ValueError("lightning:llm is azure-openai, so lightning:openaiBaseUrl must be set")

@@ -9,6 +9,9 @@ from typing import Any, Final
 _HERE: Final = Path(__file__).parent
 PROCFILE: Final = _HERE.parent / "Procfile"
 
+#: The process that is a client of the ingress: it may be left out, and needs nothing else.
+CHAT: Final = "chat"
+
 
 @cache
 def platform() -> Mapping[str, Any]:
@@ -18,9 +21,6 @@ def platform() -> Mapping[str, Any]:
 
 @cache
 def processes() -> Mapping[str, str]:
-    """Give the processes of the Procfile and the command of each, but for the chat.
-
-    That is a client of the ingress, which needs nothing else of the installation and runs anywhere.
-    """
+    """Give the processes of the Procfile and the command of each."""
     lines = (line.partition(":") for line in PROCFILE.read_text().splitlines() if line.strip())
-    return {name.strip(): command.strip() for name, _, command in lines if name.strip() != "chat"}
+    return {name.strip(): command.strip() for name, _, command in lines}

@@ -4,8 +4,8 @@
 #   infra/release.sh deploy NAME ENVIRONMENT IMAGE [REGION]
 #   infra/release.sh rollback NAME ENVIRONMENT [REGION]
 #
-# NAME and ENVIRONMENT are those of the stack (acme, prod), IMAGE is a tag or digest in its registry
-# (lightning:1.2.0), REGION is 2 for the second region. `az` must be signed in.
+# NAME and ENVIRONMENT are those of the stack (acme, prod), IMAGE is a tag in its registry (lightning:1.2.0), where
+# the chat's has the same (chat:1.2.0), REGION is 2 for the second region. `az` must be signed in.
 #
 # A release starts in the slot `next` of each app, and is swapped in once it answers; App Service warms it up
 # before. What ran before stays in the slot, stopped, for `rollback`. Old and new work side by side for a while:
@@ -17,7 +17,6 @@ usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 3 ] || usage
 action=$1 name=$2 environment=$3
 shift 3
-processes=$(sed -n '/^chat:/d; s/^\([a-z]*\):.*/\1/p' "$(dirname "$0")/../Procfile")
 registry="$name${environment}acr.azurecr.io"
 
 app() { echo "$name-$environment-$1$region"; }
@@ -31,11 +30,29 @@ wait_until_up() { # HOST
   return 1
 }
 
+public() { # those of the processes that people reach
+  for process in $processes; do case $process in web | chat) echo "$process" ;; esac; done
+}
+
+find_processes() { # those of the Procfile that the stack has: one may be without the chat
+  local apps
+  apps=$(az webapp list --resource-group "$group" --query '[].name' --output tsv)
+  processes=
+  for process in $(sed -n 's/^\([a-z]*\):.*/\1/p' "$(dirname "$0")/../Procfile"); do
+    if grep --quiet --line-regexp --fixed-strings "$(app "$process")" <<< "$apps"; then
+      processes="$processes $process"
+    elif [ "$process" != chat ]; then
+      echo "there is no app $(app "$process") in $group" >&2
+      return 1
+    fi
+  done
+}
+
 swap() {
   for process in $processes; do
     az webapp start --resource-group "$group" --name "$(app "$process")" --slot next
   done
-  wait_until_up "$(app web)-next.azurewebsites.net"
+  for process in $(public); do wait_until_up "$(app "$process")-next.azurewebsites.net"; done
   for process in $processes; do
     az webapp deployment slot swap --resource-group "$group" --name "$(app "$process")" --slot next --target-slot production
   done
@@ -45,10 +62,11 @@ swap() {
 }
 
 set_image() { # PROCESS [--slot next]
-  local process=$1
+  local process=$1 of=$image
   shift
+  if [ "$process" = chat ]; then of=chat:${image##*:}; fi
   az webapp config set --resource-group "$group" --name "$(app "$process")" "$@" \
-    --linux-fx-version "DOCKER|$registry/$image" --output none
+    --linux-fx-version "DOCKER|$registry/$of" --output none
 }
 
 case $action in
@@ -56,6 +74,8 @@ case $action in
     [ $# -ge 1 ] || usage
     image=$1 region=${2:-}
     group="$name-$environment-group$region"
+    find_processes
+    case $image$processes in *@*chat*) echo "name the image by its tag: the chat's has the same" >&2; exit 2 ;; esac
     if [ "$environment" = dev ]; then
       for process in $processes; do set_image "$process"; done
       for process in $processes; do az webapp restart --resource-group "$group" --name "$(app "$process")"; done
@@ -63,14 +83,15 @@ case $action in
       for process in $processes; do set_image "$process" --slot next; done
       swap
     fi
-    wait_until_up "$(app web).azurewebsites.net"
+    for process in $(public); do wait_until_up "$(app "$process").azurewebsites.net"; done
     ;;
   rollback)
     region=${1:-}
     group="$name-$environment-group$region"
     [ "$environment" != dev ] || { echo 'dev has no slots: deploy the image before' >&2; exit 2; }
+    find_processes
     swap
-    wait_until_up "$(app web).azurewebsites.net"
+    for process in $(public); do wait_until_up "$(app "$process").azurewebsites.net"; done
     ;;
   *) usage ;;
 esac

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from infra.app_settings import Services, public_url
+from infra.app_settings import Services, chat_url, public_url
 from infra.apps import make_apps
 from infra.data import Data, make_data, reach_data
 from infra.messaging import make_messaging
@@ -42,6 +42,8 @@ def deploy() -> None:
     pulumi.export("registry", registry.server)
     pulumi.export("resourceGroup", active.group.name)
     pulumi.export("url", public_url(active))
+    if parameters.chat:
+        pulumi.export("chat", chat_url(active))
 
 
 def _region(

@@ -1,5 +1,6 @@
 """The Key Vault: every secret of the platform, and the references by which the apps find them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -7,7 +8,9 @@ from pulumi_azure_native import keyvault
 
 from infra.identities import Identity, allow
 from infra.network import Network, make_endpoint
+from infra.parameters import CHAT_SECRET
 from infra.place import Place
+from infra.platform import CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +20,12 @@ class Vault:
     Parameters:
       id: Its id.
       name: Its name.
-      secrets: Those that it holds, by the setting of the platform.
+      secrets: The id of each that it holds, by the setting of the platform.
     """
 
     id: pulumi.Output[str]
     name: str
-    secrets: tuple[str, ...]
+    secrets: Mapping[str, pulumi.Output[str]]
 
     def reference(self, setting: str) -> str:
         """Write the value of an app's setting that stands for a secret; App Service looks it up.
@@ -62,16 +65,18 @@ def make_vault(place: Place) -> Vault:
         opts=pulumi.ResourceOptions(protect=place.parameters.environment == "prod"),
     )
     # written through Azure Resource Manager, which needs no way into the vault's network
-    for setting, value in place.parameters.secrets.items():
-        keyvault.Secret(
+    secrets = {
+        setting: keyvault.Secret(
             place.logical(f"secret-{secret_name(setting)}"),
             resource_group_name=place.group.name,
             vault_name=vault.name,
             secret_name=secret_name(setting),
             properties=keyvault.SecretPropertiesArgs(value=value),
             tags=place.tags,
-        )
-    return Vault(vault.id, name, tuple(place.parameters.secrets))
+        ).id
+        for setting, value in place.parameters.secrets.items()
+    }
+    return Vault(vault.id, name, secrets)
 
 
 def reach_vault(net: Network, vault: Vault) -> None:
@@ -81,5 +86,6 @@ def reach_vault(net: Network, vault: Vault) -> None:
 
 
 def allow_secrets(place: Place, vault: Vault, process: str, identity: Identity) -> None:
-    """Let a process read the secrets; all that the vault holds are the platform's."""
-    allow(place, process, identity, "Key Vault Secrets User", "vault", vault.id)
+    """Let a process read the secrets; all that the vault holds are the platform's, and one is the chat's."""
+    scope = vault.secrets[CHAT_SECRET] if process == CHAT else vault.id
+    allow(place, process, identity, "Key Vault Secrets User", "vault", scope)

@@ -41,6 +41,8 @@ REFUSED = {
     "serverless twice": ("dev", {"lightning:secondLocation": "northeurope"}),
     "no secret": ("prod", {"lightning:jwtSigningKey": "", "lightning:openaiApiKey": ""}),
     "no endpoint": ("prod", {"lightning:llm": "azure-openai"}),
+    "no key of the chat": ("dev", {"lightning:chatSecret": ""}),
+    "no tag": ("dev", {"lightning:image": "lightning@sha256:0"}),
 }
 
 
@@ -212,6 +214,7 @@ def nothing_protected() -> None:
 def settings_for(stack: str) -> dict[str, str]:
     """Those of the repository, whatever whoever deploys has made of them."""
     own = {"lightning:name": "acme", "azure-native:location": "westeurope", "lightning:llm": "openai"}
+    own["lightning:chat"] = "true"
     second = {"lightning:secondLocation": "northeurope"} if stack == "prod" else {}
     return {**config_of(stack), **own, **second}
 
@@ -231,11 +234,14 @@ def refusal(stack: str, changes: dict[str, str]) -> str:
 def main() -> None:
     first = {key: value for key, value in settings_for("dev").items() if key != "lightning:image"}
     moved = {**settings_for("prod"), "lightning:activeRegion": "second"}
+    alone = {**settings_for("dev"), "lightning:chat": "false"}
+    del alone["lightning:chatSecret"]
     found = {
         "stacks": {stack: record(deploy, stack, settings_for(stack)) for stack in ("dev", "prod")},
         # as Pulumi runs it: the folder, by its name
         "first": record(lambda: runpy.run_path(infra.__path__[0], run_name="__main__"), "dev", first),
         "moved": record(deploy, "prod", moved),
+        "without chat": record(deploy, "dev", alone),
         "wrong": {name: record(program, "prod", {}) for name, program in WRONG.items()},
         "refused": {name: refusal(*case) for name, case in REFUSED.items()},
     }

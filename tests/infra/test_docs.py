@@ -16,9 +16,9 @@ PARAMETERS = (ROOT / "infra" / "parameters.py").read_text()
 
 
 def keys_of_the_program() -> set[str]:
-    read = set(re.findall(r'config\.(?:get|get_int|require)\("(\w+)"\)', PARAMETERS))
+    read = set(re.findall(r'config\.(?:get|get_int|get_bool|require)\("(\w+)"[,)]', PARAMETERS))
     read |= set(re.findall(r'_one_of\(config, "(\w+)"', PARAMETERS))
-    return read | set(re.findall(r'\("[A-Z_]+", "(\w+)", (?:True|False)\)', PARAMETERS))
+    return read | set(re.findall(r'\((?:"[A-Z_]+"|[A-Z_]+), "(\w+)", (?:True|False)\)', PARAMETERS))
 
 
 def test_every_setting_of_a_stack_is_in_the_table_and_the_other_way_round():
@@ -65,6 +65,7 @@ def test_the_names_on_a_page_are_those_of_the_program(page):
         "web",
         "worker",
         "clock",
+        "chat",
     }
     for stage, kind in re.findall(r"\bacme-(dev|prod)-([a-z]+)", Path(page).read_text()):
         if kind not in ("restored", "preview"):  # what the reader makes

@@ -30,6 +30,10 @@ def test_a_recipe_has_nothing_to_complain_about(recipe):
     assert run.returncode == 0, run.stdout
 
 
+def packages(lock: str) -> set[str]:
+    return set(re.findall(r"^[\w.-]+==[^\s;]+", lock, re.MULTILINE))
+
+
 def test_a_bad_recipe_is_noticed(tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM python:latest\nRUN cd /tmp && pip install dramatiq\n")
     assert lint(tmp_path / "Dockerfile").returncode != 0
@@ -50,8 +54,14 @@ def test_the_platform_has_all_packages_and_says_how_it_is():
     copied = set(re.findall(r"^COPY (\w+) /src/\1$", RECIPE, re.MULTILINE))
     assert copied == set(PACKAGES)
     sent = set((ROOT / ".dockerignore").read_text().split("\n!")[1:])
-    assert {*copied, "pyproject.toml", "requirements.lock"} <= {each.split("\n")[0] for each in sent}
+    locks = {"requirements.lock", "requirements-chat.lock"}
+    assert {*copied, *locks, "pyproject.toml"} <= {each.split("\n")[0] for each in sent}
     assert "--require-hashes" in RECIPE
+    # the chat's packages are those of the platform and more
+    usual, more = (packages((ROOT / name).read_text()) for name in sorted(locks, reverse=True))
+    assert usual < more
+    assert not [each for each in usual if each.startswith("chainlit==")]
+    assert [each for each in more if each.startswith("chainlit==")]
     # what is asked for health runs, and finds nobody
     [command] = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", RECIPE, re.MULTILINE)
     python, *arguments = json.loads(command)
@@ -76,9 +86,8 @@ def test_the_environment_of_the_image_is_one_of_the_platform():
 def test_the_composition_is_that_of_the_procfile_and_of_the_code():
     composed = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    del lines["chat"]  # a client, which is not in the image
     assert {name: composed[name]["command"] for name in lines} == lines
-    for name in lines:
+    for name in lines.keys() - {"chat"}:
         given = {
             **composed[name]["environment"],
             "JWT_SIGNING_KEY": "0" * 64,
@@ -88,6 +97,10 @@ def test_the_composition_is_that_of_the_procfile_and_of_the_code():
         given["NOTIFY_SECRET"] = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
         settings = Settings.load(given)
         assert (settings.broker, settings.storage) == ("servicebus", "cosmos")
+    # the chat has its own image and its own key, and no other
+    assert composed["chat"]["build"]["args"] == {"LOCK": "requirements-chat.lock"}
+    chat = Settings.load({**composed["chat"]["environment"], "CHAINLIT_AUTH_SECRET": "2" * 64})
+    assert (chat.chat_api, chat.secret_values()) == ("http://web:8000", ["2" * 64])
     # nobody else on the network reaches it
     opened = [port for each in composed.values() for port in each.get("ports", ())]
     assert all(port.startswith("127.0.0.1:") for port in opened)

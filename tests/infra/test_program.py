@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from api.chat.installed import INSTALL, is_installed
 from brokers import open_broker, queue_names
 from infra.policy import of_kind, settings_of, violations
 from lightning.client import Client
@@ -42,7 +44,9 @@ SECRETS = {
     "NOTIFY_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "ACI_REGISTRY_PASSWORD": "pull-password",
     "OPENAI_API_KEY": "sk-canary",
+    "CHAINLIT_AUTH_SECRET": "4" * 64,
 }
+PROCESSES = ("web", "worker", "clock", "chat")
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -80,6 +84,7 @@ def test_every_stack_holds_the_policies(recorded):
     }
     assert violations(recorded["first"], "dev") == []
     assert violations(recorded["moved"], "prod") == []
+    assert violations(recorded["without chat"], "dev") == []
 
 
 @pytest.mark.parametrize(
@@ -138,6 +143,8 @@ def test_a_wrong_program_is_noticed(recorded, program, says):
         ("serverless twice", "leave lightning:secondLocation out"),
         ("no secret", "pulumi config set --secret KEY, for each of jwtSigningKey openaiApiKey"),
         ("no endpoint", "lightning:openaiBaseUrl must be set"),
+        ("no key of the chat", "pulumi config set --secret KEY, for each of chatSecret"),
+        ("no tag", "lightning:image must be named by its tag"),
     ],
 )
 def test_settings_of_a_stack_that_do_not_fit_are_refused(recorded, settings, says):
@@ -196,9 +203,9 @@ def test_one_region_writes_and_the_second_reads(recorded):
 def test_the_apps_of_one_region_work_at_a_time(recorded):
     for resources, working in ((recorded["stacks"]["prod"], ""), (recorded["moved"], "-2")):
         enabled = {name: site["enabled"] for name, site in of_kind(resources, "web:WebApp")}
-        assert set(enabled) == {f"{name}{end}" for name in ("web", "worker", "clock") for end in ("", "-2")}
+        assert set(enabled) == {f"{name}{end}" for name in PROCESSES for end in ("", "-2")}
         assert {name for name, is_on in enabled.items() if is_on} == {
-            f"{name}{working}" for name in ("web", "worker", "clock")
+            f"{name}{working}" for name in PROCESSES
         }
 
 
@@ -209,7 +216,6 @@ def test_nothing_of_the_apps_is_made_before_there_are_images(recorded):
 
 def test_the_processes_are_those_of_the_procfile(recorded):
     lines = [line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines()]
-    lines = [line for line in lines if line[0] != "chat"]  # a client, which needs nothing of the installation
     for stack, resources in recorded["stacks"].items():
         sites = named(resources, "web:WebApp")
         assert {n: s["siteConfig"]["appCommandLine"] for n, s in sites.items() if n[-2:] != "-2"} == dict(
@@ -217,6 +223,36 @@ def test_the_processes_are_those_of_the_procfile(recorded):
         )
         slots = named(resources, "web:WebAppSlot")
         assert {s["slot"] for s in slots.values()} == (set() if stack == "dev" else {"next"})
+        images = {
+            n: s["siteConfig"]["linuxFxVersion"].rpartition("/")[2] for n, s in {**sites, **slots}.items()
+        }
+        assert {n for n, image in images.items() if image == "chat:0.0.0"} == {
+            n for n in images if "chat" in n
+        }
+        assert set(images.values()) == {"lightning:0.0.0", "chat:0.0.0"}
+
+
+def test_people_reach_the_ingress_and_the_chat_which_knows_them_by_its_instance(recorded):
+    sites = {
+        **named(recorded["stacks"]["prod"], "web:WebApp"),
+        **named(recorded["stacks"]["prod"], "web:WebAppSlot"),
+    }
+    assert {n.split("-")[0] for n, s in sites.items() if s["publicNetworkAccess"] == "Enabled"} == {
+        "web",
+        "chat",
+    }
+    assert {n.split("-")[0] for n, s in sites.items() if s["clientAffinityEnabled"]} == {"chat"}
+    assert {s["siteConfig"]["numberOfWorkers"] for n, s in sites.items() if "chat" in n} == {1}
+    assert all(s["siteConfig"]["webSocketsEnabled"] for s in sites.values())
+
+
+def test_a_stack_may_be_without_the_chat(recorded):
+    without = recorded["without chat"]
+    assert not [each["name"] for each in without if "chat" in each["name"]]
+    left = {
+        name: inputs for name, inputs in of_kind(recorded["stacks"]["dev"], "web:WebApp") if name != "chat"
+    }
+    assert dict(of_kind(without, "web:WebApp")) == left
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -241,13 +277,19 @@ def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
     resources = recorded["stacks"][stack]
     secrets = {each["secretName"] for _, each in of_kind(resources, "keyvault:Secret")}
     names = set()
-    for _, site in of_kind(resources, "web:WebApp", "web:WebAppSlot"):
+    chats = []
+    for name, site in of_kind(resources, "web:WebApp", "web:WebAppSlot"):
+        if name.startswith("chat"):
+            chats.append(site)
+            continue
         environ = environment(site)
         assert environ.keys() - known == OF_OTHERS
         names.add(frozenset(environ))
         # each secret of the vault is read by a setting, and each reference leads to one
         written = settings_of(site).values()
-        assert set(re.findall(r"SecretName=([\w-]+)\)", " ".join(written))) == secrets
+        assert set(re.findall(r"SecretName=([\w-]+)\)", " ".join(written))) == secrets - {
+            "chainlit-auth-secret"
+        }
         settings = Settings.load(environ)
         parts = (settings.broker, settings.storage, settings.runner, settings.llm)
         assert parts == ("servicebus", "cosmos", "aci", "openai")
@@ -256,7 +298,16 @@ def test_the_settings_of_the_apps_are_those_of_the_platform(recorded, stack):
         broker = open_broker(settings)
         assert broker._open_namespace().host == settings.servicebus_namespace
         broker.close()
-    assert len(names) == 1  # all processes have the same settings
+    assert len(names) == 1  # all processes have the same settings, but for the chat
+    assert len(chats) == (1 if stack == "dev" else 4)
+    for site in chats:
+        environ = environment(site)
+        assert environ.keys() - known == OF_OTHERS - {"OTEL_TRACES_SAMPLER"}
+        settings = Settings.load(environ)
+        url = f"https://acme-{stack}-web{site['name'].removeprefix(f'acme-{stack}-chat')}.azurewebsites.net"
+        assert (settings.chat_api, settings.public_url) == (url, url)
+        # of all secrets it has its own
+        assert settings.secret_values() == [SECRETS["CHAINLIT_AUTH_SECRET"]]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +324,7 @@ def test_a_setting_that_is_missing_would_be_noticed(recorded, needed):
 def test_each_process_may_do_what_it_does_and_no_more(recorded):
     resources = recorded["stacks"]["prod"]
     sender, receiver = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39", "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0"
-    may = {"web": set(), "worker": set(), "clock": set()}
+    may = {process: set() for process in PROCESSES}
     for name, each in of_kind(resources, "authorization:RoleAssignment"):
         process = name.split("-")[1]
         if name.endswith("-2"):
@@ -282,9 +333,14 @@ def test_each_process_may_do_what_it_does_and_no_more(recorded):
     assert {on for role, on in may["web"] if role == receiver} == {"lightning"}
     for process in ("worker", "clock"):
         assert {on for role, on in may[process] if role in (sender, receiver)} == {"acme-prod-bus"}
+    # the chat reads its own secret, and pulls its image
+    pull, read = "7f951dda-4ed3-4680-a7ca-43fe172d538d", "4633458b-17de-408a-b874-0445c86b69e6"
+    assert may["chat"] == {(pull, "acmeprodacr"), (read, "chainlit-auth-secret")}
+    [data] = [{name.split("-")[1] for name, _ in of_kind(resources, "cosmosdb:SqlResourceSqlRoleAssignment")}]
+    assert data == {"web", "worker", "clock"}
     # and those that start containers may do so among the runs, and join their subnets
     own = {process: {on for role, on in found if not GUID.fullmatch(role)} for process, found in may.items()}
-    assert own["web"] == set()
+    assert own["web"] == own["chat"] == set()
     assert own["worker"] == own["clock"] == {"acme-prod-runs", "runs", "isolated"}
 
 
@@ -312,6 +368,13 @@ def settings_of_child(parent: int, module: str) -> Settings:
     [child] = [pid for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text()]
     pairs = Path(f"/proc/{child}/environ").read_text().rstrip("\0").split("\0")
     return Settings.load(dict(pair.split("=", 1) for pair in pairs))
+
+
+def healthy(port: int) -> bool:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def differences(one: Settings, other: Settings) -> set[str]:
@@ -343,17 +406,28 @@ def test_operators_have_the_workbook_and_are_told_by_every_alert(recorded, stack
 
 
 def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
-    # Given the settings of the ingress, but for the services that are emulated, and where it listens
-    [site] = [each for name, each in of_kind(recorded["stacks"]["prod"], "web:WebApp") if name == "web"]
-    written = environment(site)
-    elsewhere = {*SERVICES, "LIGHTNING_HOST", "PORT", "LIGHTNING_DATA", "NOTIFY_URL", *OF_TELEMETRY}
+    if not is_installed():
+        pytest.skip(INSTALL)
+    # Given the settings of the ingress and of the chat, but for the services that are emulated, and where
+    # they listen
+    sites = named(recorded["stacks"]["prod"], "web:WebApp")
+    written, of_chat = environment(sites["web"]), environment(sites["chat"])
+    here = {"LIGHTNING_HOST", "PORT", "LIGHTNING_DATA"}
+    elsewhere = {*SERVICES, *here, "NOTIFY_URL", *OF_TELEMETRY, "LIGHTNING_TRUSTED_PROXIES"}
     given = {name: value for name, value in written.items() if name not in elsewhere}
+    chat_port = free_port()
+    given |= {
+        "CHAINLIT_AUTH_SECRET": of_chat["CHAINLIT_AUTH_SECRET"],
+        "LIGHTNING_CHAT_PORT": str(chat_port),
+        "LIGHTNING_TRUSTED_PROXIES": f"{written['LIGHTNING_TRUSTED_PROXIES']},127.0.0.1",
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LIGHTNING_")}
     port = free_port()
+    place = ["--port", str(port), "--data", str(tmp_path / "data")]
     # When it runs on this machine
     with (tmp_path / "log").open("w+") as log:
         process = subprocess.Popen(
-            [LIGHTNING, "up", "--emulate-azure", "--port", str(port), "--data", str(tmp_path / "data")],
+            [LIGHTNING, "up", "--emulate-azure", "--chat", *place],
             env={**kept, **given},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -371,13 +445,33 @@ def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
             assert process.poll() is None, (tmp_path / "log").read_text()
             # Then its processes have these settings and no others, but for what is emulated
             running = settings_of_child(process.pid, "api.main")
-            assert differences(Settings.load(written), running) == {*elsewhere, "ACI_ISOLATED_SUBNET"}
+            known_to_up = {"LIGHTNING_CHAT_API", "LIGHTNING_CHAT_PORT", "CHAINLIT_AUTH_SECRET"}
+            assert differences(Settings.load(written), running) == {
+                *elsewhere,
+                *known_to_up,
+                "ACI_ISOLATED_SUBNET",
+            }
+            chat = settings_of_child(process.pid, "api.chat.main")
+            assert differences(Settings.load(of_chat), chat) == {*here, "LIGHTNING_CHAT_API"}
             # And what is posted is done, through queues and containers as they are deployed
             with Client(f"http://127.0.0.1:{port}") as client:
                 account = json.loads(first.read_text())
                 client.log_in(account["username"], account["password"])
                 over = client.wait(client.send("user.message", {"content": "Here I am"}))
-            assert over["state"] == "done"
+                assert over["state"] == "done"
+                # And whoever comes to the chat through a proxy is known to the ingress by their address
+                until(lambda: healthy(chat_port), "the chat is up", seconds=60)
+                through = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9:50000"}
+                url = f"http://127.0.0.1:{chat_port}"
+                login = httpx2.post(
+                    f"{url}/chat/login", data=account, headers={"origin": url, **through}, trust_env=False
+                )
+                assert login.status_code == 200, login.text
+                assert login.headers["set-cookie"].endswith("; Secure")
+                sessions = httpx2.get(
+                    f"http://127.0.0.1:{port}/api/sessions", headers=client.headers(), trust_env=False
+                )
+                assert "203.0.113.9" in {each["address"] for each in sessions.json()["sessions"]}
         finally:
             process.terminate()
             status = process.wait(60)

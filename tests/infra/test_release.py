@@ -8,7 +8,10 @@ import pytest
 
 from tests.architecture.tree import ROOT
 
-PROCESSES = ["web", "worker", "clock"]
+PROCESSES = ["web", "worker", "clock", "chat"]
+
+#: What a release does once the slots have their image; people reach two of the apps.
+SWAPPED = ["start"] * 4 + ["ask"] * 2 + ["swap"] * 4 + ["stop"] * 4 + ["ask"] * 2
 
 
 @pytest.fixture
@@ -18,11 +21,15 @@ def release(tmp_path):
     for program in ("az", "curl"):
         fake = tmp_path / program
         fake.write_text(
-            f'#!/bin/sh\necho "{program} $*" >> "{calls}"\n[ ! -e "{tmp_path}/{program}.fails" ]\n'
+            f'#!/bin/sh\necho "{program} $*" >> "{calls}"\n'
+            f'case "$*" in "webapp list"*) cat "{tmp_path}/apps" ;; esac\n'
+            f'[ ! -e "{tmp_path}/{program}.fails" ]\n'
         )
         fake.chmod(0o755)
 
-    def run(*arguments: str, failing: str = "") -> tuple[int, list[str]]:
+    def run(*arguments: str, failing: str = "", apps: list[str] = PROCESSES) -> tuple[int, list[str]]:
+        stack, region = "-".join(arguments[1:3]), next((each for each in arguments[3:] if each == "2"), "")
+        (tmp_path / "apps").write_text("".join(f"{stack}-{process}{region}\n" for process in apps))
         calls.unlink(missing_ok=True)
         if failing:
             (tmp_path / f"{failing}.fails").touch()
@@ -40,7 +47,13 @@ def release(tmp_path):
 
 
 def kinds(calls: list[str]) -> list[str]:
-    words = {"config set": "image", "webapp start": "start", "swap": "swap", "webapp stop": "stop"}
+    words = {
+        "webapp list": "list",
+        "config set": "image",
+        "webapp start": "start",
+        "swap": "swap",
+        "webapp stop": "stop",
+    }
     words |= {"curl": "ask", "restart": "restart"}
     return [next(kind for text, kind in words.items() if text in call) for call in calls]
 
@@ -48,18 +61,31 @@ def kinds(calls: list[str]) -> list[str]:
 def test_a_release_starts_beside_the_one_before_and_is_swapped_in_once_it_answers(release):
     status, calls = release("deploy", "acme", "prod", "lightning:1.2.0")
     assert status == 0
-    assert kinds(calls) == ["image"] * 3 + ["start"] * 3 + ["ask"] + ["swap"] * 3 + ["stop"] * 3 + ["ask"]
-    assert all("--slot next" in call for call in calls if call.startswith("az"))
+    assert kinds(calls) == ["list"] + ["image"] * 4 + SWAPPED
+    assert all("--slot next" in call for call in calls[1:] if call.startswith("az"))
     assert all("--resource-group acme-prod-group " in call for call in calls if call.startswith("az"))
-    assert [call.split("--name ")[1].split()[0] for call in calls[:3]] == [
+    assert [call.split("--name ")[1].split()[0] for call in calls[1:5]] == [
         f"acme-prod-{p}" for p in PROCESSES
     ]
-    assert "DOCKER|acmeprodacr.azurecr.io/lightning:1.2.0" in calls[0]
+    images = [call.rpartition("DOCKER|")[2].split()[0] for call in calls[1:5]]
+    assert images == ["acmeprodacr.azurecr.io/lightning:1.2.0"] * 3 + ["acmeprodacr.azurecr.io/chat:1.2.0"]
     asked = [call.rpartition(" ")[2] for call in calls if call.startswith("curl")]
     assert asked == [
-        "https://acme-prod-web-next.azurewebsites.net/api/health",
-        "https://acme-prod-web.azurewebsites.net/api/health",
+        f"https://acme-prod-{app}.azurewebsites.net/api/health"
+        for app in ("web-next", "chat-next", "web", "chat")
     ]
+
+
+def test_a_stack_may_be_without_the_chat_and_without_no_other(release):
+    status, calls = release("deploy", "acme", "dev", "lightning@sha256:0", apps=PROCESSES[:3])
+    assert status == 0
+    assert kinds(calls) == ["list"] + ["image"] * 3 + ["restart"] * 3 + ["ask"]
+    assert not [call for call in calls if "chat" in call]
+    status, calls = release("deploy", "acme", "dev", "lightning:1", apps=PROCESSES[1:])
+    assert (status, kinds(calls)) == (1, ["list"])
+    # the image of the chat has the tag of the others', and a digest names no other image
+    status, calls = release("deploy", "acme", "dev", "lightning@sha256:0")
+    assert (status, kinds(calls)) == (2, ["list"])
 
 
 def test_what_does_not_answer_is_not_swapped_in(release):
@@ -71,20 +97,20 @@ def test_what_does_not_answer_is_not_swapped_in(release):
 def test_what_azure_refuses_ends_the_release(release):
     status, calls = release("deploy", "acme", "prod", "lightning:1.2.0", failing="az")
     assert status != 0
-    assert kinds(calls) == ["image"]
+    assert kinds(calls) == ["list"]
 
 
 def test_a_rollback_is_the_swap_once_more(release):
     status, calls = release("rollback", "acme", "prod", "2")
     assert status == 0
-    assert kinds(calls) == ["start"] * 3 + ["ask"] + ["swap"] * 3 + ["stop"] * 3 + ["ask"]
-    assert "--resource-group acme-prod-group2 --name acme-prod-web2 " in calls[0]
+    assert kinds(calls) == ["list", *SWAPPED]
+    assert "--resource-group acme-prod-group2 --name acme-prod-web2 " in calls[1]
 
 
 def test_dev_has_no_slots(release):
     status, calls = release("deploy", "acme", "dev", "lightning:1.2.0")
     assert status == 0
-    assert kinds(calls) == ["image"] * 3 + ["restart"] * 3 + ["ask"]
+    assert kinds(calls) == ["list"] + ["image"] * 4 + ["restart"] * 4 + ["ask"] * 2
     assert not [call for call in calls if "--slot" in call]
     assert release("rollback", "acme", "dev")[0] == 2
 
