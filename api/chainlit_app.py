@@ -14,7 +14,7 @@ from chainlit.data.base import BaseDataLayer
 from chainlit.session import WebsocketSession
 from fastapi import HTTPException, Request, Response
 
-from api.chat import approvals, talk, visit
+from api.chat import approvals, questions, talk, toolless, visit
 from api.chat.follow import CANCEL
 from api.chat.talk import Talk
 from api.chat.threads import Threads
@@ -102,6 +102,35 @@ async def cancel(action: cl.Action) -> None:
     """Cancel a turn with its runs."""
     try:
         await talk.here().cancel(cast("dict[str, Any]", action.payload)["root"])
+    except ClientError as error:
+        await cl.context.emitter.send_toast(str(error), "error")
+
+
+@cl.action_callback(questions.ANSWER)
+async def answer(action: cl.Action) -> None:
+    """Answer a run as one of its choices says."""
+    asked = cast("dict[str, str]", action.payload)
+    try:
+        await questions.answer(asked["run"], asked["question"], asked["content"])
+    except ClientError as error:
+        await cl.context.emitter.send_toast(str(error), "error")
+
+
+@cl.action_callback(questions.WRITE)
+async def write(action: cl.Action) -> None:
+    """Have what is written next answer a run."""
+    asked = cast("dict[str, str]", action.payload)
+    is_next = talk.here().answer_next(asked["run"], asked["question"])
+    text = "What you write next goes to the run." if is_next else "What you write next goes to the model."
+    await cl.context.emitter.send_toast(text)
+
+
+@cl.action_callback(toolless.GO_ON)
+async def go_on_without_tools(action: cl.Action) -> None:
+    """Have the conversation offer no tools."""
+    try:
+        await talk.here().go_on_without_tools()
+        await action.remove()
     except ClientError as error:
         await cl.context.emitter.send_toast(str(error), "error")
 

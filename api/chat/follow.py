@@ -7,6 +7,7 @@ import chainlit as cl
 
 from api.chat import approvals, files, shown, visit
 from api.chat.answer import ShownAnswer
+from api.chat.questions import Asked
 from api.chat.run_steps import RunStep
 from lightning.client import ClientError, Conversation, Delta, Event, EventWithOutputs, RunFrame
 from lightning.client.answering import Answering
@@ -34,6 +35,7 @@ class Follower:
         self._answers: dict[str, tuple[Answering, ShownAnswer]] = {}
         self._runs: dict[str, RunStep] = {}
         self._asked: set[str] = set()
+        self._questions = Asked()
         self._waiting: cl.Message | None = None
 
     async def run(self) -> None:
@@ -77,7 +79,10 @@ class Follower:
             case "worker.task.result":
                 if run := self._runs.get(event["cause"] or ""):
                     await run.end(event)
+                await self._questions.settle()
                 return said["status"] == "cancelled" and await self._is_cancelled()
+            case "user.message" if said.get("questionID"):
+                await self._questions.show(said["runID"], said["questionID"])
             case "approval.requested":
                 self._asked.add(said["approvalID"])
                 await approvals.show(await visit.client().approval(said["approvalID"]))

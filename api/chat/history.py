@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
 
 from api.chat import files, shown
+from api.chat.behind import behind
 from lightning.client import AsyncClient, ClientError, Conversation, Event
 
 #: What is shown of a conversation at most, the newest.
@@ -17,7 +19,7 @@ MESSAGES: Final = 200
 async def history(
     client: AsyncClient, conversation: Conversation
 ) -> tuple[list[StepDict], list[ElementDict]]:
-    """Give the messages of a conversation with their files, and what waits for its user."""
+    """Give the messages of a conversation with files, runs and decisions, and what waits for its user."""
     thread = conversation["id"]
     messages, pending = await asyncio.gather(
         client.messages(thread, limit=MESSAGES), client.approvals(pending=1, limit=MESSAGES)
@@ -27,6 +29,8 @@ async def history(
     steps += [
         shown.approval_step(each, thread) for each in pending["approvals"] if each["conversationID"] == thread
     ]
+    steps += await behind(client, said, thread)
+    steps.sort(key=itemgetter("createdAt"))
     return steps, await _files(client, conversation, said)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, cast
 import chainlit as cl
 from chainlit.context import local_steps
 
-from api.chat import files, shown, visit
+from api.chat import files, questions, shown, toolless, visit
 from api.chat.answer import ShownAnswer
 from api.chat.follow import Follower
 from api.chat.history import unfinished
@@ -43,6 +43,7 @@ class Talk:
         self._beginning = asyncio.Lock()
         self._chat: Chat | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._asked: tuple[str, str] | None = None
 
     async def begin(self, title: str | None = None) -> Conversation:
         """Give the conversation, made under that title if it is not there yet."""
@@ -52,10 +53,12 @@ class Talk:
             return self._conversation
 
     async def say(self, message: cl.Message) -> None:
-        """Say something, and show the answer while it comes."""
-        local_steps.set(
-            None
-        )  # Chainlit shows answers below a step of its own else, with buttons for feedback
+        """Say something, and show the answer while it comes; or answer a run with it."""
+        # Chainlit shows answers below a step of its own else, with buttons for feedback
+        local_steps.set(None)
+        if self._asked is not None:
+            await self._answer_run(*self._asked, message.content)
+            return
         answer = ShownAnswer(self.thread)
         try:
             content = await self._with_files(message)
@@ -68,6 +71,22 @@ class Talk:
             await self._after(said, answer)
         except ClientError as error:
             await answer.fail(error)
+            if toolless.may_be_why(error, self._conversation):
+                await toolless.offer()
+
+    def answer_next(self, run_id: str, question_id: str) -> bool:
+        """Take what is said next for the answer to a run, or no longer; tell which."""
+        asked = (run_id, question_id)
+        self._asked = None if self._asked == asked else asked
+        return self._asked is not None
+
+    async def go_on_without_tools(self) -> None:
+        """Offer the model none from now on.
+
+        Raises:
+          ClientError: There was no answer.
+        """
+        self._conversation = await visit.client().change_conversation(self.thread, tools=[])
 
     async def stop(self) -> None:
         """Cancel what is being answered."""
@@ -101,6 +120,13 @@ class Talk:
         """Show nothing any more; the platform goes on."""
         for task in self._following.values():
             task.cancel()
+
+    async def _answer_run(self, run_id: str, question_id: str, content: str) -> None:
+        self._asked = None
+        try:
+            await questions.answer(run_id, question_id, content)
+        except ClientError as error:
+            await cl.ErrorMessage(str(error), author=shown.ASSISTANT).send()
 
     async def _with_files(self, message: cl.Message) -> str:
         conversation = await self.begin()

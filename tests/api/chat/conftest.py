@@ -15,13 +15,15 @@ from ops.chaos.installation import PASSWORD, Installation, ModelServer, until
 from ops.ports import free_port
 from ops.up import chat_process
 from tests.api.conftest import PATIENCE_SECONDS
-from tests.api.dashboard.chromium import chromium, faults_of
+from tests.api.dashboard.chromium import chromium, faults_of, serious
 
 RUN = {"name": "run_agent", "arguments": {"agent": "echo", "input": "canary-of-the-run"}}
 WRITE = {
     "name": "write_files",
     "arguments": {"files": [{"path": "note.txt", "content": "canary-of-the-file"}], "message": "Note"},
 }
+WORK = {"name": "run_agent", "arguments": {"agent": "openai_shell", "input": "canary-of-the-shell"}}
+FINISH = {"name": "finish", "arguments": {"succeeded": True, "summary": "It is blue, and done."}}
 SCRIPT_IN_TEXT = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
 
 SCRIPT = [
@@ -41,6 +43,10 @@ SCRIPT = [
     {"last_contains": ["Be evil"], "reply": f"{SCRIPT_IN_TEXT}\n\n![pixel](https://evil.example/pixel.png)"},
     {"last_contains": ["Ask me first"], "times": 1, "tool_calls": [WRITE]},
     {"last_contains": ["Write it"], "times": 1, "tool_calls": [WRITE]},
+    {"last_contains": ["Work and ask"], "times": 1, "tool_calls": [WORK]},
+    # the agent, which works until it is let go on
+    {"last_contains": ["canary-of-the-shell"], "tool_calls": [FINISH], "hold": True, "hold_after": 0},
+    {"last_contains": ["No tools, please"], "times": 1, "status": 400, "error": "tools are not supported"},
 ]
 
 PEOPLE = ("ada", "bob")
@@ -79,6 +85,10 @@ class ChatTab:
     def say(self, text: str) -> None:
         self.page.locator("#chat-input").fill(text)
         self.page.locator("#chat-submit").click()
+
+    def serious(self) -> list[str]:
+        """Name what axe-core finds serious on the page that is shown."""
+        return serious(self.page)
 
     def open(self, title: str) -> None:
         """Open a conversation from the list."""

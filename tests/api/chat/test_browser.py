@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from lightning.domain.run_tokens import mint
+from lightning.domain.tokens import TokenIssuer
 from ops.chaos.installation import PASSWORD, until
 from tests.api.chat.conftest import ChatTab
 from tests.api.conftest import PATIENCE_SECONDS
@@ -118,6 +120,63 @@ def test_a_run_and_a_file_are_approved_shown_and_had(ada, tab):
         tab.page.reload()
         tab.open("Do both")
     expect(tab.page.get_by_text("Both are done.")).to_be_visible()
+
+
+def asked_by(chat, client, run_id, question, *options):
+    """Ask as the run does."""
+    issuer = TokenIssuer(chat.installation.settings.jwt_signing_key.get_secret_value())
+    bearer = {"authorization": f"Bearer {mint(issuer, {'id': run_id, 'userID': client.user_id}, 60)}"}
+    form = {"question": question, "options": list(options)}
+    url = f"{chat.installation.url}/run/questions"
+    answer = httpx2.post(url, json=form, headers=bearer, trust_env=False)
+    assert answer.status_code == 201, answer.text
+
+
+def test_what_a_run_asks_is_answered_and_told_after_a_reload(chat, ada, tab):
+    # Given a run that goes on, and asks
+    tab.say("Work and ask")
+    tab.page.get_by_role("button", name="Approve exactly this").click()
+    until(lambda: chat.model.held() == 1, "the agent works")
+    run = ada.runs(limit=1)["runs"][0]["id"]
+    asked_by(chat, ada, run, "Which colour, of all?")
+    asked_by(chat, ada, run, "Which branch?", "main", "next")
+    asked_by(chat, ada, run, "Is anybody there?")
+    write = tab.page.get_by_role("button", name="Write an answer")
+    expect(write).to_have_count(3)
+    # When the page is loaded anew, and its user chooses, or writes
+    tab.page.reload()
+    tab.open("Work and ask")
+    tab.page.get_by_role("button", name="next", exact=True).click()
+    expect(write).to_have_count(2)
+    write.first.click()
+    expect(tab.page.get_by_text("What you write next goes to the run.")).to_be_visible()
+    tab.say("blue")
+    expect(write).to_have_count(1)
+    told = [(each["content"], each["questionID"] is not None) for each in ada.run(run)["messages"]]
+    assert told == [("next", True), ("blue", True)]
+    # Then the run goes on, and nobody is asked any more
+    chat.model.release()
+    step = tab.page.locator("[data-step-type=tool]")
+    for _ in range(2):
+        expect(step).to_contain_text("openai_shell: succeeded")
+        expect(step).to_contain_text("It is blue, and done.")
+        for text in ("Which colour, of all?", "Answered: blue", "Answered: next", "Nobody has answered."):
+            expect(tab.page.get_by_text(text)).to_be_visible()
+        expect(write).to_have_count(0)
+        expect(tab.last_answer).to_contain_text("have their results now. Go on.")
+        # and all of it is there after a reload, too
+        tab.page.reload()
+        tab.open("Work and ask")
+
+
+def test_a_model_that_takes_no_tools_is_asked_without(ada, tab):
+    tab.say("No tools, please")
+    expect(tab.page.get_by_text("tools are not supported")).to_be_visible()
+    tab.page.get_by_role("button", name="Go on without tools").click()
+    expect(tab.page.get_by_role("button", name="Go on without tools")).to_have_count(0)
+    assert ada.conversation(tab.conversation(ada))["tools"] == []
+    tab.say("once more")
+    expect(tab.last_answer).to_contain_text("You said: once more")
 
 
 def test_what_is_refused_is_not_done(ada, tab):

@@ -59,6 +59,22 @@ def faults_of(page: Page, url: str) -> list[str]:
     return faults
 
 
+def serious(page: Page, *rules: str) -> list[str]:
+    """Name what axe-core finds serious on a page, by these rules or by all."""
+    if not AXE.exists():
+        pytest.skip("there is no axe-core: npm could not install it")
+    # told to the browser from outside: the policy of the page would let no such script in
+    if not page.evaluate("typeof axe === 'object'"):
+        page.evaluate(AXE.read_text())
+    chosen = {"runOnly": list(rules)} if rules else {}
+    found = page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **chosen})
+    return [
+        f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
+        for each in found["violations"]
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
 class Tab:
     """A person's tab, watched for what must not happen.
 
@@ -95,18 +111,7 @@ class Tab:
 
     def serious(self, *rules: str) -> list[str]:
         """Name what axe-core finds serious on the page that is shown, by these rules or by all."""
-        if not AXE.exists():
-            pytest.skip("there is no axe-core: npm could not install it")
-        # told to the browser from outside: the policy of the page would let no such script in
-        if not self.page.evaluate("typeof axe === 'object'"):
-            self.page.evaluate(AXE.read_text())
-        chosen = {"runOnly": list(rules)} if rules else {}
-        found = self.page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **chosen})
-        return [
-            f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}"
-            for each in found["violations"]
-            if each["impact"] in {"serious", "critical"}
-        ]
+        return serious(self.page, *rules)
 
     def work(self) -> dict[str, float]:
         """Tell for how long the page was scripted, styled and laid out so far.
