@@ -36,6 +36,8 @@ MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 #: What the page asks Chainlit for.
 _ASKED: Final = (
     ("GET", "/assets/{path:path}"),
+    ("GET", "/public/names.js"),
+    ("GET", "/public/page.css"),
     ("GET", "/favicon"),
     ("GET", "/logo"),
     ("GET", "/avatars/{id}"),

@@ -64,6 +64,8 @@ def _prepare(folder: Path) -> None:
     folder.chmod(0o700)
     shutil.copy(_HERE / "config.toml", folder / ".chainlit")
     (folder / "public").mkdir(exist_ok=True)
+    for name in ("theme.json", "page.css", "names.js"):
+        shutil.copy(_HERE / name, folder / "public")
     for name in ("favicon", "logo_dark", "logo_light"):
         shutil.copy(_HERE.parent / "dashboard" / "static" / "icon.svg", folder / "public" / f"{name}.svg")
 

@@ -43,6 +43,7 @@ SCRIPT = [
     {"last_contains": ["Be evil"], "reply": f"{SCRIPT_IN_TEXT}\n\n![pixel](https://evil.example/pixel.png)"},
     {"last_contains": ["Ask me first"], "times": 1, "tool_calls": [WRITE]},
     {"last_contains": ["Write it"], "times": 1, "tool_calls": [WRITE]},
+    {"last_contains": ["Offer me buttons"], "tool_calls": [WRITE]},
     {"last_contains": ["Work and ask"], "times": 1, "tool_calls": [WORK]},
     # the agent, which works until it is let go on
     {"last_contains": ["canary-of-the-shell"], "tool_calls": [FINISH], "hold": True, "hold_after": 0},

@@ -179,6 +179,32 @@ def test_a_model_that_takes_no_tools_is_asked_without(ada, tab):
     expect(tab.last_answer).to_contain_text("You said: once more")
 
 
+def test_its_pages_are_for_everybody(browser, chat, ada):
+    """No serious fault by axe-core, dark and light: at the log-in, before a word, and amid runs."""
+    tab = ChatTab(browser, chat.url, "ada")
+    found = {}
+    for theme in ("dark", "light"):
+        tab.page.goto(f"{chat.url}/chat/login")
+        tab.page.evaluate("theme => localStorage.setItem('vite-ui-theme', theme)", theme)
+        tab.page.reload()
+        expect(tab.page.locator(f"html.{theme}")).to_be_attached()
+        expect(tab.page.locator("#password")).to_be_visible()
+        found[theme, "log-in"] = tab.serious()
+        tab.log_in()
+        expect(tab.page.locator("#chat-input")).to_be_visible()
+        found[theme, "nothing"] = tab.serious()
+        tab.open("Work and ask")
+        expect(tab.page.locator("[data-step-type=tool]")).to_contain_text("openai_shell: succeeded")
+        if theme == "dark":
+            tab.say("Offer me buttons")
+        expect(tab.page.get_by_role("button", name="Refuse")).to_be_visible()
+        found[theme, "chat"] = tab.serious()
+        tab.context.clear_cookies()
+    assert {place: faults for place, faults in found.items() if faults} == {}
+    assert tab.faults == []
+    tab.context.close()
+
+
 def test_what_is_refused_is_not_done(ada, tab):
     tab.say("Write it")
     tab.page.get_by_role("button", name="Refuse").click()
