@@ -15,6 +15,7 @@ from lightning.domain.run_tokens import mint
 from lightning.domain.tokens import TokenIssuer
 from ops.chaos.installation import PASSWORD, until
 from tests.api.chat.conftest import ChatTab
+from tests.api.chat.proxy import proxy
 from tests.api.conftest import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timeout(180)
@@ -179,6 +180,27 @@ def test_a_model_that_takes_no_tools_is_asked_without(ada, tab):
     expect(tab.last_answer).to_contain_text("You said: once more")
 
 
+def test_it_stands_on_one_host_with_the_ingress_behind_a_proxy(browser, chat, ada):
+    with proxy(chat.url, chat.installation.url) as url:
+        # Then a log-in is told to be behind https, and counts for the browser's address
+        answer = httpx2.post(
+            f"{url}/chat/login",
+            data={"username": "ada", "password": PASSWORD},
+            headers={"origin": url},
+            trust_env=False,
+        )
+        assert (answer.status_code, answer.headers["set-cookie"][-8:]) == (200, "; Secure")
+        sessions = httpx2.get(f"{url}/api/sessions", headers=ada.headers(), trust_env=False).json()
+        assert "203.0.113.77" in {each["address"] for each in sessions["sessions"]}
+        # And the page works, WebSocket and all
+        tab = ChatTab(browser, url, "ada")
+        tab.log_in()
+        tab.say("behind a proxy")
+        expect(tab.last_answer).to_contain_text("You said: behind a proxy")
+        assert tab.faults == []
+        tab.context.close()
+
+
 def test_its_pages_are_for_everybody(browser, chat, ada):
     """No serious fault by axe-core, dark and light: at the log-in, before a word, and amid runs."""
     tab = ChatTab(browser, chat.url, "ada")
@@ -223,6 +245,7 @@ def test_what_goes_on_behind_an_answer_is_cancelled(ada, tab):
     tab.page.reload()
     tab.open("Ask me first")
     expect(tab.page.get_by_text("write_files waits for your approval")).to_be_visible()
+    expect(tab.page.get_by_text("It is cancelled.")).to_be_visible()
     tab.say("and on")
     expect(tab.last_answer).to_contain_text("You said: and on")
     assert tab.page.get_by_role("button", name="Cancel").count() == 0
