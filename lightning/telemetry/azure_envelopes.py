@@ -29,7 +29,7 @@ class TemplateExporter(AzureMonitorTraceExporter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.client = cast("Any", _Encoding(self.client))
+        self.client = cast("Any", Encoding(self.client))
         self._templates: OrderedDict[Hashable, Template | None] = OrderedDict()
 
     def _span_to_envelope(self, span: ReadableSpan) -> Any:  # the base class asks it of each span
@@ -55,7 +55,7 @@ class TemplateExporter(AzureMonitorTraceExporter):
             self._templates[shape] = template if json.loads(template.fill(span)) == plain else None
 
 
-class _Encoding:
+class Encoding:
     """The client of an exporter, which is given JSON: it takes long to make some itself.
 
     Parameters:
