@@ -25,7 +25,7 @@ from ops.bench.target import Target
 from ops.ports import free_port
 
 #: Each way is measured so often, in turns: what else a machine does meanwhile is no cost of ours.
-ROUNDS = 5
+ROUNDS = 4
 
 #: Events before those that are counted.
 WARM_UP = 300
