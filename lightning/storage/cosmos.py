@@ -64,6 +64,9 @@ REFUSED_SECONDS: Final = 3.0
 #: A read whose connection broke is asked so often, as it changes nothing.
 READ_ATTEMPTS: Final = 3
 
+#: So many documents are remembered that were not there; then the one asked for longest ago is forgotten.
+MAX_ABSENT: Final = 10_000
+
 T = TypeVar("T")
 
 
@@ -81,6 +84,7 @@ class CosmosStorage:
         self._account = account
         self._expire_seconds = expire_seconds
         self._sessions = {name: SessionTokens() for name in CONTAINERS}
+        self._absent: dict[tuple[str, str, str], None] = {}
         self._groups = Groups(self._current, self._apply)
         self._charges = get_meter(__name__).create_histogram(
             names.COSMOS_REQUEST_CHARGE, unit="{request_unit}", description="Request units of an operation"
@@ -90,12 +94,23 @@ class CosmosStorage:
         """Read one document by a point read; see `Storage.get`.
 
         That there is none is asked again where it is certain: somebody who was just told of the document by
-        another process would otherwise hear that it does not exist.
+        another process would otherwise hear that it does not exist. What was not there when it was last asked
+        for is asked for there at once.
         """
         if not is_document_id(id):
             return None
-        found = await self._read(container, partition, id)
-        return await self._current(container, partition, id) if found is None else found
+        key = (container, partition, id)
+        if key not in self._absent:
+            found = await self._read(container, partition, id)
+            if found is not None:
+                return found
+        found = await self._current(container, partition, id)
+        self._absent.pop(key, None)
+        if found is None:
+            if len(self._absent) >= MAX_ABSENT:
+                del self._absent[next(iter(self._absent))]
+            self._absent[key] = None
+        return found
 
     async def batch(self, container: str, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply all operations or none; see `Storage.batch`."""

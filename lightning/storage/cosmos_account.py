@@ -1,39 +1,26 @@
 """The account of Cosmos DB that a process works with: its client, and the containers in it."""
 
 import asyncio
-import copy
-import io
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, cast
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import structlog
 from azure.core.exceptions import AzureError, ResourceExistsError
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
-from azure.cosmos.documents import ConnectionPolicy
 
 from lightning.azure_identity import AsyncIdentity
 from lightning.errors import StoreMisconfigured
+from lightning.storage.cosmos_client import open_client
 from lightning.storage.cosmos_errors import status_of
 from lightning.storage.cosmos_indexes import completed, indexing_policy, kept
 from lightning.storage.cosmos_version import check_version
 from lightning.storage.port import CONTAINERS
 
-#: To reach the account, and for an answer of it.
-CONNECT_SECONDS: Final = 5
-READ_SECONDS: Final = 8
-
-#: From here on aiohttp wants a file for a body.
-LARGE_BYTES: Final = 512 * 1024
-
 PARTITION_PATH: Final = "/userID"
 
 _log = structlog.get_logger(__name__)
-
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
 class Account:
@@ -146,56 +133,3 @@ class Account:
             return
         await database.replace_container(self._names[name], indexing_policy=policy, **kept(properties))
         _log.info("cosmos_indexes_added", container=self._names[name])
-
-
-_Send: TypeAlias = Callable[..., Awaitable[Any]]
-
-
-class _Transport(AioHttpTransport):
-    """Hands over large bodies as files, which aiohttp sends without holding the event loop up."""
-
-    async def send(self, request: Any, **config: Any) -> Any:
-        """Send a request; it stays as it is, since it may be sent again."""
-        data = request.data
-        if isinstance(data, str | bytes) and len(data) > LARGE_BYTES:
-            request = copy.copy(request)
-            request.data = io.BytesIO(data.encode() if isinstance(data, str) else data)
-        send = cast("_Send", super().send)  # pyright: ignore[reportUnknownMemberType]
-        return await send(request, **config)
-
-
-def _asking_once() -> ConnectionPolicy:
-    """Let the SDK ask nothing again: who asked knows whether that does no harm, and how long there is.
-
-    A write whose connection broke may have been done: asked once more, it would meet itself.
-    """
-    policy = ConnectionPolicy()
-    policy.RetryOptions = type(policy.RetryOptions)(max_retry_attempt_count=0)
-    return policy
-
-
-def open_client(address: str, credential: str | AsyncIdentity) -> CosmosClient:
-    """Open a client, which asks nothing again by itself.
-
-    Parameters:
-      address: The account's endpoint.
-      credential: What signs the requests: a key, or who asks.
-    """
-    parts = urlsplit(address)
-    return CosmosClient(
-        address,
-        credential,
-        connection_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        connection_policy=_asking_once(),
-        retry_total=0,
-        retry_connect=0,
-        retry_read=0,
-        retry_status=0,
-        # else aiohttp looks for proxies and for ~/.netrc at each request, in a thread
-        transport=_Transport(use_env_settings=False),
-        # An emulator speaks of itself by an address that may not be the one it is reached by.
-        enable_endpoint_discovery=parts.scheme == "https" and parts.hostname not in _LOOPBACK,
-        enable_compact_utf8_item_writes=True,
-        user_agent_suffix="lightning",
-    )

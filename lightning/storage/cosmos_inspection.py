@@ -11,7 +11,8 @@ from lightning.errors import LightningError
 from lightning.keys import secret
 from lightning.settings import Settings
 from lightning.storage import CONTAINERS, container_names
-from lightning.storage.cosmos_account import PARTITION_PATH, open_client
+from lightning.storage.cosmos_account import PARTITION_PATH
+from lightning.storage.cosmos_client import open_client
 from lightning.storage.cosmos_errors import failure, status_of
 from lightning.storage.cosmos_indexes import lacking
 from lightning.storage.cosmos_opening import where_and_who

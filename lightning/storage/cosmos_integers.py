@@ -7,6 +7,8 @@ read back as it was, and documents without such integers cost nothing to read.
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias, cast
 
+import orjson
+
 #: The top-level field with the places: for each the keys and positions that lead there.
 PLACES: Final = "$integers"
 
@@ -17,7 +19,12 @@ Path: TypeAlias = tuple[str | int, ...]
 
 def storable(body: dict[str, Any]) -> dict[str, Any]:
     """Give a document as it can be stored: itself, unless it has such integers."""
-    places = list(_wide(body, ()))
+    try:
+        orjson.dumps(body, option=orjson.OPT_STRICT_INTEGER)  # much faster than looking
+    except TypeError:
+        places = list(_wide(body, ()))
+    else:
+        return body
     if not places:
         return body
     written: dict[str, Any] = _copied(body)

@@ -66,4 +66,5 @@ def open_azure_monitor(connection: str, identity: Identity | None) -> Destinatio
         TemplateExporter(**options),
         AzureMonitorLogExporter(**options),
         AzureMonitorMetricExporter(**options),
+        takes_exemplars=False,
     )

@@ -27,12 +27,14 @@ class Destination:
       spans: Sends spans.
       logs: Sends log records, which have been redacted.
       metrics: Sends metrics, which hold no text of users.
+      takes_exemplars: Whether it shows of metrics in which traces they were measured.
     """
 
     name: str
     spans: SpanExporter
     logs: LogRecordExporter
     metrics: MetricExporter
+    takes_exemplars: bool
 
 
 class OutwardExporter(SpanExporter):

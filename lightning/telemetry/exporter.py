@@ -102,25 +102,23 @@ class SpanStoreExporter(SpanExporter):
 
 def _encoded(span: ReadableSpan) -> tuple[bytes, bytes, bytes, bytes]:
     """Encode the texts of a span: name and status, attributes, events, links."""
+    events = [
+        {"name": event.name, "time_ns": event.timestamp, "attributes": event.attributes}
+        for event in span.events
+    ]
+    links = [
+        {
+            "trace_id": format_trace_id(link.context.trace_id),
+            "span_id": format_span_id(link.context.span_id),
+            "attributes": link.attributes,
+        }
+        for link in span.links
+    ]
     return (
         encode((span.name, span.status.description)),
         encode(span.attributes),
-        encode(
-            [
-                {"name": event.name, "time_ns": event.timestamp, "attributes": event.attributes}
-                for event in span.events
-            ]
-        ),
-        encode(
-            [
-                {
-                    "trace_id": format_trace_id(link.context.trace_id),
-                    "span_id": format_span_id(link.context.span_id),
-                    "attributes": link.attributes,
-                }
-                for link in span.links
-            ]
-        ),
+        encode(events) if events else b"[]",
+        encode(links) if links else b"[]",
     )
 
 

@@ -7,7 +7,7 @@ has plain attributes, and is its own copy once it ended.
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
@@ -26,6 +26,10 @@ _PLAIN: Final = frozenset({str, int, bool, float})
 
 
 def _put(kept: dict[str, Any], attributes: Mapping[str, AttributeValue], limit: int | None) -> None:
+    fits = limit is None or len(kept) + len(attributes) <= limit
+    if fits and _PLAIN.issuperset(map(type, attributes.values())) and "" not in attributes:
+        kept.update(attributes)
+        return
     for name, value in attributes.items():
         if limit is not None and len(kept) >= limit and name not in kept:
             continue
@@ -35,6 +39,17 @@ def _put(kept: dict[str, Any], attributes: Mapping[str, AttributeValue], limit: 
             kept.update(BoundedAttributes(None, {name: value}))
 
 
+def _are_plain(links: Sequence[Link], limits: SpanLimits) -> bool:
+    """Tell whether links may be taken as they are."""
+    return (limits.max_links is None or len(links) <= limits.max_links) and all(
+        link.context.is_valid
+        and isinstance(link.attributes, dict)
+        and len(link.attributes) <= (limits.max_link_attributes or 0)
+        and _PLAIN.issuperset(map(type, link.attributes.values()))
+        for link in links
+    )
+
+
 class LeanSpan(Span):
     """A span whose attributes are a plain dictionary; the rest of it is the SDK's.
 
@@ -42,37 +57,61 @@ class LeanSpan(Span):
       tracer: What makes it.
       context: Its own ids.
       parent: Those of its parent, if it has one.
-      given: The other arguments of `LeanTracer.start_span`.
+      name: As of `LeanTracer.start_span`, as all that follow.
+      kind: Its kind.
+      attributes: Its first ones.
+      links: Its first ones.
+      start_time: Nanoseconds since the epoch; None: now.
+      record_exception: Whether one that ends it as a context manager is an event of it.
+      set_status_on_exception: Whether one makes it fail.
     """
 
     def __init__(
-        self, tracer: "LeanTracer", context: SpanContext, parent: SpanContext | None, **given: Any
+        self,
+        tracer: "LeanTracer",
+        context: SpanContext,
+        parent: SpanContext | None,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link] | None,
+        start_time: int | None,
+        record_exception: bool,  # noqa: FBT001 -- as in the base class
+        set_status_on_exception: bool,  # noqa: FBT001 -- likewise
     ) -> None:
         # what the base class would do, but for the attributes
         self._context = context
         self._parent = parent
-        self._name = given["name"]
-        self._kind = given["kind"]
+        self._name = name
+        self._kind = kind
         self._resource = tracer.resource
         self._instrumentation_info = tracer.instrumentation_info
         self._instrumentation_scope = tracer.scope
         self._sampler = tracer.sampler
-        self._record_exception = given["record_exception"]
-        self._set_status_on_exception = given["set_status_on_exception"]
+        self._record_exception = record_exception
+        self._set_status_on_exception = set_status_on_exception
         self._span_processor = tracer.span_processor
         self._limits = tracer.limits
         self._lock = threading.Lock()
         self._status = _UNSET
-        self._events = self._new_events()  # pyright: ignore[reportUnknownMemberType]
-        self._links = self._new_links(given["links"])  # pyright: ignore[reportUnknownMemberType]
+        self._events = ()  # a list once there is one
+        if links and not _are_plain(links, tracer.limits):
+            self._links = self._new_links(links)  # pyright: ignore[reportUnknownMemberType]
+        else:
+            self._links = tuple(Link(link.context, dict(link.attributes or {})) for link in links or ())
         self._record_end_metrics = None
         self._attributes = {}
-        if given["attributes"]:
-            _put(self._attributes, given["attributes"], self._limits.max_span_attributes)
+        if attributes:
+            _put(self._attributes, attributes, self._limits.max_span_attributes)
         self._end_time = None
-        self._start_time = time.time_ns() if given["start_time"] is None else given["start_time"]
+        self._start_time = time.time_ns() if start_time is None else start_time
 
     _attributes: dict[str, Any]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def attributes(self) -> Attributes:
+        """The attributes, not to be changed."""
+        return self._attributes
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Set one attribute of a span that has not ended."""
@@ -83,6 +122,19 @@ class LeanSpan(Span):
         with self._lock:
             if self._end_time is None:
                 _put(self._attributes, attributes, self._limits.max_span_attributes)
+
+    def _add_event(self, event: Any) -> None:
+        with self._lock:
+            if isinstance(self._events, tuple):
+                self._events = cast("Any", self._new_events)()
+        cast("Any", super()._add_event)(event)
+
+    def _add_link(self, link: Link) -> None:
+        with self._lock:
+            links = cast("Any", self._links)  # pyright: ignore[reportUnknownMemberType]
+            if isinstance(links, tuple):
+                self._links = cast("Any", self._new_links)(links)
+        cast("Any", super()._add_link)(link)
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, and hand it on itself: nothing changes it any more."""
@@ -120,28 +172,15 @@ class LeanTracer(Tracer):
         set_status_on_exception: bool = True,  # noqa: FBT001, FBT002 -- likewise
     ) -> Any:
         """Begin a span."""
-        options: dict[str, Any] = {
-            "name": name,
-            "kind": kind,
-            "attributes": attributes,
-            "links": links or (),
-            "start_time": start_time,
-            "record_exception": record_exception,
-            "set_status_on_exception": set_status_on_exception,
-        }
+        given = (name, kind, attributes, links, start_time, record_exception, set_status_on_exception)
         if not self._is_lean:
-            return super().start_span(context=context, **options)
+            return super().start_span(name, context, *given[1:])
         parent, ids = get_current_span(context).get_span_context(), self.id_generator
         if parent.is_valid:
             flags = _SAMPLED_RANDOM if parent.trace_flags.random_trace_id else _SAMPLED
-            own = SpanContext(
-                parent.trace_id,
-                ids.generate_span_id(),
-                is_remote=False,
-                trace_flags=flags,
-                trace_state=parent.trace_state,
-            )
-            return LeanSpan(self, own, parent, **options)
+            span_id, state = ids.generate_span_id(), parent.trace_state
+            own = SpanContext(parent.trace_id, span_id, False, flags, state)  # noqa: FBT003 -- not remote
+            return LeanSpan(self, own, parent, *given)
         flags = _SAMPLED_RANDOM if ids.is_trace_id_random() else _SAMPLED
-        own = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False, trace_flags=flags)
-        return LeanSpan(self, own, None, **options)
+        own = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags)  # noqa: FBT003 -- likewise
+        return LeanSpan(self, own, None, *given)

@@ -29,4 +29,5 @@ def open_otlp_collector(endpoint: str, headers: Mapping[str, str]) -> Destinatio
         OTLPSpanExporter(endpoint=f"{base}/v1/traces", **options),
         OTLPLogExporter(endpoint=f"{base}/v1/logs", **options),
         OTLPMetricExporter(endpoint=f"{base}/v1/metrics", **options),
+        takes_exemplars=True,
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.metrics import set_meter_provider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider, set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
+from opentelemetry.sdk.metrics import MeterProvider as MeasuringProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -200,7 +201,8 @@ def configure(
         provider.add_destination(places[-1])
     measure(places)
     trace.set_tracer_provider(provider)
-    return Telemetry(provider, [meters.shutdown, *(() if logs is None else (logs.shutdown,))], scrape)
+    ends = [each.shutdown for each in (meters, logs) if isinstance(each, MeasuringProvider | LoggerProvider)]
+    return Telemetry(provider, ends, scrape)
 
 
 def _logs(resource: Resource, destinations: Sequence[Destination]) -> LoggerProvider:
@@ -222,4 +224,8 @@ def _meters(
     # how often they are sent is said by OTEL_METRIC_EXPORT_INTERVAL
     readers: list[MetricReader] = [PeriodicExportingMetricReader(each.metrics) for each in destinations]
     readers += [] if scrape is None else [scrape.reader]
-    return MeterProvider(readers, resource, shutdown_on_exit=False)
+    if not readers:
+        return NoOpMeterProvider()  # nobody would ever read what it adds up
+    kept = any(each.takes_exemplars for each in destinations)
+    exemplars = None if kept else AlwaysOffExemplarFilter()
+    return MeasuringProvider(readers, resource, exemplar_filter=exemplars, shutdown_on_exit=False)

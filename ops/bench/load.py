@@ -81,7 +81,9 @@ async def throughput(plan: Plan, gauge: Gauge, connections: list[Connection]) ->
     posted = await flood.run(connections)
     for user in plan.tokens:
         await _drained(connections[0], plan, user)
-    seconds, cost = time.perf_counter() - began, gauge.since(before)
+    seconds = time.perf_counter() - began
+    await asyncio.sleep(plan.settle_seconds)
+    cost = gauge.since(before)
     done = {each for user in plan.tokens for each in await _done(connections[0], plan, user)}
     if missing := set(flood.ids) - done:
         raise BenchError(f"{len(missing)} of {len(flood.ids)} accepted events ended without being done")

@@ -26,6 +26,7 @@ class Plan:
       databases: SQLite files by name, whose transactions are counted.
       parents: Process ids, by the name of what ends as their children, whose processor time is measured.
       warm_up: Of `latency`: events before those that are counted.
+      settle_seconds: Of `throughput`: for so long after the last is done, processor time still counts.
       model: Of `first-token`: the model's server, up to and with ``/v1``.
     """
 
@@ -40,6 +41,7 @@ class Plan:
     databases: dict[str, str] = field(default_factory=dict[str, str])
     parents: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     warm_up: int = 10
+    settle_seconds: float = 0.0
     model: str = ""
 
 

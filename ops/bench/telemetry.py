@@ -2,27 +2,39 @@
 
 The rate says what an operator sees, and is as good as the machine is quiet: a destination on the same cores
 takes its part of them, which on Azure it does not. The processor time of the platform's own processes says
-what telemetry costs.
+what telemetry costs; it is read when all that was told has arrived.
 """
 
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import httpx2
+import typer
+
+from lightning.telemetry.setup import OUTWARD_DELAY_SECONDS
 from ops.bench.plan import Plan, Result
 from ops.bench.scenarios import measure
 from ops.bench.target import Target
+from ops.ports import free_port
 
 #: Each way is measured so often, in turns: what else a machine does meanwhile is no cost of ours.
-ROUNDS = 3
+ROUNDS = 4
 
 #: Events before those that are counted.
 WARM_UP = 300
+
+#: What an event tells at least: its request, the sending of its message, and its step.
+SPANS = 3
+
+#: After the last event is done, what it told is on its way for less.
+SETTLE_SECONDS = 2 * OUTWARD_DELAY_SECONDS
 
 #: The processes that are the platform's.
 _OURS = ("ingress", "worker")
@@ -30,20 +42,28 @@ _OURS = ("ingress", "worker")
 
 @dataclass(frozen=True, slots=True)
 class _Monitor:
-    """The emulator of Application Insights: how it is reached, and its process id."""
+    """The emulator of Application Insights: how it is reached, its control interface, and its process id."""
 
     connection: str
+    control: str
     pid: int
+
+    def taken(self) -> int:
+        """Give how many items it took so far."""
+        return httpx2.get(f"{self.control}/usage", trust_env=False).json().get("items_accepted", 0)
 
 
 def telemetry(
-    users: int, workers: int, threads: int, *, events: int = 4000, rounds: int = ROUNDS
+    users: int, workers: int, threads: int, *, events: int = 2000, rounds: int = ROUNDS
 ) -> dict[str, Result]:
     """Measure a platform that makes no spans, one that keeps its spans, and one that sends them; all of them.
 
     Returns:
       The best rate of each way. Its figures are medians: the milliseconds of processor time that an event
       took of each process, and how much of the rate was lost and of the time was added, in percent.
+
+    Raises:
+      typer.Exit: Not all that was to be told had arrived when the time was read.
     """
     found: dict[str, list[Result]] = {}
     with _monitor() as monitor:
@@ -58,9 +78,26 @@ def telemetry(
         size = {"LIGHTNING_WORKERS": str(workers), "LIGHTNING_THREADS": str(threads)}
         for _ in range(rounds):
             for way, (settings, libraries) in ways.items():
-                result = _throughput(users, events, {**size, **settings}, libraries, monitor.pid)
+                result, arrived = _throughput(users, events, {**size, **settings}, libraries, monitor)
+                check(way, result, arrived)
                 found.setdefault(way, []).append(result)
     return {f"done, telemetry: {way}": summary(each, found["none"]) for way, each in found.items()}
+
+
+def check(way: str, result: Result, arrived: Mapping[str, int]) -> None:
+    """See that all was there that events tell when the time was read.
+
+    Parameters:
+      way: How it was measured.
+      result: What was measured.
+      arrived: How many spans there were, by the ways that have any.
+
+    Raises:
+      typer.Exit: Some were still on their way, so their cost is not in the result.
+    """
+    if way in arrived and arrived[way] < SPANS * result.events:
+        print(f"{way} had {arrived[way]} spans of {result.events} events in time", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def summary(results: Sequence[Result], without: Sequence[Result]) -> Result:
@@ -75,8 +112,9 @@ def summary(results: Sequence[Result], without: Sequence[Result]) -> Result:
     if results is not without:
         rate = best.per_second / max(each.per_second for each in without)
         figures["% of the rate lost"] = (1 - rate) * 100
-        time = _milliseconds(results, _OURS) / _milliseconds(without, _OURS)
-        figures["% of processor time added"] = (time - 1) * 100
+        pairs = zip(results, without, strict=True)  # one after the other, so that both were disturbed alike
+        ratios = [_milliseconds([each], _OURS) / _milliseconds([other], _OURS) for each, other in pairs]
+        figures["% of processor time added"] = (median(ratios) - 1) * 100
     return replace(best, figures=figures)
 
 
@@ -86,26 +124,40 @@ def _milliseconds(results: Sequence[Result], names: Sequence[str]) -> float:
 
 
 def _throughput(
-    users: int, events: int, environment: Mapping[str, str], libraries: Mapping[str, str], monitor: int
-) -> Result:
+    users: int, events: int, environment: Mapping[str, str], libraries: Mapping[str, str], monitor: _Monitor
+) -> tuple[Result, dict[str, int]]:
+    """Measure one platform; give also how much arrived in each place."""
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         target = stack.enter_context(
-            Target(Path(folder), users=users, environment=environment, libraries=libraries, whole=True)
+            Target(folder, users=users, environment=environment, libraries=libraries, whole=True)
         )
         plan = Plan("throughput", target.url, target.tokens, connections=32, events=WARM_UP, seconds=10)
         measure(plan)
-        processes = {**target.processes(), "emulator": monitor}
-        return measure(replace(plan, events=events, processes=processes, databases=target.databases()))
+        before = monitor.taken()
+        processes = {**target.processes(), "emulator": monitor.pid}
+        plan = replace(plan, events=events, settle_seconds=SETTLE_SECONDS)
+        result = measure(replace(plan, processes=processes, databases=target.databases()))
+        arrived = {"spans.db": _kept(folder / "spans.db"), "Application Insights": monitor.taken() - before}
+        return result, arrived
+
+
+def _kept(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM spans").fetchone()[0]
 
 
 @contextmanager
 def _monitor() -> Generator[_Monitor]:
-    command = [sys.executable, "-m", "ops.emulators.monitor", "--port", "0"]
+    port = free_port()
+    command = [sys.executable, "-m", "ops.emulators.monitor", "--port", "0", "--control-port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if process.stdout is None:
                 raise OSError("the emulator says nothing")
-            yield _Monitor(process.stdout.readline().strip(), process.pid)
+            connection = process.stdout.readline().strip()
+            yield _Monitor(connection, f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()

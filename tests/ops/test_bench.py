@@ -13,7 +13,7 @@ from ops.bench.request_units import request_units
 from ops.bench.schedule_units import schedule_units
 from ops.bench.schedules import schedules
 from ops.bench.stream import Stream
-from ops.bench.telemetry import summary
+from ops.bench.telemetry import check, summary
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 FRAMES = (
@@ -157,3 +157,8 @@ def test_what_telemetry_costs_is_told_by_rate_and_by_processor_time():
             "% of processor time added": 20,
         }
     )
+    # And a result without what was still on its way is none
+    check("none", kept[0], {"spans.db": 0})
+    check("spans.db", kept[0], {"spans.db": 3000})
+    with pytest.raises(typer.Exit):
+        check("spans.db", kept[0], {"spans.db": 2999})

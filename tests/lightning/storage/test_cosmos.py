@@ -8,9 +8,19 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from lightning.errors import Conflict, Permanent, Transient
-from lightning.storage import CONTAINERS, Create, Delete, Replace, Upsert, Where, cosmos, cosmos_account
+from lightning.storage import (
+    CONTAINERS,
+    Create,
+    Delete,
+    Replace,
+    Upsert,
+    Where,
+    cosmos,
+    cosmos_account,
+    cosmos_client,
+)
 from lightning.storage.cosmos_integers import restored, storable
-from lightning.storage.cosmos_opening import open_cosmos
+from lightning.storage.cosmos_opening import open_cosmos, read_connection
 from tests.stores import cosmos_store
 
 
@@ -257,24 +267,67 @@ async def test_that_there_is_nothing_is_certain(cosmos_emulator, database, stora
     await other.close()
 
 
-async def test_request_units_are_a_metric(cosmos_emulator, database, monkeypatch):
+@pytest.fixture
+async def measured(cosmos_emulator, database, monkeypatch):
+    """Open a store; `told` gives the metric of all that are opened, and `asked` how often they asked what."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     monkeypatch.setattr(cosmos, "get_meter", provider.get_meter)
     store = cosmos_store(cosmos_emulator.connection_string, database)
-    await store.batch("users", "anna", [Create(document("a"))])
-    await store.get("users", "anna", "a")
-    await store.get("users", "anna", "b")
-    await store.query("users", None)
-    [metric] = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-    points = {point.attributes["db.operation.name"]: point for point in metric.data.data_points}
-    assert (metric.name, metric.unit) == ("azure.cosmosdb.client.operation.request_charge", "{request_unit}")
-    assert {name: point.count for name, point in points.items()} == {
-        "execute_batch": 1, "read_item": 2, "read_batch": 1, "query_items": 3,
-    }  # fmt: skip
-    assert all(point.sum > 0 for point in points.values())
+
+    def told():
+        [metric] = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        return metric
+
+    def asked() -> dict[str, int]:
+        points = told().data.data_points
+        return {point.attributes["db.operation.name"]: point.count for point in points}
+
+    store.told, store.asked = told, asked
+    yield store
     await store.close()
     provider.shutdown()
+
+
+async def test_what_was_not_there_is_looked_for_where_that_is_certain(
+    cosmos_emulator, database, measured, monkeypatch
+):
+    # Given as few documents that are remembered as can be, and two that were not there
+    monkeypatch.setattr(cosmos, "MAX_ABSENT", 1)
+    assert await measured.get("users", "anna", "forgotten") is None
+    assert await measured.get("users", "anna", "a") is None
+    assert measured.asked() == {"read_item": 2, "read_batch": 2}
+    # Then the last one is not looked for by a point read, which cannot be certain, until it is there
+    assert await measured.get("users", "anna", "a") is None
+    other = cosmos_store(cosmos_emulator.connection_string, database)
+    await other.batch("users", "anna", [Create(document("a"))])
+    await other.close()
+    assert (await measured.get("users", "anna", "a")).body == document("a")
+    assert measured.asked() == {"read_item": 2, "read_batch": 4, "execute_batch": 1}
+    # And then by nothing else, as what was forgotten
+    assert (await measured.get("users", "anna", "a")).body == document("a")
+    assert await measured.get("users", "anna", "forgotten") is None
+    assert measured.asked() == {"read_item": 4, "read_batch": 5, "execute_batch": 1}
+
+
+async def test_the_sdk_does_nothing_besides(cosmos_emulator):
+    # Of what the SDK does with a request there is what adds headers, signs and sends it, and our own
+    client = cosmos_client.open_client(*read_connection(cosmos_emulator.connection_string))
+    policies = client.client_connection.pipeline_client._pipeline._impl_policies
+    names = [type(getattr(each, "_policy", each)).__name__ for each in policies]
+    assert names == ["HeadersPolicy", "CosmosUserAgentPolicy", "_Once", "CustomHookPolicy"]
+    await client.close()
+
+
+async def test_request_units_are_a_metric(measured):
+    await measured.batch("users", "anna", [Create(document("a"))])
+    await measured.get("users", "anna", "a")
+    await measured.get("users", "anna", "b")
+    await measured.query("users", None)
+    metric = measured.told()
+    assert (metric.name, metric.unit) == ("azure.cosmosdb.client.operation.request_charge", "{request_unit}")
+    assert measured.asked() == {"execute_batch": 1, "read_item": 2, "read_batch": 1, "query_items": 3}
+    assert all(point.sum > 0 for point in metric.data.data_points)
 
 
 async def test_integers_beyond_2_to_53_keep_their_digits(storage):

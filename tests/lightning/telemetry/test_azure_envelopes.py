@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 import pytest
 from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 from opentelemetry import trace
@@ -13,7 +14,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from lightning.settings import tell_libraries
 from lightning.telemetry import azure_envelopes
-from lightning.telemetry.azure_envelopes import TemplateExporter
+from lightning.telemetry.azure_envelopes import Encoding, TemplateExporter
 from lightning.telemetry.azure_monitor import SWITCHES
 
 CONNECTION = (
@@ -54,6 +55,8 @@ SHAPES = {
         "server.address": "d"}),
     "measured": (SpanKind.INTERNAL, {"microsoft.custom_measurements": '{"a": 1}', "enduser.id": "*",
         "lightning.event": "x" * 9000, "lightning." + "n" * 160: "*", "session.id": "*"}),
+    "quoted": (SpanKind.INTERNAL, {"lightning.user": 'a "%s" \\ é\n*', "lightning.agent": "\udc80*",
+        "other": '100 % of "\udc80"'}),
 }  # fmt: skip
 
 
@@ -92,9 +95,9 @@ def spans_of(name: str, count: int) -> list:
 
 
 def plain(envelope) -> dict:
-    return json.loads(
-        json.dumps(envelope if isinstance(envelope, dict) else envelope.as_dict(exclude_readonly=True))
-    )
+    if isinstance(envelope, orjson.Fragment):
+        return json.loads(orjson.dumps(envelope))
+    return json.loads(json.dumps(envelope.as_dict(exclude_readonly=True)))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -102,6 +105,23 @@ def test_an_envelope_is_the_one_that_the_exporter_makes(exporters, name):
     exporter, templates = exporters
     for span in spans_of(name, 121):
         assert plain(templates._span_to_envelope(span)) == plain(exporter._span_to_envelope(span))
+
+
+class Sent:
+    """Stands for the client of the SDK: what is sent is read here."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def track(self, body: bytes) -> None:
+        self.bodies.append(body)
+
+
+def test_what_is_sent_is_json_of_all_envelopes_whoever_made_them(exporters):
+    exporter, templates = exporters
+    sent, spans = Sent(), [*spans_of("quoted", 3), *spans_of("chat m", 3)]
+    Encoding(sent).track([templates._span_to_envelope(span) for span in spans])
+    assert json.loads(sent.bodies[0]) == [plain(exporter._span_to_envelope(span)) for span in spans]
 
 
 @pytest.mark.parametrize("name", ["send", "process", "POST /api/events", "GET /api/events/{id}", "run"])
@@ -112,7 +132,7 @@ def test_what_a_platform_does_all_the_time_is_made_from_templates(exporters, nam
     for span in spans:
         templates._span_to_envelope(span)
     # Then no other needs the exporter's work
-    assert all(isinstance(templates._span_to_envelope(span), dict) for span in spans)
+    assert all(isinstance(templates._span_to_envelope(span), orjson.Fragment) for span in spans)
 
 
 def test_shapes_are_forgotten_when_there_are_too_many(exporters, monkeypatch):

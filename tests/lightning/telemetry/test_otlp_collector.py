@@ -71,6 +71,7 @@ def test_traces_logs_metrics_and_spans_of_runs_arrive_without_secrets(collector,
     [things] = [metric for _, metric in collector.of("/v1/metrics") if metric["name"] == "things"]
     [point] = things["sum"]["dataPoints"]
     assert (point["asInt"], attributes(point)) == ("3", {"kind": "a"})
+    assert [each["traceId"] for each in point["exemplars"]] == [work["traceId"]]
     # And each request has the headers that were asked for; nothing that was sent or printed holds a secret
     assert {each["authorization"] for each in collector.headers} == {"Bearer canary-token-0c1d"}
     assert {each["x-tenant"] for each in collector.headers} == {"seven"}

@@ -204,6 +204,11 @@ else:
     run(tmp_path, PROGRAM + again)
 
 
-def test_without_a_path_no_file_is_made(tmp_path):
-    store = run(tmp_path, PROGRAM.replace("Path(sys.argv[1])", "None") + "telemetry.shutdown()")
+def test_without_a_path_no_file_is_made_and_nothing_is_measured_that_nobody_reads(tmp_path):
+    end = """
+from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
+assert isinstance(get_meter_provider(), NoOpMeterProvider)
+telemetry.shutdown()
+"""
+    store = run(tmp_path, PROGRAM.replace("Path(sys.argv[1])", "None") + end)
     assert not store.path.exists()

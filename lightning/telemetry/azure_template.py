@@ -1,0 +1,181 @@
+"""Envelopes of Application Insights whose spans are alike: one is the template of the others."""
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, TypeAlias, cast
+from uuid import uuid4
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Link, SpanContext, format_span_id, format_trace_id
+
+from lightning.telemetry import names
+
+Json: TypeAlias = dict[str, Any]
+
+#: Values that are passed on are cut to this length, by the limits of Application Insights.
+MAX_VALUE_LENGTH: Final = 8192
+
+_OPERATION: Final = "ai.operation.id"
+_PARENT: Final = "ai.operation.parentId"
+_LINKS: Final = "_MS.links"
+_WAITED: Final = "timeSinceEnqueued"
+
+#: A longer path may be cut where an address ends with it.
+_MAX_PATH_LENGTH: Final = 1024
+
+#: What makes an address of more than a path at its end.
+_OF_ADDRESSES: Final = frozenset({"url.query", "url.full", "http.url"})
+
+#: Attributes whose values decide nothing in an envelope: ours, and a few more.
+_OWN: Final = "lightning."
+_PASSED_ON: Final = frozenset(
+    {
+        names.MESSAGING_MESSAGE_ID,
+        names.GEN_AI_CONVERSATION_ID,
+        names.GEN_AI_USAGE_INPUT_TOKENS,
+        names.GEN_AI_USAGE_OUTPUT_TOKENS,
+    }
+)
+
+# What stands in a template where a text is put, and where a number is: nothing else is like it.
+_TEXT: Final = f"text-{uuid4()}"
+_NUMBER: Final = f"number-{uuid4()}"
+
+
+class Template:
+    """The JSON of an envelope, whose ids, times and passed-on values are exchanged.
+
+    Parameters:
+      envelope: What the exporter made, as plain data.
+      span: Of this span.
+    """
+
+    def __init__(self, envelope: Json, span: ReadableSpan) -> None:
+        self._resource = span.resource  # kept, for shapes name it by its place in memory
+        base: Json = envelope["data"]["baseData"]
+        kind = _kind_of(tuple(span.attributes or ()))
+        self._passed_on = [name for name in kind.passed_on if name in base["properties"]]
+        path = _path(span, kind)
+        self._address = None if path is None else base.get("url", "").removesuffix(path)
+        self._waited = bool(span.links) and _WAITED in base["measurements"]
+        # what is exchanged stands behind what is not, in the order of `fill`
+        words = {_OPERATION: _TEXT} | ({} if span.parent is None else {_PARENT: _TEXT})
+        fields: Json = {"id": _TEXT, "duration": _TEXT} | ({} if self._address is None else {"url": _TEXT})
+        properties: Json = dict.fromkeys(self._passed_on, _TEXT)
+        if span.links:  # one
+            properties[_LINKS] = json.dumps([{"operation_Id": _TEXT, "id": _TEXT}])
+        fields["properties"] = _behind(base["properties"], properties)
+        fields["measurements"] = _behind(base["measurements"], {_WAITED: _NUMBER} if self._waited else {})
+        exchanged = {
+            "time": _TEXT,
+            "tags": _behind(envelope["tags"], words),
+            "data": _behind(envelope["data"], {"baseData": _behind(base, fields)}),
+        }
+        text = json.dumps(_behind(envelope, exchanged)).replace("%", "%%")
+        self._text = text.replace(_TEXT, "%s").replace(f'"{_NUMBER}"', "%s")
+
+    def fill(self, span: ReadableSpan) -> str:
+        """Make the envelope of a span of the same shape."""
+        context, start_ns, end_ns = _finished(span)
+        attributes = cast("Mapping[str, object]", span.attributes)
+        began = datetime.fromtimestamp(start_ns / 1e9, tz=UTC).isoformat()
+        put: list[object] = [began.replace("+00:00", "Z"), format_trace_id(context.trace_id)]
+        if span.parent is not None:
+            put.append(format_span_id(span.parent.span_id))
+        put += (format_span_id(context.span_id), _duration(end_ns - start_ns))
+        values = [str(attributes[name])[:MAX_VALUE_LENGTH] for name in self._passed_on]
+        if self._address is not None:
+            values.insert(0, f"{self._address}{attributes[names.URL_PATH]}")
+        put += _escaped(values)
+        for link in span.links:
+            put += (format_trace_id(link.context.trace_id), format_span_id(link.context.span_id))
+            if self._waited:
+                put.append(max(0, start_ns / 1_000_000 - _sent_ms(link)))
+        return self._text % tuple(put)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What becomes of attributes, by their names.
+
+    Parameters:
+      deciding: Names of those whose values decide how the envelope looks.
+      passed_on: Names of those whose values are in it as they are.
+      has_path: Whether it is of a request that has a name besides its path, so that its address alone holds
+        the path.
+    """
+
+    deciding: tuple[str, ...]
+    passed_on: tuple[str, ...]
+    has_path: bool
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(attributes: tuple[str, ...]) -> _Kind:
+    passed_on = tuple(name for name in attributes if name.startswith(_OWN) or name in _PASSED_ON)
+    deciding = tuple(name for name in attributes if name not in passed_on)
+    has_path = {names.HTTP_ROUTE, names.URL_PATH}.issubset(attributes)
+    return _Kind(deciding, passed_on, has_path and _OF_ADDRESSES.isdisjoint(attributes))
+
+
+def shape_of(span: ReadableSpan) -> Hashable:
+    """Name all of a span that decides how its envelope looks, but for ids and times."""
+    scope, attributes = span.instrumentation_scope, span.attributes or {}
+    told = tuple(attributes)
+    kind = _kind_of(told)
+    values = {name: attributes[name] for name in kind.deciding}
+    if _path(span, kind) is not None:
+        values[names.URL_PATH] = None
+    return (
+        span.name,
+        span.kind,
+        span.status.status_code,
+        id(span.resource),
+        None if scope is None else scope.name,
+        span.parent is None,
+        tuple([type((link.attributes or {}).get(names.LINK_ENQUEUED_TIME)) for link in span.links]),
+        told,
+        tuple(values.values()),
+        tuple(map(type, values.values())),
+        tuple([name for name in kind.passed_on if attributes[name] is None]),
+    )
+
+
+def _path(span: ReadableSpan, kind: _Kind) -> str | None:
+    """Give the path of a request, where its address alone holds it."""
+    path = (span.attributes or {}).get(names.URL_PATH) if kind.has_path else None
+    return path if isinstance(path, str) and len(path) <= _MAX_PATH_LENGTH else None
+
+
+def _behind(fixed: Json, exchanged: Json) -> Json:
+    return {**{name: value for name, value in fixed.items() if name not in exchanged}, **exchanged}
+
+
+def _escaped(values: list[str]) -> list[str]:
+    """Give texts as they stand in JSON between quotation marks."""
+    together = "".join(values)
+    if together.isascii() and together.isprintable() and '"' not in together and "\\" not in together:
+        return values
+    return [json.dumps(value)[1:-1] for value in values]
+
+
+def _finished(span: ReadableSpan) -> tuple[SpanContext, int, int]:
+    if span.context is None or span.start_time is None or span.end_time is None:
+        raise ValueError("only finished spans can be sent")
+    return span.context, span.start_time, span.end_time
+
+
+def _sent_ms(link: Link) -> int:
+    sent_ms = (link.attributes or {}).get(names.LINK_ENQUEUED_TIME)
+    return sent_ms if isinstance(sent_ms, int) else 0
+
+
+def _duration(nanoseconds: int) -> str:
+    seconds, milliseconds = divmod((nanoseconds + 500_000) // 1_000_000, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}.{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}"
