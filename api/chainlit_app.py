@@ -52,12 +52,6 @@ async def log_out(request: Request, response: Response) -> None:
         await parts.sessions.end(parts.session.id)
 
 
-@cl.on_chat_start
-async def start() -> None:
-    """Begin nothing before something is said."""
-    talk.here()
-
-
 @cl.on_chat_resume
 async def resume(thread: Any) -> None:
     """Go on in a conversation."""

@@ -62,12 +62,12 @@ def _prepare(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / ".chainlit").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
-    shutil.copy(_HERE / "config.toml", folder / ".chainlit")
+    shutil.copyfile(_HERE / "config.toml", folder / ".chainlit" / "config.toml")
     (folder / "public").mkdir(exist_ok=True)
     for name in ("theme.json", "page.css", "names.js"):
-        shutil.copy(_HERE / name, folder / "public")
+        shutil.copyfile(_HERE / name, folder / "public" / name)
     for name in ("favicon", "logo_dark", "logo_light"):
-        shutil.copy(_HERE.parent / "dashboard" / "static" / "icon.svg", folder / "public" / f"{name}.svg")
+        shutil.copyfile(_HERE.parent / "dashboard" / "static" / "icon.svg", folder / "public" / f"{name}.svg")
 
 
 def _configuration(settings: Settings, folder: Path) -> uvicorn.Config:

@@ -1,6 +1,8 @@
 """A chat beside a real platform, and a person's tab in a real browser."""
 
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,8 @@ class ChatTab:
         self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.page: Page = self.context.new_page()
         self.faults = faults_of(self.page, url)
+        self._told: Counter[str] = Counter()
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._take))
 
     def log_in(self, password: str = PASSWORD) -> None:
         self.page.goto(f"{self.url}/chat/login")
@@ -92,8 +96,25 @@ class ChatTab:
         return serious(self.page)
 
     def open(self, title: str) -> None:
-        """Open a conversation from the list."""
+        """Open a conversation from the list, until the page has all of it: it draws what it has anew then."""
+        before = self._told["resume_thread"]
         self.page.get_by_role("link", name=title).click()
+        self._await("resume_thread", before)
+
+    def connected(self) -> None:
+        """Wait until the chat knows the page."""
+        self._await("clear_call_fn", 0)
+
+    def _await(self, frame: str, before: int) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._told[frame] == before:
+            assert time.monotonic() < deadline, f"the page is not told {frame}"
+            self.page.wait_for_timeout(20)  # in which the browser's events are taken
+
+    def _take(self, frame: str | bytes) -> None:
+        text = frame if isinstance(frame, str) else ""
+        if text.startswith('42["'):
+            self._told[text[4:].partition('"')[0]] += 1
 
     @property
     def last_answer(self) -> Locator:

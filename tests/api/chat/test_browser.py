@@ -28,6 +28,7 @@ def tab_of(browser, chat, name):
     try:
         tab.log_in()
         expect(tab.page.locator("#chat-input")).to_be_visible()
+        tab.connected()
         yield tab
         assert tab.faults == []
     finally:
