@@ -232,7 +232,9 @@ def test_the_pasted_line_works_as_printed(up):
     assert "202 accepted" in ran.stdout, ran.stderr
 
 
-def test_keys_and_data_are_for_their_owner_only(up):
+def test_keys_and_data_are_for_their_owner_only(up, client):
+    client.send("user.message", {"content": "for the spans"})
+    until((up.data / "spans.db").exists, "spans are stored")
     assert stat.S_IMODE(up.data.stat().st_mode) == 0o700
     kept = [file for file in up.data.rglob("*") if file.suffix in {".db", ".json", ".key", ".env"}]
     assert {"keys.json", "first_user.json", "spans.db"} <= {file.name for file in kept}
