@@ -1,17 +1,14 @@
 """The calls about approvals, which both clients have."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import Approval, ApprovalPage
 
 
-class ApprovalCalls:
+class ApprovalCalls(Caller):
     """What a client can do with approvals."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def approvals(self, **parameters: str | int) -> ApprovalPage:
         """List approvals, those of the latest turn first: ``pending=1``, ``limit``, ``page``."""
@@ -26,12 +23,8 @@ class ApprovalCalls:
         return self._call(requests.decide(approval_id, decision, hash))
 
 
-class AsyncApprovalCalls:
+class AsyncApprovalCalls(AsyncCaller):
     """What a client for asyncio can do with approvals; see `ApprovalCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def approvals(self, **parameters: str | int) -> ApprovalPage:
         """List approvals, those of the latest turn first: ``pending=1``, ``limit``, ``page``."""

@@ -1,18 +1,14 @@
 """The calls about the audit trail, which both clients have."""
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import Any
 
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import AuditPage, AuditRecord
 
 
-class AuditCalls:
+class AuditCalls(Caller):
     """What a client can ask of the audit trail."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def audit_page(self, **parameters: str | int) -> AuditPage:
         """Read a page: of ``event``, or of all events of ``user``; ``since``, ``after``, ``limit``."""
@@ -27,12 +23,8 @@ class AuditCalls:
             after = page["next"]
 
 
-class AsyncAuditCalls:
+class AsyncAuditCalls(AsyncCaller):
     """What a client for asyncio can ask of the audit trail; see `AuditCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def audit_page(self, **parameters: str | int) -> AuditPage:
         """Read a page; see `AuditCalls.audit_page`."""

@@ -3,15 +3,12 @@
 from typing import Any
 
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import Conversation, ConversationPage, Event, MessagePage
 
 
-class ConversationCalls:
+class ConversationCalls(Caller):
     """What a client can do with conversations."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def conversations(self, **parameters: str | int) -> ConversationPage:
         """List conversations: ``limit``, ``page``."""
@@ -42,12 +39,8 @@ class ConversationCalls:
         return self._call(requests.delete_conversation(conversation_id))
 
 
-class AsyncConversationCalls:
+class AsyncConversationCalls(AsyncCaller):
     """What a client for asyncio can do with conversations; see `ConversationCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def conversations(self, **parameters: str | int) -> ConversationPage:
         """List conversations: ``limit``, ``page``."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import (
     CommitMade,
     CommitPage,
@@ -14,11 +14,8 @@ from lightning.client.shapes import (
 )
 
 
-class RepositoryCalls:
+class RepositoryCalls(Caller):
     """What a client can do with repositories, each named by its id or name."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def repositories(self) -> list[RepositoryShown]:
         """List the repositories."""
@@ -95,12 +92,8 @@ class RepositoryCalls:
         return self._call(requests.send_bytes(name, "bundle", bundle, {}))
 
 
-class AsyncRepositoryCalls:
+class AsyncRepositoryCalls(AsyncCaller):
     """What a client for asyncio can do with repositories; see `RepositoryCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def repositories(self) -> list[RepositoryShown]:
         """List the repositories."""

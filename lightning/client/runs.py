@@ -1,17 +1,12 @@
 """The calls about runs, which both clients have."""
 
-from typing import Any
-
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import RunLog, RunMessage, RunPage, RunWithReport
 
 
-class RunCalls:
+class RunCalls(Caller):
     """What a client can do with runs."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def runs(self, **parameters: str | int) -> RunPage:
         """List runs, that of the latest task first: ``limit``, ``page``."""
@@ -42,12 +37,8 @@ class RunCalls:
         return self._call(requests.run_log(run_id, parameters))
 
 
-class AsyncRunCalls:
+class AsyncRunCalls(AsyncCaller):
     """What a client for asyncio can do with runs; see `RunCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def runs(self, **parameters: str | int) -> RunPage:
         """List runs, that of the latest task first: ``limit``, ``page``."""

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.client import requests
-from lightning.client.requests import Request
+from lightning.client.caller import AsyncCaller, Caller
 from lightning.client.shapes import Event, FirePage, Schedule, SchedulePage
 
 
-class ScheduleCalls:
+class ScheduleCalls(Caller):
     """What a client can do with schedules."""
-
-    def _call(self, request: Request) -> Any:
-        raise NotImplementedError
 
     def create_schedule(self, event: Mapping[str, Any], *, key: str | None = None, **fields: Any) -> Schedule:
         """Have an event (``type``, ``metadata``) fire later: ``timestamp``, ``cron`` or ``every``."""
@@ -55,12 +52,8 @@ class ScheduleCalls:
         self._call(requests.delete_schedule(schedule_id))
 
 
-class AsyncScheduleCalls:
+class AsyncScheduleCalls(AsyncCaller):
     """What a client for asyncio can do with schedules; see `ScheduleCalls`."""
-
-    async def call(self, request: Request) -> Any:
-        """Send a request and get what it is answered with."""
-        raise NotImplementedError
 
     async def create_schedule(
         self, event: Mapping[str, Any], *, key: str | None = None, **fields: Any
