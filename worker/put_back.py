@@ -39,8 +39,8 @@ class PutBack:
         self._dispatch = dispatch
         self._claim_seconds = claim_seconds
         self._steady = steady
-        self._waiting = Walk(lambda limit, page: log.ahead("sweepAt", limit, page))
-        self._claimed = Walk(lambda limit, page: log.ahead("reclaimAt", limit, page))
+        self._waiting = Walk(lambda limit, page: log.overdue.ahead("sweepAt", limit, page))
+        self._claimed = Walk(lambda limit, page: log.overdue.ahead("reclaimAt", limit, page))
         self._seen: dict[str, float] = {}  # by etag, which a renewal changes: since when
 
     async def round(self) -> None:
@@ -50,7 +50,7 @@ class PutBack:
           Transient: The store does not answer.
         """
         found = [*await self._waiting.on(EVENTS_PER_ROUND), *await self._given_up()]
-        events = [event for each in found if (event := await self._log.sweep(each)) is not None]
+        events = [event for each in found if (event := await self._log.overdue.sweep(each)) is not None]
         if events:
             _log.warning("clock_was_put_back", events=len(events))
             await self._dispatch.announce(wakeups(events))

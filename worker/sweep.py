@@ -51,7 +51,7 @@ class Sweep:
         self._queue = queue
         self._dispatch = dispatch
         # claims that ran out are a list of their own: no backlog stands before them
-        self._walks = [Walk(log.lapsed), Walk(log.overlooked)]
+        self._walks = [Walk(log.overdue.lapsed), Walk(log.overdue.overlooked)]
 
     async def round(self) -> int:
         """Look once.
@@ -63,7 +63,7 @@ class Sweep:
           Transient: The store or the queue does not answer.
         """
         lost = await self._lost()
-        results = await asyncio.gather(*map(self._log.sweep, lost), return_exceptions=True)
+        results = await asyncio.gather(*map(self._log.overdue.sweep, lost), return_exceptions=True)
         events = [result for result in results if isinstance(result, dict)]
         await self._dispatch.announce(wakeups(events))
         if events:

@@ -3,7 +3,8 @@
 from lightning.log.dispatch import Dispatch, wakeup, wakeups
 from lightning.log.documents import public
 from lightning.log.jumps import Jumps
-from lightning.log.log import EventLog, Events
+from lightning.log.log import EventLog
+from lightning.log.reader import Events
 from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
 
 __all__ = [

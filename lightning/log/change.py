@@ -21,7 +21,7 @@ from lightning.log.last_words import last_words, told_of
 from lightning.log.moves import NEW, Moves
 from lightning.log.portions import portion
 from lightning.log.turns import CONTINUED, Turns, turn_of, turn_of_draft
-from lightning.storage import Create, Operation, Replace, Storage, Stored
+from lightning.storage import Create, Operation, Storage, Stored
 
 CONTAINER = "events"
 
@@ -280,16 +280,16 @@ class _Plan:
         self.changed = Changed(created, [event for event, _ in revived], [event for event, _ in released])
         places = {event["id"]: event["seq"] for event in created}
         return [
-            *(_replace(_ended(end), end.etag) for end in self.change.ended),
-            *(_replace(event, etag) for event, etag in revived),
+            *(documents.replacing(_ended(end), end.etag) for end in self.change.ended),
+            *(documents.replacing(event, etag) for event, etag in revived),
             move,
             *(Create(cast("dict[str, Any]", event)) for event in created),
             *(operation for turns in self.turns.values() for operation in turns.operations(places)),
             *(
-                _replace(self._interrupted(self.others[each]), self.others[each].etag)
+                documents.replacing(self._interrupted(self.others[each]), self.others[each].etag)
                 for each in self.interrupted
             ),
-            *(_replace(event, etag) for event, etag in released),
+            *(documents.replacing(event, etag) for event, etag in released),
             *self.change.writes,
         ]
 
@@ -335,7 +335,3 @@ class _Plan:
 
 def _ended(end: End) -> EventDocument:
     return documents.ended(end.event, end.state, list(end.outputs), end.error)
-
-
-def _replace(event: EventDocument, etag: str) -> Replace:
-    return Replace(cast("dict[str, Any]", event), etag)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 from lightning.events import Act, Claim, Draft, EventDocument, State, now_text
-from lightning.storage import Stored
+from lightning.storage import Replace, Stored
 
 #: A claimed, unclaimed or delayed event is looked at again this often at most.
 MAX_SWEEP_SECONDS = 600.0
@@ -20,6 +20,11 @@ MAX_ACTS = 20
 def as_event(stored: Stored) -> EventDocument:
     """Read a stored document as the event that it is."""
     return cast("EventDocument", stored.body)
+
+
+def replacing(event: EventDocument, etag: str) -> Replace:
+    """Write an event anew, unless somebody else has written it since the version with this etag."""
+    return Replace(cast("dict[str, Any]", event), etag)
 
 
 def new_event(

@@ -1,7 +1,7 @@
 """What is done to events from outside the step: they are cancelled, or accepted again."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Any, cast
+from typing import Any
 
 from lightning.errors import Conflict, NotFound, PreconditionFailed
 from lightning.events import EventDocument
@@ -10,7 +10,7 @@ from lightning.log.change import CONTAINER, Change, Changes, End
 from lightning.log.head import HEAD, advance
 from lightning.log.last_words import CANCELLED
 from lightning.log.portions import portion
-from lightning.storage import Operation, Replace, Storage, Stored, Where
+from lightning.storage import Operation, Storage, Stored, Where
 
 #: Events that one batch cancels: each may move a conversation and release its next message.
 CANCELLED_TOGETHER = 30
@@ -188,7 +188,7 @@ class Interventions:
                 head: Stored | None, event: EventDocument = event, etag: str = stored.etag
             ) -> list[Operation]:
                 move, _ = advance(head, user_id, [], {"dead": -1, "cancelled": 1})
-                return [_replace(event, etag), move]
+                return [documents.replacing(event, etag), move]
 
             try:
                 await self._storage.batch_on(CONTAINER, user_id, HEAD, build)
@@ -211,7 +211,7 @@ class Interventions:
                 return False
             event = documents.with_late_result(documents.as_event(stored), outputs)
             try:
-                await self._storage.batch(CONTAINER, user_id, [_replace(event, stored.etag)])
+                await self._storage.batch(CONTAINER, user_id, [documents.replacing(event, stored.etag)])
             except PreconditionFailed:
                 continue
             return True
@@ -237,8 +237,4 @@ def _cancellation(root: Stored | None, running: Sequence[Stored], by: str | None
     if root is None or not mark:
         return Change(ended=ended)
     marked = documents.marked_cancelled(documents.as_event(root), by)
-    return Change(ended=ended, writes=[_replace(marked, root.etag)])
-
-
-def _replace(event: EventDocument, etag: str) -> Replace:
-    return Replace(cast("dict[str, Any]", event), etag)
+    return Change(ended=ended, writes=[documents.replacing(marked, root.etag)])

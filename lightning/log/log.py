@@ -1,46 +1,32 @@
 """The event log of every user: facts in order, each with its state.
 
-Only this class changes events. Each change is one conditional batch in the
+Only this package changes events. Each change is one conditional batch in the
 user's partition, so two workers can never both decide the same thing.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Final
 
 from lightning.errors import Conflict, PreconditionFailed
 from lightning.events import Draft, EventDocument, State
-from lightning.ids import conversation_document_id
 from lightning.log import documents
 from lightning.log.all_users import AllUsers
 from lightning.log.change import CONTAINER, Change, Changes, End
-from lightning.log.head import HEAD
 from lightning.log.interventions import Interventions
 from lightning.log.jumps import Jumps
-from lightning.log.turns import as_conversation, turn_of
+from lightning.log.overdue import Overdue
+from lightning.log.reader import LogReader
 from lightning.log.verdict import Claimed, Ended, Later, Verdict, Void
-from lightning.storage import Operation, Page, Replace, Storage, Stored, Where
+from lightning.storage import Operation, Storage, Stored
 
 #: Of the events that a user has under way, those beyond so many are bulk: enough for a person with a few
 #: conversations, and so few that nobody waits long behind those of another.
 BULK_ABOVE: Final = 20
 
 
-class Events(list[EventDocument]):
-    """A page of events in order of their places.
-
-    Parameters:
-      events: The events.
-      more: Whether there are further ones behind the last.
-    """
-
-    def __init__(self, events: Iterable[EventDocument] = (), *, more: bool = False) -> None:
-        super().__init__(events)
-        self.more = more
-
-
-class EventLog:
+class EventLog(LogReader):
     """Reads and changes the events of all users.
 
     Parameters:
@@ -60,12 +46,13 @@ class EventLog:
         jumps: Jumps | None = None,
         bulk_above: int = BULK_ABOVE,
     ) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._sweep_seconds = sweep_seconds
         self._clock = clock
         self._jumps = jumps
         self._changes = Changes(storage, sweep_seconds, clock, bulk_above)
         self.interventions = Interventions(storage, self._changes)
+        self.overdue = Overdue(storage, sweep_seconds, clock, jumps)
         self.all_users = AllUsers(storage)
 
     async def append(
@@ -88,52 +75,6 @@ class EventLog:
         created = [(draft, cause) for draft in drafts]
         changed = await self._changes.apply(user_id, Change(created, writes=writes))
         return changed.created
-
-    async def get(self, user_id: str, event_id: str) -> EventDocument | None:
-        """Read one event."""
-        stored = await self._storage.get(CONTAINER, user_id, event_id)
-        return documents.as_event(stored) if stored and stored.body["kind"] == "event" else None
-
-    async def events(
-        self,
-        user_id: str,
-        where: Sequence[Where] = (),
-        *,
-        after: int = 0,
-        descending: bool = False,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> Events:
-        """List a user's events by place, a page at a time.
-
-        Parameters:
-          user_id: Whose.
-          where: Further conditions on the declared fields.
-          after: Only places beyond this one.
-          descending: Newest first.
-          before: Only places ahead of this one.
-          limit: At most so many, 1 to 1,000; a page of large events ends before that.
-        """
-        conditions = [Where("kind", "=", "event"), Where("seq", ">", after), *where]
-        if before is not None:
-            conditions.append(Where("seq", "<", before))
-        page: Page = await self._storage.query(
-            CONTAINER, user_id, conditions, order_by="seq", descending=descending, limit=limit
-        )
-        return Events((documents.as_event(item) for item in page.items), more=page.next is not None)
-
-    async def check(self) -> None:
-        """Find out whether events can be recorded now, without recording any.
-
-        Raises:
-          Transient: They cannot.
-        """
-        await self._storage.batch(CONTAINER, "health", [])
-
-    async def head(self, user_id: str) -> dict[str, Any]:
-        """Read the last place given and the number of events in each state."""
-        stored = await self._storage.get(CONTAINER, user_id, HEAD)
-        return {"seq": 0, "counts": {}} if stored is None else stored.body
 
     async def claim(self, user_id: str, event_id: str, wake: int, owner: str, seconds: float) -> Verdict:
         """Take an event to work on, in one conditional write that also counts the attempt.
@@ -158,7 +99,7 @@ class EventLog:
             until = self._clock() + seconds
             event = documents.claimed(verdict.event, {"owner": owner, "until": until}, first=True)
             verdicts.append(Claimed(event, verdict.etag))
-            return [_replace(event, verdict.etag)]
+            return [documents.replacing(event, verdict.etag)]
 
         etags = await self._storage.batch_on(CONTAINER, user_id, event_id, build)
         verdict = verdicts[-1]
@@ -192,7 +133,9 @@ class EventLog:
         """
         until = self._clock() + seconds
         event = documents.claimed(claim.event, {"owner": owner, "until": until}, first=False)
-        etags = await self._storage.batch(CONTAINER, event["userID"], [_replace(event, claim.etag)])
+        etags = await self._storage.batch(
+            CONTAINER, event["userID"], [documents.replacing(event, claim.etag)]
+        )
         return Claimed(event, etags[0])
 
     async def end(
@@ -236,7 +179,9 @@ class EventLog:
         """
         event = self._later(claim, after_seconds, attempts, error)
         listed = documents.with_outputs(event, [draft.id for draft in outputs])
-        follow = await self._follow(claim.event, outputs, Change(writes=[_replace(listed, claim.etag)]))
+        follow = await self._follow(
+            claim.event, outputs, Change(writes=[documents.replacing(listed, claim.etag)])
+        )
         return [*follow, listed]
 
     async def follow(self, cause: EventDocument, drafts: Sequence[Draft]) -> list[EventDocument]:
@@ -286,7 +231,9 @@ class EventLog:
             if not new:
                 return []
             listed = documents.with_outputs(cause, [draft.id for draft in new])
-            change = Change([(draft, cause) for draft in new], writes=[_replace(listed, stored.etag)])
+            change = Change(
+                [(draft, cause) for draft in new], writes=[documents.replacing(listed, stored.etag)]
+            )
             try:
                 changed = await self._changes.apply(event["userID"], change)
             except PreconditionFailed:
@@ -302,7 +249,7 @@ class EventLog:
           PreconditionFailed: The event is not ours any more; nothing was changed.
         """
         event = self._later(claim, after_seconds, attempts, error)
-        await self._storage.batch(CONTAINER, event["userID"], [_replace(event, claim.etag)])
+        await self._storage.batch(CONTAINER, event["userID"], [documents.replacing(event, claim.etag)])
         return event
 
     def _later(
@@ -344,7 +291,7 @@ class EventLog:
             look_at = self._clock() + after_seconds
             event = documents.put_aside(verdict.event, look_at, self._sweep_seconds)
             found.append(event)
-            return [_replace(event, verdict.etag)]
+            return [documents.replacing(event, verdict.etag)]
 
         await self._storage.batch_on(CONTAINER, user_id, event_id, build)
         return found[-1]
@@ -365,85 +312,7 @@ class EventLog:
                 return []
             due = documents.released(event, now, now + self._sweep_seconds)
             found.append(due)
-            return [_replace(due, stored.etag)]
+            return [documents.replacing(due, stored.etag)]
 
         await self._storage.batch_on(CONTAINER, user_id, event_id, build)
         return found[-1]
-
-    async def overlooked(self, limit: int, page: str | None = None) -> Page:
-        """List unclaimed events of all users that should have been worked on by now, oldest first."""
-        return await self._due("sweepAt", limit, page)
-
-    async def lapsed(self, limit: int, page: str | None = None) -> Page:
-        """List events of all users whose claim ran out, oldest first; none just after the clock was set."""
-        if self._settling_seconds():
-            return Page([], None)
-        return await self._due("reclaimAt", limit, page)
-
-    async def ahead(self, field: str, limit: int, page: str | None = None) -> Page:
-        """List events of all users whose time is far ahead, some of them as the clock was put back.
-
-        Parameters:
-          field: ``sweepAt``, or ``reclaimAt`` for those that are claimed.
-          limit: At most so many.
-          page: Where the page before ended.
-        """
-        where = [Where(field, ">", self._clock() + documents.AHEAD_SECONDS)]
-        found = await self._storage.query(CONTAINER, None, where, order_by=field, limit=limit, page=page)
-        now = self._clock()
-        return Page(
-            [each for each in found.items if documents.is_ahead(documents.as_event(each), now)], found.next
-        )
-
-    async def _due(self, field: str, limit: int, page: str | None) -> Page:
-        where = [Where(field, "<=", self._clock())]
-        return await self._storage.query(CONTAINER, None, where, order_by=field, limit=limit, page=page)
-
-    async def sweep(self, stored: Stored) -> EventDocument | None:
-        """Note that an overlooked event is announced again.
-
-        Returns:
-          The event to announce, or None when somebody was faster.
-        """
-        event = documents.swept(documents.as_event(stored), self._clock(), self._sweep_seconds)
-        try:
-            await self._storage.batch(CONTAINER, event["userID"], [_replace(event, stored.etag)])
-        except PreconditionFailed:
-            return None
-        return event
-
-    async def is_cancelled(self, event: EventDocument) -> bool:
-        """Tell whether nothing is to follow from an event any more, because its root was cancelled."""
-        if event.get("despiteCancel"):
-            return False
-        if event["root"] == event["id"]:
-            return "cancelledAt" in event
-        root = await self._storage.get(CONTAINER, event["userID"], event["root"])
-        return root is not None and "cancelledAt" in root.body
-
-    async def holds(self, claim: Claimed) -> bool:
-        """Tell whether a claimed event is still as we left it."""
-        stored = await self._storage.get(CONTAINER, claim.event["userID"], claim.event["id"])
-        return stored is not None and stored.etag == claim.etag
-
-    async def front(self, event: EventDocument) -> EventDocument | None:
-        """Give the message that is to be answered now in the conversation of a turn, if there is one."""
-        conversation = turn_of(event)
-        if conversation is None:
-            return None
-        stored = await self._storage.get(CONTAINER, event["userID"], conversation_document_id(conversation))
-        turns = [] if stored is None else as_conversation(stored)["turns"]
-        return await self.get(event["userID"], turns[0]) if turns else None
-
-    def session(self) -> str | None:
-        """Give the token with which another process reads at least what this one has written."""
-        return self._storage.session(CONTAINER)
-
-    def resume(self, session: str | None) -> None:
-        """Read at least what the process that gave the token had written."""
-        if session is not None:
-            self._storage.resume(CONTAINER, session)
-
-
-def _replace(event: EventDocument, etag: str) -> Replace:
-    return Replace(cast("dict[str, Any]", event), etag)

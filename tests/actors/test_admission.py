@@ -81,9 +81,9 @@ async def test_who_finds_no_place_waits_without_a_claim_and_without_an_attempt(
     assert later.delay_seconds > LOOK_SECONDS
     # And the sweep leaves it alone until that message is overdue
     clock.now += later.delay_seconds + SWEEP_SECONDS - 1
-    assert (await log.overlooked(10)).items == []
+    assert (await log.overdue.overlooked(10)).items == []
     clock.now += 1
-    assert [each.body["id"] for each in (await log.overlooked(10)).items] == ["a"]
+    assert [each.body["id"] for each in (await log.overdue.overlooked(10)).items] == ["a"]
     # And the message that it answered is void
     places.leave("bert", 60.0)
     await admission.run(message)

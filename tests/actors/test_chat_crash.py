@@ -45,9 +45,9 @@ async def begun_anew(data, died, *, model):
     """Let another process find what the one that died has left, as the sweep does."""
     await died.close()
     made = World(data, model=model, clock=lambda: time.time() + LATER_SECONDS)
-    page = [*(await made.log.overlooked(100)).items, *(await made.log.lapsed(100)).items]
+    page = [*(await made.log.overdue.overlooked(100)).items, *(await made.log.overdue.lapsed(100)).items]
     for stored in page:
-        event = await made.log.sweep(stored)
+        event = await made.log.overdue.sweep(stored)
         await made.dispatch.announce(wakeups([event]))
     await made.work()
     return made

@@ -629,7 +629,7 @@ class TestOutages:
         # Then its output stands in the log, where the sweep finds it
         assert (await read(log))["state"] == "done"
         clock.now += 31
-        overlooked = (await log.overlooked(10)).items
+        overlooked = (await log.overdue.overlooked(10)).items
         assert [(item.body["id"], item.body["state"]) for item in overlooked] == [
             (derived_id("a", "one"), "accepted")
         ]
@@ -661,7 +661,7 @@ class TestOutages:
         # Then there is one output, announced now or by the sweep
         assert [event["state"] for event in await log.events("anna")] == ["done", "accepted"]
         clock.now += 31
-        overlooked = {item.body["id"] for item in (await log.overlooked(10)).items}
+        overlooked = {item.body["id"] for item in (await log.overdue.overlooked(10)).items}
         assert derived_id("a", "one") in overlooked | {sent.event_id for sent in queue.sent}
 
     async def test_a_store_that_stays_away_puts_the_message_off(

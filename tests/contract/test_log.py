@@ -331,15 +331,15 @@ async def test_a_postponed_event_answers_to_its_new_wake_when_it_is_due(log, clo
 async def test_overlooked_events_are_found_and_looked_at_ever_more_rarely(log, clock):
     await log.append("anna", [draft("a")])
     await log.append("bert", [draft("b")])
-    assert (await log.overlooked(10)).items == []
+    assert (await log.overdue.overlooked(10)).items == []
     waits = []
     clock.now += 30
     for _ in range(7):
-        found = (await log.overlooked(10)).items
+        found = (await log.overdue.overlooked(10)).items
         assert {item.body["id"] for item in found} == {"a", "b"}
-        swept = [await log.sweep(item) for item in found]
+        swept = [await log.overdue.sweep(item) for item in found]
         assert [event["wake"] for event in swept] == [0, 0]
-        assert (await log.overlooked(10)).items == []
+        assert (await log.overdue.overlooked(10)).items == []
         wait = swept[0]["sweepAt"] - clock.now
         waits.append(wait)
         clock.now += wait
@@ -349,24 +349,24 @@ async def test_overlooked_events_are_found_and_looked_at_ever_more_rarely(log, c
 async def test_two_clocks_sweep_an_event_once(log, clock):
     await log.append("anna", [draft("a")])
     clock.now += 31
-    [found] = (await log.overlooked(10)).items
-    assert await log.sweep(found) is not None
-    assert await log.sweep(found) is None
+    [found] = (await log.overdue.overlooked(10)).items
+    assert await log.overdue.sweep(found) is not None
+    assert await log.overdue.sweep(found) is None
 
 
 async def test_a_claimed_event_is_found_when_its_claim_runs_out(log, clock):
     await log.append("anna", [draft("a")])
     await claimed(log)
     clock.now += 9
-    assert (await log.lapsed(10)).items == []
+    assert (await log.overdue.lapsed(10)).items == []
     clock.now += 1
-    [lapsed] = (await log.lapsed(10)).items
+    [lapsed] = (await log.overdue.lapsed(10)).items
     # Then it is in no other list, and is looked at ever more rarely
-    assert (await log.overlooked(10)).items == []
-    await log.sweep(lapsed)
-    assert (await log.lapsed(10)).items == []
+    assert (await log.overdue.overlooked(10)).items == []
+    await log.overdue.sweep(lapsed)
+    assert (await log.overdue.lapsed(10)).items == []
     clock.now += 60
-    assert len((await log.lapsed(10)).items) == 1
+    assert len((await log.overdue.lapsed(10)).items) == 1
     # And in none when it was given back, or has ended
     await log.postpone(await claimed(log), 5, attempts=0)
     assert await log.put_aside("anna", "a", 1, 5) is None
@@ -374,11 +374,11 @@ async def test_a_claimed_event_is_found_when_its_claim_runs_out(log, clock):
     await log.claim("anna", "a", 1, "me", 1)
     clock.now += 1
     assert await log.put_aside("anna", "a", 1, 5) is not None
-    assert (await log.lapsed(10)).items == []
+    assert (await log.overdue.lapsed(10)).items == []
     await log.end(await claimed(log, wake=2), "done")
     clock.now += 10_000
-    assert (await log.lapsed(10)).items == []
-    assert (await log.overlooked(10)).items == []
+    assert (await log.overdue.lapsed(10)).items == []
+    assert (await log.overdue.overlooked(10)).items == []
 
 
 async def test_a_claim_that_an_older_version_wrote_is_found(log, storage, clock):
@@ -391,12 +391,12 @@ async def test_a_claim_that_an_older_version_wrote_is_found(log, storage, clock)
     await storage.batch("events", "anna", [Replace(body, stored.etag)])
     clock.now += 10
     # When the clock looks
-    [found] = (await log.overlooked(10)).items
-    await log.sweep(found)
+    [found] = (await log.overdue.overlooked(10)).items
+    await log.overdue.sweep(found)
     # Then it stands where this one does
     clock.now += 60
-    assert (await log.overlooked(10)).items == []
-    assert [each.body["id"] for each in (await log.lapsed(10)).items] == ["a"]
+    assert (await log.overdue.overlooked(10)).items == []
+    assert [each.body["id"] for each in (await log.overdue.lapsed(10)).items] == ["a"]
 
 
 async def test_events_are_listed_within_bounds(log):

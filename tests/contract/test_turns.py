@@ -120,12 +120,12 @@ class TestQueue:
         await log.append("anna", [said("a"), said("b")])
         clock.now += 10_000
         # Given that nothing sweeps a message that waits for its turn
-        assert [item.body["id"] for item in (await log.overlooked(10)).items] == ["a"]
+        assert [item.body["id"] for item in (await log.overdue.overlooked(10)).items] == ["a"]
         # When its turn comes and the process dies before it says so
         await log.end(await claimed(log, "a"), "done")
         clock.now += 31
         # Then the sweep finds it
-        assert [item.body["id"] for item in (await log.overlooked(10)).items] == ["b"]
+        assert [item.body["id"] for item in (await log.overdue.overlooked(10)).items] == ["b"]
 
     async def test_the_front_is_found_again_when_the_one_before_is_delivered_once_more(self, log):
         await log.append("anna", [said("a"), said("b"), told("x")])

@@ -122,8 +122,8 @@ async def test_what_was_announced_again_counts_from_then_on(log, clock, queue, s
     # Given a lost message that was sent again a while ago, into a queue that became slow
     await log.append("anna", drafts("a"))
     clock.now += AGE_SECONDS - 100.0
-    [found] = (await log.overlooked(10)).items
-    await log.sweep(found)
+    [found] = (await log.overdue.overlooked(10)).items
+    await log.overdue.sweep(found)
     clock.now = time.time()
     # When the clock looks, it is silent while older messages wait
     queue.oldest = {"messenger": 110.0}
@@ -148,8 +148,8 @@ async def test_putting_aside_does_not_hurry_the_sweep(log, clock):
     await log.append("anna", drafts("a"))
     for _ in range(3):
         clock.now += 1000
-        [found] = (await log.overlooked(10)).items
-        await log.sweep(found)
+        [found] = (await log.overdue.overlooked(10)).items
+        await log.overdue.sweep(found)
     # When it is put aside
     event = await log.put_aside("anna", "a", 0, 5.0)
     # Then the sweep looks at it as rarely as before

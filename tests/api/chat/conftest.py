@@ -101,6 +101,12 @@ class ChatTab:
         self.page.get_by_role("link", name=title).click()
         self._await("resume_thread", before)
 
+    def reload(self) -> None:
+        """Load an opened conversation anew, until the page has all of it: its address names it."""
+        before = self._told["resume_thread"]
+        self.page.reload()
+        self._await("resume_thread", before)
+
     def connected(self) -> None:
         """Wait until the chat knows the page."""
         self._await("clear_call_fn", 0)

@@ -115,12 +115,12 @@ def test_a_run_and_a_file_are_approved_shown_and_had(ada, tab):
     expect(step).to_contain_text("canary-of-the-run")
     # And the file can be had beside the answer, now and later
     expect(tab.page.get_by_text("Both are done.")).to_be_visible()
+    expect(tab.page.get_by_text("Under way.")).to_have_count(0)
     for _ in range(2):
         with tab.page.expect_download() as download:
             tab.page.get_by_role("link", name="note.txt").click()
         assert download.value.path().read_text() == "canary-of-the-file"
-        tab.page.reload()
-        tab.open("Do both")
+        tab.reload()
     expect(tab.page.get_by_text("Both are done.")).to_be_visible()
 
 
@@ -167,8 +167,7 @@ def test_what_a_run_asks_is_answered_and_told_after_a_reload(chat, ada, tab):
         expect(write).to_have_count(0)
         expect(tab.last_answer).to_contain_text("have their results now. Go on.")
         # and all of it is there after a reload, too
-        tab.page.reload()
-        tab.open("Work and ask")
+        tab.reload()
 
 
 def test_a_model_that_takes_no_tools_is_asked_without(ada, tab):
