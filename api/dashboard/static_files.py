@@ -1,4 +1,4 @@
-"""The style, the one script and the icon of the pages, which come from nowhere else."""
+"""The style, the scripts and the icon of the pages, which come from nowhere else."""
 
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,9 @@ _TYPES: Final = {
     "app.css": "text/css",
     "htmx.min.js": "text/javascript",
     "htmx.LICENSE.txt": "text/plain",
+    "idiomorph-ext.min.js": "text/javascript",
+    "idiomorph.LICENSE.txt": "text/plain",
+    "live.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

@@ -1,6 +1,7 @@
 """The pages in a real browser."""
 
 import re
+import time
 from contextlib import contextmanager
 from statistics import median
 
@@ -190,6 +191,60 @@ def test_rows_that_were_drawn_stay_while_more_spans_come(ingress, tab):
     page.locator("#more-spans button").click()
     expect(rows).to_have_count(351)
     expect(page.locator(".waterfall li > span:first-child").last).to_contain_text("span 351")
+
+
+def test_a_look_from_before_takes_no_rows_away(ingress, tab):
+    # Given an event with a long waterfall, and a look at what is new whose answer is on its way
+    event = tab.person.says("hello")
+    trace = {"trace": "c" * 32}
+    spans = [span(number, 1, **trace) for number in range(2, 251)]
+    ingress.platform.spans.add([span(1, event=event["id"], kind="consumer", **trace), *spans])
+    page = tab.open(f"/events/{event['id']}")
+    rows = page.locator(".waterfall svg")
+    expect(rows).to_have_count(100)
+    ingress.platform.spans.add([span(251, 1, **trace)])
+    held = []
+
+    def hold(route):
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/live?*", hold)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not held:
+        assert time.monotonic() < deadline, "the page does not look"
+        page.wait_for_timeout(20)  # in which the browser's events are taken
+    # When more rows are drawn before it comes
+    page.locator("#more-spans button").click()
+    expect(rows).to_have_count(200)
+    [(route, answer)] = held
+    assert "251 spans" in answer.text()
+    with page.expect_request("**/live?*drawn=200*"):
+        route.fulfill(response=answer)
+    # Then they stay, and the next look brings what is new
+    expect(page.locator("#trace + p")).to_contain_text("251 spans")
+    expect(rows).to_have_count(200)
+
+
+def test_what_is_drawn_anew_is_no_other_for_whoever_aims_at_it(ingress, tab):
+    # Given somebody who has the focus on a button, and presses it
+    event = tab.person.says("hello")
+    trace = {"trace": "b" * 32}
+    ingress.platform.spans.add([span(1, event=event["id"], kind="consumer", **trace)])
+    page = tab.open(f"/events/{event['id']}")
+    cancel = page.get_by_role("button", name="Cancel")
+    cancel.focus()
+    cancel.hover()
+    page.mouse.down()
+    # When the page is drawn anew meanwhile
+    ingress.platform.spans.add([span(2, 1, **trace)])
+    expect(page.locator("#trace + p")).to_contain_text("2 spans")
+    # Then the focus is where it was, and the press is one
+    expect(cancel).to_be_focused()
+    page.mouse.up()
+    expect(page.locator("#state")).to_contain_text("cancelled")
 
 
 def test_an_action_is_approved_as_it_is_shown(ingress, tab):
