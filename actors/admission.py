@@ -64,7 +64,10 @@ class Admission:
         places = self._places.get(message.actor)
         if places is None:
             await self._step.run(message)
-        elif await places.enter(message.user_id, message.event_id):
+        elif places.is_void(message):
+            # it must not take the event off those that are called: the later message may be far away
+            _log.debug("void_message", event_id=message.event_id)
+        elif await places.enter(message):
             begun, worked = time.monotonic(), False
             try:
                 worked = await self._step.run(message)

@@ -88,6 +88,16 @@ class Again:
 Outcome = Done | Again
 
 
+def has_sequel(outcome: object) -> bool:
+    """Tell whether something is to come of an outcome, which must not once the event's root is cancelled.
+
+    Where nothing is, what was done is done: whether to do it was asked before.
+    """
+    if isinstance(outcome, Done):
+        return bool(outcome.outputs or outcome.writes)
+    return isinstance(outcome, Again)
+
+
 def check(outcome: object) -> None:
     """Refuse an outcome that could be recorded but not be worked on.
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from actors.actor import Actor, Retries
 from actors.holding import ClaimLost, Holding
-from actors.outcome import Again, Done, Outcome, Output, check
+from actors.outcome import Again, Done, Outcome, Output, check, has_sequel
 from actors.step_metrics import StepMetrics
 from lightning.crash import CrashPoint, no_crash
 from lightning.errors import Conflict, LightningError, Permanent, PreconditionFailed, Transient
@@ -206,7 +206,7 @@ class Step:
           turns: Whether messages in conversations may follow.
         """
         try:
-            if isinstance(outcome, Done | Again) and await self._log.is_cancelled(claim.event):
+            if has_sequel(outcome) and await self._log.is_cancelled(claim.event):
                 follow = await self._record_patiently(claim, Cancelled("what it follows from was cancelled"))
                 await self._record_late(claim.event, outcome)
             else:

@@ -46,6 +46,11 @@ class Waiting:
         if message.event_id in events or len(events) < MAX_EVENTS:
             events[message.event_id] = message
 
+    def is_newer(self, message: Wakeup) -> bool:
+        """Tell whether an event waits under a later wake than that of a message."""
+        waiting = self._events.get(message.user_id, {}).get(message.event_id)
+        return waiting is not None and message.wake < waiting.wake
+
     def users(self) -> Iterator[str]:
         """List the users for whom there is somebody to call, those called last at the end."""
         return iter(self._events)

@@ -18,6 +18,7 @@ from lightning.events import TYPES
 from lightning.ids import new_id
 from lightning.outbound import Guard, read_url
 from lightning.storage import Create, Operation, Replace, Storage, Stored
+from lightning.storage.shared_looks import SharedLooks
 
 MAX_WEBHOOKS: Final = 20
 
@@ -44,10 +45,14 @@ class Webhooks:
         self._storage = storage
         self._guard = guard
         self._clock = clock
+        self._looks = SharedLooks(self._stored)  # every message to a user asks, and many come at once
 
     async def of(self, user_id: str) -> list[Webhook]:
         """List a user's endpoints, in the order of their creation."""
-        return _read(await self._storage.get(CONTAINER, user_id, _DOCUMENT_ID))
+        return _read(await self._looks.at(user_id))
+
+    async def _stored(self, user_id: str) -> Stored | None:
+        return await self._storage.get(CONTAINER, user_id, _DOCUMENT_ID)
 
     async def find(self, user_id: str, id: str) -> Webhook | None:
         """Find one endpoint of a user's."""

@@ -13,6 +13,7 @@ from actors.waiting import LOOK_SECONDS
 from lightning.events import Draft
 from lightning.log import Claimed, Dispatch, EventLog, wakeup
 from lightning.storage import SqliteStorage
+from tests.actors.test_places import event_of
 from tests.actors.test_step import BlinkingStorage, Fake, output
 from tests.memory_queue import Clock, MemoryQueue
 
@@ -69,7 +70,7 @@ async def test_who_finds_no_place_waits_without_a_claim_and_without_an_attempt(
     admission, log, queue, places, actor, clock
 ):
     # Given no place
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
     message = await said(log, "a")
     # When an event is looked at
     await admission.run(message)
@@ -129,7 +130,7 @@ async def test_it_is_called_as_soon_as_there_is_a_place(log, queue, clock, place
 
 
 async def test_a_place_that_became_free_meanwhile_is_not_missed(admission, log, queue, places, storage):
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
 
     class Leaving(MemoryQueue):
         async def send(self, wakeups):
@@ -142,6 +143,30 @@ async def test_a_place_that_became_free_meanwhile_is_not_missed(admission, log, 
     await admission.run(await said(log, "a"))
     later, call = leaving.take()
     assert (later.event_id, call.event_id, call.delay_seconds) == ("a", "a", 0.0)
+
+
+async def test_a_late_message_does_not_have_an_event_forgotten_that_waits(
+    admission, log, queue, places, actor, clock
+):
+    # Given an event that was put aside twice, so that its message of the first time comes late
+    await places.enter(event_of("bert", "b"))
+    await admission.run(await said(log, "a"))
+    [first] = queue.take()
+    await admission.run(first)
+    [second] = queue.take()
+    assert (first.wake, second.wake) == (1, 2)
+    # When that message comes where there is a place
+    places.leave("bert", None)
+    await admission.run(first)
+    # Then nothing is done for it, and the event is called to the next place
+    assert actor.handled == []
+    await places.enter(event_of("bert", "b"))
+    places.leave("bert", None)
+    await admission._call(places)
+    [call] = queue.take()
+    assert (call.event_id, call.wake, call.delay_seconds) == ("a", 2, 0.0)
+    await admission.run(call)
+    assert (await log.get("anna", "a"))["state"] == "done"
 
 
 class TestOffers:
@@ -163,7 +188,7 @@ class TestOffers:
 
     async def test_a_place_that_nobody_took_is_offered_on(self, admission, log, queue, places):
         # Given somebody who holds the only place, and two who wait for it
-        await places.enter("carl", "c")
+        await places.enter(event_of("carl", "c"))
         for user in ("anna", "bert"):
             await admission.run(await said(log, f"of {user}", user=user))
         assert [message.delay_seconds > 0 for message in queue.take()] == [True, True]
@@ -182,7 +207,7 @@ class TestOffers:
 
     async def test_nothing_is_offered_after_the_end(self, admission, log, queue, places):
         # Given two who wait, of whom one was called
-        await places.enter("carl", "c")
+        await places.enter(event_of("carl", "c"))
         for user in ("anna", "bert"):
             await admission.run(await said(log, f"of {user}", user=user))
         places.leave("carl", 60.0)
@@ -206,7 +231,7 @@ async def test_an_event_that_is_over_is_not_put_aside(admission, log, queue, pla
         claim, "done", outputs=[Draft("o", "user.message", "test", {"content": "o"}, "now", {})]
     )
     # When its message comes again and there is no place
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
     await admission.run(message)
     # Then what follows is sent now
     [sent] = queue.take()
@@ -214,7 +239,7 @@ async def test_an_event_that_is_over_is_not_put_aside(admission, log, queue, pla
 
 
 async def test_a_store_that_does_not_answer_loses_nothing(admission, log, queue, places, storage):
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
     message = await said(log, "a")
     storage.refusals = 1
     await admission.run(message)
@@ -229,7 +254,7 @@ async def test_a_store_that_does_not_answer_loses_nothing(admission, log, queue,
 
 
 async def test_other_actors_need_no_place(admission, log, places, actor):
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
     await admission.run(await said(log, "a", "llm.chat"))
     assert (await log.get("anna", "a"))["state"] == "done"
 
@@ -241,12 +266,12 @@ async def test_messages_of_what_is_over_do_not_make_work_seem_quick(admission, l
     for _ in range(20):
         await admission.run(over)
     # When somebody else is called to the only place
-    await places.enter("bert", "b")
+    await places.enter(event_of("bert", "b"))
     await admission.run(await said(log, "a"))
     places.leave("bert", None)
     assert [message.event_id for message in places.call()] == ["a"]
     # Then it is kept for them
-    assert not await places.enter("carl", "c")
+    assert not await places.enter(event_of("carl", "c"))
 
 
 async def test_a_failure_gives_the_place_back(log, queue, places, admission, actor):

@@ -26,6 +26,10 @@ CROWD = 400
 PATIENCE_SECONDS = 12.0
 
 
+#: What each event takes of a busy process: longer than a thread waits for a place where nothing is known.
+WORK_SECONDS = 0.3
+
+
 class Process:
     """A worker over a queue that gives messages out in the order in which they are due."""
 
@@ -36,6 +40,7 @@ class Process:
         self.places = Places(PLACES, SHARE, clock=self.clock, randomness=lambda: 0.5)
         self.looks: Counter[str] = Counter()
         self.gate = asyncio.Event()
+        self.work_seconds = 0.0
         dispatch = Dispatch(self.log, self.queue)
         step = Step(self.log, dispatch, {"messenger": self}, owner="me")
         self.admission = Admission(step, self.log, dispatch, {"messenger": self.places})
@@ -49,6 +54,7 @@ class Process:
         """Hold whatever anna says until the gate opens; see `Actor.handle`."""
         if event["userID"] == "anna":
             await self.gate.wait()
+        await asyncio.sleep(self.work_seconds)
         return Done()
 
     async def on_dead(self, event, error):
@@ -123,3 +129,20 @@ async def test_a_crowd_costs_one_look_each_and_holds_nobody_up(process):
     assert process.looks["bert"] == 30
     seconds = process.clock.now - begun - LOOK_SECONDS
     assert process.looks["anna"] - SHARE - CROWD <= seconds / LOOK_APART_SECONDS
+
+
+@pytest.mark.alone
+async def test_a_busy_process_works_instead_of_putting_a_crowd_aside(process):
+    # Given work that takes long because much goes on at a time, as was seen before
+    process.work_seconds = WORK_SECONDS
+    await process.say("carl", PLACES)
+    await process.work(process.clock.now)
+    process.looks.clear()
+    # And many users, each with a few events
+    users = [f"user {n}" for n in range(8)]
+    said = {user: await process.say(user, 3) for user in users}
+    # When the worker works off what is due now
+    await process.work(process.clock.now)
+    # Then it has looked once at each: whoever found no place at once had one in a moment
+    assert process.looks == dict.fromkeys(users, 3)
+    assert [await process.states(user, ids) for user, ids in said.items()] == [{"done"}] * len(users)

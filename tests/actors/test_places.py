@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from actors.places import CALL_SECONDS, MAX_IN_VAIN, PATIENCE_SECONDS, Places
+from actors.places import CALL_SECONDS, MAX_IN_VAIN, PATIENCE_SECONDS, QUICK_SECONDS, SLOW_SECONDS, Places
 from actors.waiting import LOOK_APART_SECONDS, LOOK_SECONDS, MAX_EVENTS, MAX_USERS
 from lightning.queue import Wakeup
 from tests.memory_queue import Clock
@@ -23,17 +23,17 @@ def places(clock):
     return Places(4, 3, clock=clock, randomness=lambda: 0.5)
 
 
-def event_of(user: str, event: str) -> Wakeup:
-    return Wakeup(user, event, 1, "chat", 0.0)
+def event_of(user: str, event: str, wake: int = 1) -> Wakeup:
+    return Wakeup(user, event, wake, "chat", 0.0)
 
 
 async def take(places, user, count) -> list[bool]:
-    return [await places.enter(user, f"{user}{n}") for n in range(count)]
+    return [await places.enter(event_of(user, f"{user}{n}")) for n in range(count)]
 
 
 def is_told_at_once(places, user) -> bool:
     """Tell whether somebody for whom there is no place hears of it without a wait."""
-    entering = places.enter(user, "one more")
+    entering = places.enter(event_of(user, "one more"))
     try:
         entering.send(None)
     except StopIteration:
@@ -88,12 +88,12 @@ class TestCalls:
         places.wait(event_of("bert", "b"))
         assert called(places) == ["b"]
         # When others come first
-        assert not await places.enter("carl", "c")
-        assert not await places.enter("bert", "another")
+        assert not await places.enter(event_of("carl", "c"))
+        assert not await places.enter(event_of("bert", "another"))
         # Then the place is there for the one, and then taken
-        assert await places.enter("bert", "b")
+        assert await places.enter(event_of("bert", "b"))
         clock.now += 2 * CALL_SECONDS
-        assert not await places.enter("carl", "c")
+        assert not await places.enter(event_of("carl", "c"))
 
     async def test_it_is_not_kept_for_what_others_gave_the_same_id(self, places):
         # Given somebody called to the last place
@@ -101,33 +101,33 @@ class TestCalls:
         places.wait(event_of("bert", "same"))
         assert called(places) == ["same"]
         # When others come with events of that id
-        assert not await places.enter("anna", "same")
-        assert not await places.enter("carl", "same")
+        assert not await places.enter(event_of("anna", "same"))
+        assert not await places.enter(event_of("carl", "same"))
         # Then the place is there for the one
-        assert await places.enter("bert", "same")
+        assert await places.enter(event_of("bert", "same"))
 
     async def test_it_is_not_kept_for_ever(self, places, clock):
         await take(places, "anna", 3)
         places.wait(event_of("bert", "b"))
         assert called(places) == ["b"]
         clock.now += CALL_SECONDS
-        assert await places.enter("carl", "c")
+        assert await places.enter(event_of("carl", "c"))
 
     async def test_looks_at_which_there_was_nothing_to_do_teach_nothing(self, places):
         # Given many looks of somebody that did nothing, each over in no time
         for _ in range(20):
-            assert await places.enter("anna", "void")
+            assert await places.enter(event_of("anna", "void"))
             places.leave("anna", None)
         # Then places are kept as before
         await take(places, "anna", 3)
         places.wait(event_of("bert", "b"))
         assert called(places) == ["b"]
-        assert not await places.enter("carl", "c")
+        assert not await places.enter(event_of("carl", "c"))
 
     async def test_who_found_a_place_without_being_called_waits_no_more(self, places):
         await take(places, "anna", 3)
         places.wait(event_of("bert", "b"))
-        assert await places.enter("bert", "b")
+        assert await places.enter(event_of("bert", "b"))
         places.leave("bert", WORK_SECONDS)
         assert called(places) == []
 
@@ -173,53 +173,157 @@ class TestBounds:
 
 class TestPatience:
     async def test_a_place_is_waited_for_a_moment(self, places):
-        # Given no place for somebody
+        # Given no place for two
         await take(places, "anna", 3)
-        entering = asyncio.create_task(places.enter("anna", "more"))
+        first, second = (asyncio.create_task(places.enter(event_of("anna", each))) for each in ("b", "c"))
         await asyncio.sleep(0)
-        assert not entering.done()
+        assert not first.done()
         # When somebody leaves
         places.leave("anna", 0.001)
-        # Then the one who waited has the place
-        assert await entering
-        assert not await places.enter("anna", "still more")
+        # Then the one who has waited longer has the place
+        assert await first
+        assert not second.done()
+        places.leave("anna", 0.001)
+        assert await second
 
     async def test_who_waited_in_vain_is_remembered_within_bounds(self, places):
         await take(places, "anna", 3)
         await take(places, "bert", 1)
         async with asyncio.TaskGroup() as group:
             for n in range(MAX_IN_VAIN + 100):
-                group.create_task(places.enter(f"user {n}", "e"))
+                group.create_task(places.enter(event_of(f"user {n}", "e")))
         assert 0 < len(places._in_vain) <= MAX_IN_VAIN
 
     async def test_and_not_longer(self, places):
         await take(places, "anna", 3)
         begun = time.monotonic()
-        assert not await places.enter("anna", "more")
+        assert not await places.enter(event_of("anna", "more"))
         assert PATIENCE_SECONDS * 0.9 < time.monotonic() - begun < PATIENCE_SECONDS + 2
 
     async def test_after_a_wait_in_vain_the_next_are_told_at_once(self, places):
         # Given somebody with a full share, for whom a place was waited for in vain
         await take(places, "anna", 3)
         await take(places, "carl", 1)
-        assert not await places.enter("anna", "more")
+        assert not await places.enter(event_of("anna", "more"))
         # Then nothing more is waited for, until work of theirs proves to be quick
         assert is_told_at_once(places, "anna")
         assert not is_told_at_once(places, "bert")
         places.leave("anna", WORK_SECONDS)
-        assert await places.enter("anna", "next")
+        assert await places.enter(event_of("anna", "next"))
         assert is_told_at_once(places, "anna")
         places.leave("anna", 0.9 * PATIENCE_SECONDS)
-        assert await places.enter("anna", "next")
+        assert await places.enter(event_of("anna", "next"))
         assert not is_told_at_once(places, "anna")
+
+    async def test_work_is_quick_where_places_become_free_often_however_long_it_takes(self, places):
+        # Given somebody with a full share, who waited in vain
+        await take(places, "anna", 3)
+        await take(places, "carl", 1)
+        assert not await places.enter(event_of("anna", "more"))
+        # When work takes so long that, with all of the share at a time, a place is free within a moment
+        places.leave("anna", 0.9 * QUICK_SECONDS * 3)
+        assert await places.enter(event_of("anna", "next"))
+        # Then the next wait
+        assert not is_told_at_once(places, "anna")
+
+    async def test_places_go_to_whoever_of_those_who_wait_holds_the_fewest(self, places):
+        # Given all places taken, and three who wait for one, two of whom have some already
+        await take(places, "anna", 2)
+        await take(places, "bert", 2)
+        order = []
+
+        async def enter(user: str) -> None:
+            assert await places.enter(event_of(user, "more"))
+            order.append(user)
+
+        async with asyncio.TaskGroup() as group:
+            for user in ("anna", "bert", "carl"):
+                group.create_task(enter(user))
+            await asyncio.sleep(0)
+            # When places become free one after the other
+            for user in ("bert", "carl", "anna"):
+                places.leave(user, 0.001)
+        # Then the one who has none is first, and of the others whoever holds fewer
+        assert order == ["carl", "bert", "anna"]
+
+    async def test_whoever_stops_waiting_takes_no_place(self, places):
+        # Given two who wait
+        await take(places, "anna", 3)
+        await take(places, "carl", 1)
+        first, second = (asyncio.create_task(places.enter(event_of("bert", each))) for each in "ab")
+        await asyncio.sleep(0)
+        # When the first gives up in the very moment in which a place becomes free
+        places.leave("carl", 0.001)
+        first.cancel()
+        # Then it goes to the second
+        assert await second
+        assert first.cancelled()
+        assert places._taken == {"anna": 3, "bert": 1}
+
+    async def test_where_work_is_quick_those_who_wait_here_come_before_those_who_were_put_aside(self, places):
+        # Given quick work, somebody who was put aside, and somebody who waits here for a place
+        for _ in range(20):
+            assert await places.enter(event_of("anna", "quick"))
+            places.leave("anna", 0.001)
+        await take(places, "anna", 3)
+        await take(places, "carl", 1)
+        places.wait(event_of("bert", "put aside"))
+        entering = asyncio.create_task(places.enter(event_of("dora", "waits here")))
+        await asyncio.sleep(0)
+        # When a place becomes free, then nobody is called in vain
+        places.leave("carl", 0.001)
+        assert called(places) == []
+        assert await entering
+        # but to the next
+        places.leave("dora", 0.001)
+        assert called(places) == ["put aside"]
+
+    async def test_where_work_is_slow_those_who_were_put_aside_come_first(self, places):
+        await take(places, "anna", 3)
+        await take(places, "carl", 1)
+        places.wait(event_of("bert", "put aside"))
+        entering = asyncio.create_task(places.enter(event_of("dora", "waits here")))
+        await asyncio.sleep(0)
+        places.leave("carl", 2 * SLOW_SECONDS)
+        assert called(places) == ["put aside"]
+        assert not await entering
 
     async def test_where_work_is_quick_no_place_is_kept(self, places):
         # Given quick work, and somebody who was called
         for _ in range(20):
-            assert await places.enter("anna", "quick")
+            assert await places.enter(event_of("anna", "quick"))
             places.leave("anna", 0.001)
         await take(places, "anna", 3)
         places.wait(event_of("bert", "b"))
         assert called(places) == ["b"]
         # Then the place is not free meanwhile
-        assert await places.enter("carl", "c")
+        assert await places.enter(event_of("carl", "c"))
+
+
+class TestVoidMessages:
+    async def test_only_the_message_of_the_last_time_counts(self, places):
+        # Given an event that was put aside twice
+        for wake in (1, 2):
+            places.wait(event_of("anna", "a", wake))
+        # Then the message of the first time is void, also when it is called
+        assert places.is_void(event_of("anna", "a", 1))
+        assert not places.is_void(event_of("anna", "a", 2))
+        assert not places.is_void(event_of("bert", "a", 1))
+        assert called(places) == ["a"]
+        assert places.is_void(event_of("anna", "a", 1))
+        assert await places.enter(event_of("anna", "a", 2))
+        assert not places.keeps_some()
+
+    async def test_who_is_put_aside_meanwhile_is_called_all_the_same(self, places):
+        # Given two messages of one event, of which one waits here and the other was put aside
+        await take(places, "anna", 3)
+        await take(places, "carl", 1)
+        entering = asyncio.create_task(places.enter(event_of("bert", "b", 1)))
+        await asyncio.sleep(0)
+        places.wait(event_of("bert", "b", 2))
+        # When the first gets a place, which is of no use to it
+        places.leave("carl", 0.001)
+        assert await entering
+        places.leave("bert", None)
+        # Then the event is called
+        assert [message.wake for message in places.call()] == [2]

@@ -795,6 +795,20 @@ class TestCancelled:
         assert [each["id"] for each in await log.events("anna")] == ["a", "b"]
         assert queue.sent == []
 
+    async def test_it_is_done_where_nothing_was_to_follow(self, storage, log, queue, step_of, message):
+        # Given something that follows, whose root is cancelled while its handler runs
+        follow = await self.follow_up(log, message)
+
+        async def meanwhile(event):
+            await self.mark(storage, log)
+            return Done()
+
+        # When the handler has done what it does, and nothing is to follow from it
+        await step_of(Fake(meanwhile)).run(follow)
+        # Then that is what is recorded, and the root is not asked for again
+        event = await read(log, "b")
+        assert (event["state"], event["outputs"]) == ("done", [])
+
     async def test_the_result_of_what_was_cancelled_itself_is_recorded_as_late(self, log, step_of, message):
         async def meanwhile(event):
             await log.interventions.cancel("anna", "a")

@@ -48,6 +48,23 @@ class TestEndpoints:
         assert await webhooks.find("bert", two.id) is None
         assert await webhooks.of("bert") == []
 
+    async def test_many_who_ask_at_once_share_what_is_read(self, storage, webhooks):
+        class Remote:
+            reads = 0
+
+            async def get(self, *where):
+                self.reads += 1
+                await asyncio.sleep(0)  # others go on meanwhile, as with every store that is elsewhere
+                return await storage.get(*where)
+
+        # Given an endpoint, and many messages to its user that come at once
+        one, remote = await made(webhooks), Remote()
+        asked = Webhooks(remote, Guard())
+        found = await asyncio.gather(*(asked.of("anna") for _ in range(20)))
+        # Then each has it, after two reads: the one under way, and one for those who came meanwhile
+        assert found == [[one]] * 20
+        assert remote.reads == 2
+
     async def test_without_a_name_it_goes_by_its_host(self, webhooks):
         assert (await made(webhooks, name=None)).name == "hooks.example.com"
 
