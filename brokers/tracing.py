@@ -34,6 +34,9 @@ OPTION: Final = "trace"
 # Where an open send span waits for the end of the send: on the message object, which is not what is encoded.
 _SENDING: Final = "_lightning_sending"
 
+# Arguments of a message, by the attributes that tell them.
+_OF_EVENTS: Final = (("eventID", names.EVENT), ("userID", names.USER))
+
 _logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _AnyMessage = Message[object] | MessageProxy
@@ -211,9 +214,8 @@ class Tracing(Middleware):
             attributes=self._attributes(message),
             links=links,
         )
-        processing = _Processing(
-            message.message_id, span, context.attach(trace.set_span_in_context(span, parent))
-        )
+        token = context.attach(trace.set_span_in_context(span, parent))
+        processing = _Processing(message.message_id, span, token)
         self._thread.processing = processing
         return processing
 
@@ -227,18 +229,19 @@ class Tracing(Middleware):
         processing.span.end()
 
     def _attributes(self, message: _AnyMessage) -> Attributes:
-        queue = q_name(message.queue_name)
+        # each is read once: a proxy takes its time to find what is its message's
+        queue, message_id, arguments = q_name(message.queue_name), message.message_id, message.kwargs
         attributes = {
             **self._common,
             names.MESSAGING_DESTINATION_NAME: queue,
-            names.MESSAGING_MESSAGE_ID: message.message_id,
+            names.MESSAGING_MESSAGE_ID: message_id,
             names.QUEUE: queue,
-            names.MESSAGE_ID: message.message_id,
+            names.MESSAGE_ID: message_id,
             names.ACTOR: message.actor_name,
             names.ATTEMPT: int(message.options.get("retries") or 0) + 1,
         }
-        for name, attribute in (("eventID", names.EVENT), ("userID", names.USER)):
-            value = message.kwargs.get(name)
+        for name, attribute in _OF_EVENTS:
+            value = arguments.get(name)
             if isinstance(value, str):
                 attributes[attribute] = value
         return attributes
