@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import Link, SpanContext, format_span_id, format_trace_id
+from opentelemetry.trace import Link, SpanContext
 
 from lightning.telemetry import names
 
@@ -83,16 +83,17 @@ class Template:
         """Make the envelope of a span of the same shape."""
         context, start_ns, end_ns = _finished(span)
         attributes = cast("Mapping[str, object]", span.attributes)
-        put = [_moment(start_ns), format_trace_id(context.trace_id)]
-        if span.parent is not None:
-            put.append(format_span_id(span.parent.span_id))
-        put += (format_span_id(context.span_id), _duration(end_ns - start_ns))
+        parent, links = span.parent, span.links
+        put = [_moment(start_ns), f"{context.trace_id:032x}"]
+        if parent is not None:
+            put.append(f"{parent.span_id:016x}")
+        put += (f"{context.span_id:016x}", _duration(end_ns - start_ns))
         values = [str(attributes[name])[:MAX_VALUE_LENGTH] for name in self._passed_on]
         if self._address is not None:
             values.insert(0, f"{self._address}{attributes[names.URL_PATH]}")
         put += _escaped(values)
-        for link in span.links:
-            put += (format_trace_id(link.context.trace_id), format_span_id(link.context.span_id))
+        for link in links:
+            put += (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}")
             if self._waited:
                 put.append(str(max(0, start_ns / 1_000_000 - _sent_ms(link))))
         pieces = self._pieces.copy()

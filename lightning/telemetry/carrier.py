@@ -13,8 +13,6 @@ from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
-    format_span_id,
-    format_trace_id,
     get_current_span,
     set_span_in_context,
 )
@@ -48,9 +46,12 @@ def of(span: SpanContext) -> dict[str, str]:
     """
     if not span.is_valid:
         return {}
-    traceparent = f"00-{format_trace_id(span.trace_id)}-{format_span_id(span.span_id)}-{span.trace_flags:02x}"
-    if span.trace_state:
-        return {"traceparent": traceparent, "tracestate": span.trace_state.to_header()}
+    traceparent, state = (
+        f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}",
+        span.trace_state,
+    )
+    if state:
+        return {"traceparent": traceparent, "tracestate": state.to_header()}
     return {"traceparent": traceparent}
 
 
