@@ -7,9 +7,8 @@ has plain attributes, and is its own copy once it ended.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, attach, detach
@@ -217,14 +216,15 @@ class LeanTracer(Tracer):
         own = _context(ids.generate_trace_id(), ids.generate_span_id(), flags, DEFAULT_TRACE_STATE)
         return LeanSpan(self, own, None, *given)
 
-    def start_as_current_span(self, name: str, *given: Any, end_on_exit: bool = True, **options: Any) -> Any:
+    def start_as_current_span(self, name: str, *given: Any, **options: Any) -> Any:
         """Begin a span that is current in a ``with``; the parameters are those of the base class."""
-        if not (self._is_lean and end_on_exit) or len(given) >= _PLACE_OF_END:
-            return super().start_as_current_span(name, *given, end_on_exit=end_on_exit, **options)
-        return _Current(self, name, given, options)
+        ends_with_it = len(given) < _PLACE_OF_END and "end_on_exit" not in options
+        if self._is_lean and ends_with_it:
+            return _Current(self, name, given, options)
+        return super().start_as_current_span(name, *given, **options)
 
 
-class _Current(ContextDecorator):
+class _Current:
     """Makes a span current from its beginning to its end, as `use_span` of the API does with generators.
 
     Parameters:
@@ -239,8 +239,10 @@ class _Current(ContextDecorator):
     ) -> None:
         self._made_of = tracer, name, given, options
 
-    def _recreate_cm(self) -> Self:
-        return type(self)(*self._made_of)  # each call of a function has a span of its own
+    def __call__(self, function: Any) -> Any:
+        """Give each call of a function a span of its own, as the SDK does."""
+        tracer, name, given, options = self._made_of
+        return Tracer.start_as_current_span(tracer, name, *given, **options)(function)
 
     def __enter__(self) -> LeanSpan:
         tracer, name, given, options = self._made_of

@@ -1,5 +1,6 @@
 """Lean spans: those that the SDK makes, to the last value."""
 
+import asyncio
 import json
 
 import pytest
@@ -76,6 +77,11 @@ def left_alone(tracer) -> None:
         pass
     assert span.is_recording()
     span.end()
+    placed = (None, SpanKind.CLIENT, {"a": 1}, (), 5, True, True, False)
+    with tracer.start_as_current_span("placed", *placed) as span:
+        pass
+    assert span.is_recording()
+    span.end()
 
 
 def ended_within(tracer) -> None:
@@ -94,7 +100,13 @@ def decorated(tracer) -> None:
         if left:
             call(left - 1)
 
+    @tracer.start_as_current_span("awaited")
+    async def wait() -> bool:
+        await asyncio.sleep(0)
+        return trace.get_current_span().is_recording()
+
     call(2)
+    assert asyncio.run(wait())
     assert not trace.get_current_span().is_recording()
 
 
