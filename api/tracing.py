@@ -73,12 +73,13 @@ class TraceRequests:
             await self._app(scope, receive, note)
 
     def _ended(self, span: trace.Span, scope: Scope, status: int) -> None:
-        span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, status)
+        attributes: dict[str, str | int] = {names.HTTP_RESPONSE_STATUS_CODE: status}
         route = scope.get("route")
         if route is not None:
             # one name for all events, whatever their ids
             span.update_name(f"{scope['method']} {route.path}")
-            span.set_attribute(names.HTTP_ROUTE, route.path)
+            attributes[names.HTTP_ROUTE] = route.path
+        span.set_attributes(attributes)
         if status >= 500:
             span.set_status(trace.StatusCode.ERROR)
 

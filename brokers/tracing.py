@@ -34,6 +34,9 @@ OPTION: Final = "trace"
 # Where an open send span waits for the end of the send: on the message object, which is not what is encoded.
 _SENDING: Final = "_lightning_sending"
 
+# Arguments of a message, by the attributes that tell them.
+_OF_EVENTS: Final = (("eventID", names.EVENT), ("userID", names.USER))
+
 _logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _AnyMessage = Message[object] | MessageProxy
@@ -197,23 +200,21 @@ class Tracing(Middleware):
 
     def _open_processing(self, message: MessageProxy) -> _Processing:
         self._close_processing(None)
-        parent = _parent(message)
+        own = _unwrapped(message)
+        parent = _parent(own)
         creation = trace.get_current_span(parent).get_span_context()
         # A link besides the parent, because only links carry the time that Application Insights
         # subtracts to tell how long the message has waited.
-        links = (
-            [Link(creation, {names.LINK_ENQUEUED_TIME: _enqueued_ms(message)})] if creation.is_valid else None
-        )
+        links = [Link(creation, {names.LINK_ENQUEUED_TIME: _enqueued_ms(own)})] if creation.is_valid else None
         span = self._tracer.start_span(
-            f"{names.PROCESS} {message.queue_name}",
+            f"{names.PROCESS} {own.queue_name}",
             context=parent,
             kind=SpanKind.CONSUMER,
-            attributes=self._attributes(message),
+            attributes=self._attributes(own),
             links=links,
         )
-        processing = _Processing(
-            message.message_id, span, context.attach(trace.set_span_in_context(span, parent))
-        )
+        token = context.attach(trace.set_span_in_context(span, parent))
+        processing = _Processing(own.message_id, span, token)
         self._thread.processing = processing
         return processing
 
@@ -227,18 +228,18 @@ class Tracing(Middleware):
         processing.span.end()
 
     def _attributes(self, message: _AnyMessage) -> Attributes:
-        queue = q_name(message.queue_name)
+        queue, message_id, arguments = q_name(message.queue_name), message.message_id, message.kwargs
         attributes = {
             **self._common,
             names.MESSAGING_DESTINATION_NAME: queue,
-            names.MESSAGING_MESSAGE_ID: message.message_id,
+            names.MESSAGING_MESSAGE_ID: message_id,
             names.QUEUE: queue,
-            names.MESSAGE_ID: message.message_id,
+            names.MESSAGE_ID: message_id,
             names.ACTOR: message.actor_name,
             names.ATTEMPT: int(message.options.get("retries") or 0) + 1,
         }
-        for name, attribute in (("eventID", names.EVENT), ("userID", names.USER)):
-            value = message.kwargs.get(name)
+        for name, attribute in _OF_EVENTS:
+            value = arguments.get(name)
             if isinstance(value, str):
                 attributes[attribute] = value
         return attributes
@@ -249,7 +250,12 @@ def _parent(message: _AnyMessage) -> Context:
     return carrier.parent(message.options.get(OPTION) or message.kwargs.get("trace"))
 
 
-def _enqueued_ms(message: MessageProxy) -> int:
+def _unwrapped(message: MessageProxy) -> _AnyMessage:
+    """Return the message that a proxy stands for, which tells what it has in a tenth of the time."""
+    return vars(message).get("_message", message)
+
+
+def _enqueued_ms(message: _AnyMessage) -> int:
     """Return when the message was sent for this attempt, in milliseconds since the epoch."""
     return int(message.options.get("requeue_timestamp") or message.message_timestamp)
 

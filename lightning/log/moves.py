@@ -7,6 +7,7 @@ from typing import Final
 from opentelemetry.metrics import get_meter
 
 from lightning.telemetry import names
+from lightning.telemetry.lean_metrics import Measure
 
 #: The state of an event that is not recorded yet.
 NEW: Final = "new"
@@ -20,8 +21,10 @@ class Moves:
     """
 
     def __init__(self) -> None:
-        self._moved = get_meter(__name__).create_counter(
-            names.EVENTS_MOVED, unit="{event}", description="Events that went from one state to another"
+        self._moved = Measure(
+            get_meter(__name__).create_counter(
+                names.EVENTS_MOVED, unit="{event}", description="Events that went from one state to another"
+            )
         )
 
     def count(self, moved: Iterable[tuple[str, str, str]]) -> None:
@@ -32,4 +35,4 @@ class Moves:
         """
         for (kind, before, now), number in Counter(moved).items():
             attributes = {names.TYPE: kind, names.STATE_BEFORE: before, names.STATE: now}
-            self._moved.add(number, attributes)
+            self._moved(number, attributes)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import Link, SpanContext, format_span_id, format_trace_id
+from opentelemetry.trace import Link, SpanContext
 
 from lightning.telemetry import names
 
@@ -74,27 +74,31 @@ class Template:
             "tags": _behind(envelope["tags"], words),
             "data": _behind(envelope["data"], {"baseData": _behind(base, fields)}),
         }
-        text = json.dumps(_behind(envelope, exchanged)).replace("%", "%%")
-        self._text = text.replace(_TEXT, "%s").replace(f'"{_NUMBER}"', "%s")
+        text = json.dumps(_behind(envelope, exchanged), separators=(",", ":"))
+        fixed = text.replace(f'"{_NUMBER}"', _TEXT).split(_TEXT)
+        # what is fixed, and between that what is exchanged
+        self._pieces = [piece for each in fixed for piece in (each, "")][:-1]
 
     def fill(self, span: ReadableSpan) -> str:
         """Make the envelope of a span of the same shape."""
         context, start_ns, end_ns = _finished(span)
         attributes = cast("Mapping[str, object]", span.attributes)
-        began = datetime.fromtimestamp(start_ns / 1e9, tz=UTC).isoformat()
-        put: list[object] = [began.replace("+00:00", "Z"), format_trace_id(context.trace_id)]
-        if span.parent is not None:
-            put.append(format_span_id(span.parent.span_id))
-        put += (format_span_id(context.span_id), _duration(end_ns - start_ns))
+        parent, links = span.parent, span.links
+        put = [_moment(start_ns), f"{context.trace_id:032x}"]
+        if parent is not None:
+            put.append(f"{parent.span_id:016x}")
+        put += (f"{context.span_id:016x}", _duration(end_ns - start_ns))
         values = [str(attributes[name])[:MAX_VALUE_LENGTH] for name in self._passed_on]
         if self._address is not None:
             values.insert(0, f"{self._address}{attributes[names.URL_PATH]}")
         put += _escaped(values)
-        for link in span.links:
-            put += (format_trace_id(link.context.trace_id), format_span_id(link.context.span_id))
+        for link in links:
+            put += (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}")
             if self._waited:
-                put.append(max(0, start_ns / 1_000_000 - _sent_ms(link)))
-        return self._text % tuple(put)
+                put.append(str(max(0, start_ns / 1_000_000 - _sent_ms(link))))
+        pieces = self._pieces.copy()
+        pieces[1::2] = put
+        return "".join(pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +177,24 @@ def _sent_ms(link: Link) -> int:
     return sent_ms if isinstance(sent_ms, int) else 0
 
 
+def _moment(nanoseconds: int) -> str:
+    seconds = nanoseconds / 1e9  # rounded as the exporter does
+    whole = int(seconds)
+    microseconds = round((seconds - whole) * 1e6)
+    if not 0 < microseconds < 1_000_000:
+        return datetime.fromtimestamp(seconds, tz=UTC).isoformat().replace("+00:00", "Z")
+    return f"{_second(whole)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat().removesuffix("+00:00")
+
+
 def _duration(nanoseconds: int) -> str:
     seconds, milliseconds = divmod((nanoseconds + 500_000) // 1_000_000, 1000)
+    if seconds < 60:
+        return f"0.00:00:{seconds:02}.{milliseconds:03}"
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -19,6 +19,14 @@ MAX_TEXT_LENGTH: Final = 16_384
 #: Texts up to this length are redacted once and remembered.
 MAX_CACHED_LENGTH: Final = 64
 
+#: Values up to this length are looked through once and remembered: words, and not ids, which are longer.
+MAX_WORD_LENGTH: Final = 24
+
+#: So many harmless texts are remembered, and then all are forgotten.
+MAX_HARMLESS: Final = 4096
+
+_NUMBERS: Final = frozenset({int, float, bool})
+
 
 class Cleaner:
     """Redacts what spans hold.
@@ -29,6 +37,7 @@ class Cleaner:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._harmless: set[str] = set()
         self._short = lru_cache(maxsize=2048)(redactor.text)  # names and words come again and again
 
     def text(self, text: str) -> str:
@@ -70,24 +79,32 @@ class Cleaner:
 
     def spans(self, spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
         """Return finished spans without secrets: themselves if there is none in any, else copies."""
-        try:
-            is_clean = self.finds_nothing([_encoded_texts(span) for span in spans])
-        except TypeError:  # lone surrogates, integers beyond 64 bits
-            is_clean = False
-        return spans if is_clean else [self.span(span) for span in spans]
+        return spans if self.finds_nothing(spans) else [self.span(span) for span in spans]
 
-    def finds_nothing(self, encoded: Sequence[bytes]) -> bool:
+    def finds_nothing(self, spans: Sequence[ReadableSpan]) -> bool:
         """Tell quickly whether spans may go out as they are.
 
         Parameters:
-          encoded: Of each span all its texts, as JSON in UTF-8 (:func:`encode`).
+          spans: Finished ones.
 
         Returns:
           Whether none holds a secret, or a text that is too long. When in doubt False.
         """
-        return max(map(len, encoded), default=0) <= MAX_TEXT_LENGTH and not self._redactor.suspects(
-            b"\n".join(encoded)
-        )
+        found = _Texts(self._harmless)
+        try:
+            for span in spans:
+                found.add_span(span)
+            encoded = [orjson.dumps(found.names), orjson.dumps(found.values), *found.encoded]
+        except TypeError:  # lone surrogates, integers beyond 64 bits
+            return False
+        longest = max((len(each) for each in (*found.names, *found.values, *found.encoded)), default=0)
+        if longest > MAX_TEXT_LENGTH or self._redactor.suspects(b"\n".join(encoded)):
+            return False
+        if len(self._harmless) > MAX_HARMLESS:
+            self._harmless.clear()
+        self._harmless.update(name for name in found.names if len(name) <= MAX_CACHED_LENGTH)
+        self._harmless.update(value for value in found.values if len(value) <= MAX_WORD_LENGTH)
+        return True
 
     def _plain(self, attributes: Mapping[str, object] | None) -> Attributes:
         # what went in was of the types that attributes have, and a redacted one still is
@@ -103,16 +120,43 @@ def encode(value: object) -> bytes:
     return orjson.dumps(value, default=_plain_data)
 
 
-def _encoded_texts(span: ReadableSpan) -> bytes:
-    return encode(
-        (
-            span.name,
-            span.status.description,
-            span.attributes,
-            [(event.name, event.attributes) for event in span.events] if span.events else None,
-            [link.attributes for link in span.links] if span.links else None,
-        )
-    )
+class _Texts:
+    """What has to be looked through of some spans.
+
+    Parameters:
+      harmless: Texts in which nothing was found before.
+    """
+
+    def __init__(self, harmless: set[str]) -> None:
+        self._harmless = harmless
+        self.names: list[str] = []
+        self.values: list[str] = []
+        self.encoded: list[bytes] = []
+
+    def add_span(self, span: ReadableSpan) -> None:
+        """Add a span's name, description, attributes, events and links."""
+        if span.name not in self._harmless:
+            self.names.append(span.name)
+        if span.status.description:
+            self.values.append(span.status.description)
+        self._add(span.attributes)
+        for event in span.events:
+            self.names.append(event.name)
+            self._add(event.attributes)
+        for link in span.links:
+            self._add(link.attributes)
+
+    def _add(self, attributes: Mapping[str, object] | None) -> None:
+        harmless = self._harmless
+        for name, value in (attributes or {}).items():
+            if name not in harmless:
+                self.names.append(name)
+            kind = type(value)
+            if kind is str:
+                if value not in harmless:
+                    self.values.append(cast("str", value))
+            elif kind not in _NUMBERS:
+                self.encoded.append(encode(value))
 
 
 def _plain_data(value: object) -> object:

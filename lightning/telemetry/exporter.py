@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
 from lightning.telemetry import names
 from lightning.telemetry.cleaning import Cleaner, encode
@@ -36,6 +36,8 @@ class SpanStoreExporter(SpanExporter):
         self._store = store
         self._cleaner = cleaner
         self._failing = False
+        self._resource: Resource | None = None
+        self._process = ""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store the spans in one transaction, or lose them."""
@@ -60,12 +62,39 @@ class SpanStoreExporter(SpanExporter):
     def _rows(self, spans: Sequence[ReadableSpan]) -> list[Row]:
         """Make rows of spans as they are, if there is nothing to take out of any, which is the rule."""
         try:
-            encoded = [_encoded(span) for span in spans]
-        except TypeError:  # lone surrogates, integers beyond 64 bits
-            encoded = []
-        if encoded and self._cleaner.finds_nothing([b"\n".join(texts) for texts in encoded]):
-            return [_row(span, *texts) for span, texts in zip(spans, encoded, strict=True)]
+            if self._cleaner.finds_nothing(spans):
+                return [self._row(span) for span in spans]
+        except TypeError:  # integers beyond 64 bits
+            pass
         return [row_of(self._convert(span)) for span in spans]
+
+    def _row(self, span: ReadableSpan) -> Row:
+        """Make a row of a span that holds no secret.
+
+        Raises:
+          TypeError: It holds what cannot be encoded quickly.
+        """
+        context, start_ns, end_ns = _finished(span)
+        attributes, events, links = span.attributes or {}, span.events, span.links
+        event_id, status, resource = attributes.get(names.EVENT), span.status, span.resource
+        if resource is not self._resource:  # nearly all are of one
+            self._resource, self._process = resource, _process(resource)
+        return (
+            format_trace_id(context.trace_id),
+            format_span_id(context.span_id),
+            format_span_id(span.parent.span_id) if span.parent else None,
+            span.name,
+            _KINDS[span.kind],
+            start_ns,
+            end_ns,
+            _STATUSES[status.status_code],
+            status.description or "",
+            encode(attributes).decode(),
+            _events(events) if events else "[]",
+            _links(links) if links else "[]",
+            self._process,
+            None if event_id is None else str(event_id),
+        )
 
     def _convert(self, span: ReadableSpan) -> Span:
         context, start_ns, end_ns = _finished(span)
@@ -100,48 +129,23 @@ class SpanStoreExporter(SpanExporter):
         )
 
 
-def _encoded(span: ReadableSpan) -> tuple[bytes, bytes, bytes, bytes]:
-    """Encode the texts of a span: name and status, attributes, events, links."""
-    events = [
-        {"name": event.name, "time_ns": event.timestamp, "attributes": event.attributes}
-        for event in span.events
+def _events(events: Sequence[Event]) -> str:
+    shown = [
+        {"name": event.name, "time_ns": event.timestamp, "attributes": event.attributes} for event in events
     ]
-    links = [
+    return encode(shown).decode()
+
+
+def _links(links: Sequence[Link]) -> str:
+    shown = [
         {
             "trace_id": format_trace_id(link.context.trace_id),
             "span_id": format_span_id(link.context.span_id),
             "attributes": link.attributes,
         }
-        for link in span.links
+        for link in links
     ]
-    return (
-        encode((span.name, span.status.description)),
-        encode(span.attributes),
-        encode(events) if events else b"[]",
-        encode(links) if links else b"[]",
-    )
-
-
-def _row(span: ReadableSpan, _heading: bytes, attributes: bytes, events: bytes, links: bytes) -> Row:
-    """Make a row of a span whose texts are encoded, and hold no secret."""
-    context, start_ns, end_ns = _finished(span)
-    event_id = (span.attributes or {}).get(names.EVENT)
-    return (
-        format_trace_id(context.trace_id),
-        format_span_id(context.span_id),
-        format_span_id(span.parent.span_id) if span.parent else None,
-        span.name,
-        _KINDS[span.kind],
-        start_ns,
-        end_ns,
-        _STATUSES[span.status.status_code],
-        span.status.description or "",
-        attributes.decode(),
-        events.decode(),
-        links.decode(),
-        _process(span.resource),
-        None if event_id is None else str(event_id),
-    )
+    return encode(shown).decode()
 
 
 def _finished(span: ReadableSpan) -> tuple[SpanContext, int, int]:

@@ -6,20 +6,38 @@ has plain attributes, and is its own copy once it ended.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, Final, cast
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import Span, SpanLimits, Tracer
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, TraceFlags, get_current_span
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 from opentelemetry.util.types import Attributes, AttributeValue
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 
 _UNSET: Final = Status()
+
+# Where `start_as_current_span` takes whether the span ends with the `with`, counted behind the name.
+_PLACE_OF_END: Final = 8
+
+# Makes a context without its own constructor.
+_make: Final[Callable[..., SpanContext]] = cast("Any", tuple).__new__
 
 #: Values that are taken as they are; the SDK checks and copies others.
 _PLAIN: Final = frozenset({str, int, bool, float})
@@ -39,15 +57,24 @@ def _put(kept: dict[str, Any], attributes: Mapping[str, AttributeValue], limit: 
             kept.update(BoundedAttributes(None, {name: value}))
 
 
-def _are_plain(links: Sequence[Link], limits: SpanLimits) -> bool:
-    """Tell whether links may be taken as they are."""
-    return (limits.max_links is None or len(links) <= limits.max_links) and all(
-        link.context.is_valid
-        and isinstance(link.attributes, dict)
-        and len(link.attributes) <= (limits.max_link_attributes or 0)
-        and _PLAIN.issuperset(map(type, link.attributes.values()))
-        for link in links
-    )
+def _plain(links: Sequence[Link], limits: SpanLimits) -> tuple[Link, ...] | None:
+    """Copy links whose attributes are plain; None leaves them to the SDK."""
+    if limits.max_links is not None and len(links) > limits.max_links:
+        return None
+    most, copies = limits.max_link_attributes or 0, list[Link]()
+    for link in links:
+        attributes = link.attributes
+        if not (link.context.is_valid and isinstance(attributes, dict) and len(attributes) <= most):
+            return None
+        if not _PLAIN.issuperset(map(type, attributes.values())):
+            return None
+        copies.append(Link(link.context, attributes.copy()))
+    return tuple(copies)
+
+
+def _context(trace_id: int, span_id: int, flags: TraceFlags, state: TraceState) -> SpanContext:
+    """Make the context of a span of this process, whose ids are valid: nothing is left to be checked."""
+    return _make(SpanContext, (trace_id, span_id, False, flags, state, True))
 
 
 class LeanSpan(Span):
@@ -95,10 +122,8 @@ class LeanSpan(Span):
         self._lock = threading.Lock()
         self._status = _UNSET
         self._events = ()  # a list once there is one
-        if links and not _are_plain(links, tracer.limits):
-            self._links = self._new_links(links)  # pyright: ignore[reportUnknownMemberType]
-        else:
-            self._links = tuple(Link(link.context, dict(link.attributes or {})) for link in links or ())
+        plain = _plain(links, tracer.limits) if links else ()
+        self._links = cast("Any", self._new_links)(links) if plain is None else plain
         self._record_end_metrics = None
         self._attributes = {}
         if attributes:
@@ -135,6 +160,13 @@ class LeanSpan(Span):
             if isinstance(links, tuple):
                 self._links = cast("Any", self._new_links)(links)
         cast("Any", super()._add_link)(link)
+
+    def tell(self, error: Exception) -> None:
+        """Tell of what is raised within it, as far as that is asked for."""
+        if self._record_exception:
+            self.record_exception(error)
+        if self._set_status_on_exception:
+            self.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
 
     def end(self, end_time: int | None = None) -> None:
         """End the span, and hand it on itself: nothing changes it any more."""
@@ -178,9 +210,51 @@ class LeanTracer(Tracer):
         parent, ids = get_current_span(context).get_span_context(), self.id_generator
         if parent.is_valid:
             flags = _SAMPLED_RANDOM if parent.trace_flags.random_trace_id else _SAMPLED
-            span_id, state = ids.generate_span_id(), parent.trace_state
-            own = SpanContext(parent.trace_id, span_id, False, flags, state)  # noqa: FBT003 -- not remote
+            own = _context(parent.trace_id, ids.generate_span_id(), flags, parent.trace_state)
             return LeanSpan(self, own, parent, *given)
         flags = _SAMPLED_RANDOM if ids.is_trace_id_random() else _SAMPLED
-        own = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags)  # noqa: FBT003 -- likewise
+        own = _context(ids.generate_trace_id(), ids.generate_span_id(), flags, DEFAULT_TRACE_STATE)
         return LeanSpan(self, own, None, *given)
+
+    def start_as_current_span(self, name: str, *given: Any, **options: Any) -> Any:
+        """Begin a span that is current in a ``with``; the parameters are those of the base class."""
+        ends_with_it = len(given) < _PLACE_OF_END and "end_on_exit" not in options
+        if self._is_lean and ends_with_it:
+            return _Current(self, name, given, options)
+        return super().start_as_current_span(name, *given, **options)
+
+
+class _Current:
+    """Makes a span current from its beginning to its end, as `use_span` of the API does with generators.
+
+    Parameters:
+      tracer: What makes it.
+      name: Its name.
+      given: What else is given by place.
+      options: What is given by name.
+    """
+
+    def __init__(
+        self, tracer: LeanTracer, name: str, given: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        self._made_of = tracer, name, given, options
+
+    def __call__(self, function: Any) -> Any:
+        """Give each call of a function a span of its own, as the SDK does."""
+        tracer, name, given, options = self._made_of
+        return Tracer.start_as_current_span(tracer, name, *given, **options)(function)
+
+    def __enter__(self) -> LeanSpan:
+        tracer, name, given, options = self._made_of
+        self._span = span = tracer.start_span(name, *given, **options)
+        self._token = attach(set_span_in_context(span))
+        return span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        span = self._span
+        if isinstance(error, Exception) and span.is_recording():
+            span.tell(error)
+        span.end()

@@ -1,8 +1,9 @@
 """What telemetry costs: events from the post to the end of the step, without it and with it.
 
-The rate says what an operator sees, and is as good as the machine is quiet: a destination on the same cores
-takes its part of them, which on Azure it does not. The processor time of the platform's own processes says
-what telemetry costs; it is read when all that was told has arrived.
+The rate says what an operator sees, and is as good as the machine is quiet. What stands for Application
+Insights is a process on the same cores, which on Azure it is not: so it only reads, counts and answers, and
+its own processor time is told beside. That of the platform's own processes says what telemetry costs; it is
+read when all that was told has arrived.
 """
 
 import sqlite3
@@ -14,15 +15,16 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from uuid import UUID
 
 import httpx2
 import typer
 
 from lightning.telemetry.setup import OUTWARD_DELAY_SECONDS
+from ops.bench.ingestion import COUNT_PATH
 from ops.bench.plan import Plan, Result
 from ops.bench.scenarios import measure
 from ops.bench.target import Target
-from ops.ports import free_port
 
 #: Each way is measured so often, in turns: what else a machine does meanwhile is no cost of ours.
 ROUNDS = 4
@@ -41,16 +43,20 @@ _OURS = ("ingress", "worker")
 
 
 @dataclass(frozen=True, slots=True)
-class _Monitor:
-    """The emulator of Application Insights: how it is reached, its control interface, and its process id."""
+class _Destination:
+    """What stands for Application Insights (`ops.bench.ingestion`): its address, and its process id."""
 
-    connection: str
-    control: str
+    url: str
     pid: int
 
+    @property
+    def connection(self) -> str:
+        """How the exporter finds it."""
+        return f"InstrumentationKey={UUID(int=1)};IngestionEndpoint={self.url}/"
+
     def taken(self) -> int:
-        """Give how many items it took so far."""
-        return httpx2.get(f"{self.control}/usage", trust_env=False).json().get("items_accepted", 0)
+        """Give how many spans it took so far."""
+        return httpx2.get(f"{self.url}{COUNT_PATH}", trust_env=False).json()
 
 
 def telemetry(
@@ -66,19 +72,19 @@ def telemetry(
       typer.Exit: Not all that was to be told had arrived when the time was read.
     """
     found: dict[str, list[Result]] = {}
-    with _monitor() as monitor:
+    with _destination() as destination:
         ways: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "none": ({"LIGHTNING_SPANS": "0"}, {"OTEL_SDK_DISABLED": "true"}),
             "spans.db": ({}, {}),
             "Application Insights": (
-                {"LIGHTNING_SPANS": "0", "APPLICATIONINSIGHTS_CONNECTION_STRING": monitor.connection},
+                {"LIGHTNING_SPANS": "0", "APPLICATIONINSIGHTS_CONNECTION_STRING": destination.connection},
                 {},
             ),
         }
         size = {"LIGHTNING_WORKERS": str(workers), "LIGHTNING_THREADS": str(threads)}
         for _ in range(rounds):
             for way, (settings, libraries) in ways.items():
-                result, arrived = _throughput(users, events, {**size, **settings}, libraries, monitor)
+                result, arrived = _throughput(users, events, {**size, **settings}, libraries, destination)
                 check(way, result, arrived)
                 found.setdefault(way, []).append(result)
     return {f"done, telemetry: {way}": summary(each, found["none"]) for way, each in found.items()}
@@ -124,7 +130,11 @@ def _milliseconds(results: Sequence[Result], names: Sequence[str]) -> float:
 
 
 def _throughput(
-    users: int, events: int, environment: Mapping[str, str], libraries: Mapping[str, str], monitor: _Monitor
+    users: int,
+    events: int,
+    environment: Mapping[str, str],
+    libraries: Mapping[str, str],
+    destination: _Destination,
 ) -> tuple[Result, dict[str, int]]:
     """Measure one platform; give also how much arrived in each place."""
     with ExitStack() as stack:
@@ -134,11 +144,14 @@ def _throughput(
         )
         plan = Plan("throughput", target.url, target.tokens, connections=32, events=WARM_UP, seconds=10)
         measure(plan)
-        before = monitor.taken()
-        processes = {**target.processes(), "emulator": monitor.pid}
+        before = destination.taken()
+        processes = {**target.processes(), "ingestion": destination.pid}
         plan = replace(plan, events=events, settle_seconds=SETTLE_SECONDS)
         result = measure(replace(plan, processes=processes, databases=target.databases()))
-        arrived = {"spans.db": _kept(folder / "spans.db"), "Application Insights": monitor.taken() - before}
+        arrived = {
+            "spans.db": _kept(folder / "spans.db"),
+            "Application Insights": destination.taken() - before,
+        }
         return result, arrived
 
 
@@ -150,14 +163,12 @@ def _kept(path: Path) -> int:
 
 
 @contextmanager
-def _monitor() -> Generator[_Monitor]:
-    port = free_port()
-    command = [sys.executable, "-m", "ops.emulators.monitor", "--port", "0", "--control-port", str(port)]
+def _destination() -> Generator[_Destination]:
+    command = [sys.executable, "-m", "ops.bench.ingestion"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            if process.stdout is None:
-                raise OSError("the emulator says nothing")
-            connection = process.stdout.readline().strip()
-            yield _Monitor(connection, f"http://127.0.0.1:{port}", process.pid)
+            if process.stdout is None or not (port := process.stdout.readline().strip()):
+                raise OSError("what stands for Application Insights says nothing")
+            yield _Destination(f"http://127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()

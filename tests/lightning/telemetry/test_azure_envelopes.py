@@ -86,7 +86,7 @@ def spans_of(name: str, count: int) -> list:
             kind=kind,
             attributes=own,
             links=[Link(cause, {"enqueuedTime": 1000 * number} if number % 4 else {})] * (number % 3),
-            start_time=10**18 + number,
+            start_time=10**18 + number * (1 if number % 7 else 123_456_789),
         )
         if number % 5 == 0:
             span.set_status(Status(StatusCode.ERROR, "no"))

@@ -1,6 +1,7 @@
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lightning.telemetry import carrier
 
@@ -54,3 +55,27 @@ def test_what_cannot_be_read_begins_a_new_trace_whatever_is_active(active, junk)
 def test_an_unreadable_state_does_not_cost_the_trace():
     parent = carrier.parent({"traceparent": TRACEPARENT, "tracestate": {"a": 1}})
     assert trace.get_current_span(parent).get_span_context().trace_id == 0xABC
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        TRACEPARENT,
+        *(f"00-{0xABC:032x}-{0xDEF:016x}-{flags}" for flags in ("00", "02", "03", "04", "ff", "1", "0g")),
+        f"00-{2**128 - 1:032x}-{2**64 - 1:016x}-01",
+        f"00-{0:032x}-{1:016x}-01",
+        f"00-{1:032x}-{0:016x}-01",
+        f"cc-{0xABC:032x}-{0xDEF:016x}-01-later",
+        TRACEPARENT.upper(),
+        f" {TRACEPARENT} ",
+        f"{TRACEPARENT}\n",
+        f"{TRACEPARENT}-more",
+    ],
+)
+def test_a_context_is_read_as_the_propagator_reads_it(traceparent):
+    def read(found):
+        span = trace.get_current_span(found).get_span_context()
+        return set(found) and (*span, span.trace_flags.random_trace_id)
+
+    expected = TraceContextTextMapPropagator().extract({"traceparent": traceparent}, context.Context())
+    assert read(carrier.parent({"traceparent": traceparent})) == read(expected)

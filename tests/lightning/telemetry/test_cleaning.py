@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, Status, StatusCode
 
-from lightning.telemetry.cleaning import MAX_TEXT_LENGTH, Cleaner
+from lightning.telemetry.cleaning import MAX_HARMLESS, MAX_TEXT_LENGTH, Cleaner
 from lightning.telemetry.redaction import Redactor
 
 CANARY = 'canary-"quoted"-3f9d1c77'
@@ -67,6 +67,31 @@ def test_a_secret_is_taken_out_wherever_a_span_holds_it(finished, place):
     assert "[redacted]" in everything(cleaned)
     assert everything(harmless) == everything(spans()[0])
     assert (cleaned.context, cleaned.start_time) == (spans()[1].context, spans()[1].start_time)
+
+
+def test_what_was_harmless_once_is_passed_over_and_a_secret_never(finished):
+    # Given spans that are alike, but for the last attribute of one
+    tracer, spans = finished
+    for value in ("word", CANARY, "word", CANARY):
+        with tracer.start_as_current_span("work", attributes={"a": "word", "b": value}):
+            pass
+    cleaner = Cleaner(Redactor([CANARY]))
+    # Then each secret is found, whatever went out before
+    out = [cleaner.spans([span])[0] for span in spans()]
+    assert [span.attributes["b"] for span in out] == ["word", "[redacted]", "word", "[redacted]"]
+    assert [out[0] is spans()[0], out[2] is spans()[2]] == [True, True]
+
+
+def test_what_is_remembered_as_harmless_is_bounded(finished):
+    tracer, spans = finished
+    cleaner = Cleaner(Redactor([CANARY]))
+    for number in range(MAX_HARMLESS + 50):
+        with tracer.start_as_current_span("work", attributes={"a": f"word {number}", "b": "x" * 40}):
+            pass
+    kept = [cleaner.spans([span]) and len(cleaner._harmless) for span in spans()]
+    assert max(kept) <= MAX_HARMLESS + 10
+    assert kept[-1] < MAX_HARMLESS
+    assert not any(len(text) > 24 for text in cleaner._harmless)
 
 
 def test_what_is_too_long_is_cut(finished):

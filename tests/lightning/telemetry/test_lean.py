@@ -1,5 +1,6 @@
 """Lean spans: those that the SDK makes, to the last value."""
 
+import asyncio
 import json
 
 import pytest
@@ -66,6 +67,49 @@ def children(tracer) -> None:
             pass
 
 
+def left_alone(tracer) -> None:
+    options = {"record_exception": False, "set_status_on_exception": False}
+    with pytest.raises(KeyError), tracer.start_as_current_span("untold", **options):
+        raise KeyError("why")
+    with pytest.raises(KeyboardInterrupt), tracer.start_as_current_span("stopped"):
+        raise KeyboardInterrupt
+    with tracer.start_as_current_span("open", end_on_exit=False) as span:
+        pass
+    assert span.is_recording()
+    span.end()
+    placed = (None, SpanKind.CLIENT, {"a": 1}, (), 5, True, True, False)
+    with tracer.start_as_current_span("placed", *placed) as span:
+        pass
+    assert span.is_recording()
+    span.end()
+
+
+def ended_within(tracer) -> None:
+    def work() -> None:
+        with tracer.start_as_current_span("over") as span:
+            span.end(50)
+            raise KeyError("late")
+
+    with pytest.raises(KeyError):
+        work()
+
+
+def decorated(tracer) -> None:
+    @tracer.start_as_current_span("called", kind=SpanKind.CLIENT)
+    def call(left: int) -> None:
+        if left:
+            call(left - 1)
+
+    @tracer.start_as_current_span("awaited")
+    async def wait() -> bool:
+        await asyncio.sleep(0)
+        return trace.get_current_span().is_recording()
+
+    call(2)
+    assert asyncio.run(wait())
+    assert not trace.get_current_span().is_recording()
+
+
 def told_by(provider, work) -> list[dict]:
     memory = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(memory))
@@ -90,7 +134,10 @@ def told_by(provider, work) -> list[dict]:
     return told
 
 
-@pytest.mark.parametrize("work", [plain, everything, failing, after_the_end, children])
+WORKS = [plain, everything, failing, after_the_end, children, left_alone, ended_within, decorated]
+
+
+@pytest.mark.parametrize("work", WORKS)
 def test_a_lean_span_tells_what_one_of_the_sdk_tells(work):
     lean, whole = (
         told_by(kind(sampler=ALWAYS_ON, resource=Resource({"a": "b"}), shutdown_on_exit=False), work)
