@@ -5,15 +5,15 @@ VENV_BENCH := .venv-bench
 VENV_INFRA := .venv-infra
 BIN := $(VENV)/bin
 
-# pip compiles on one core; some packages hold files that are no Python, which is no matter
+# nothing is compiled but what is loaded, once: of what is installed, most never is
 PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile
 UV := $(BIN)/uv pip install -q --python $(BIN)/python
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+LOAD := $(BIN)/python -c 'import api.main, ops.cli, worker.clock, worker.main'
 
-# what is loaded hundreds of times is compiled once, whatever the shell says
+# what is loaded hundreds of times is compiled once and kept, whatever the shell says
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run chat test tests lint types infra compiled bench bench-brokers chaos soak docs screenshots lock clean
+.PHONY: run chat test tests lint types infra bench bench-brokers chaos soak docs screenshots lock clean
 
 run: $(VENV)/.run
 	$(BIN)/lightning up
@@ -22,16 +22,13 @@ run: $(VENV)/.run
 chat: $(VENV)/.chat
 	$(BIN)/lightning up --chat
 
-test: $(VENV)/.test
+test:
+	@$(MAKE) --no-print-directory -j 2 $(VENV)/.test $(VENV)/.chromium
 	@$(MAKE) --no-print-directory -j 4 lint types tests
 
 # what measures time comes last: types are long checked then
-tests: compiled $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium $(VENV)/.chat
+tests: $(VENV)/.test $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium $(VENV)/.chat
 	$(BIN)/python -m pytest -n auto
-
-# once, what each of pytest's workers would compile
-compiled: $(VENV)/.test
-	-@$(BIN)/python -m pytest --collect-only -qq > /dev/null
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -86,7 +83,7 @@ $(VENV)/bin/pip:
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/pip
 	$(PIP) --require-hashes -r requirements.lock
 	$(PIP) --no-deps -e .
-	@$(COMPILE)
+	@$(LOAD)
 	@touch $@
 
 # uv, which pip installs, does the rest in a third of pip's time, and knows nothing of pip's settings:
@@ -96,13 +93,11 @@ $(VENV)/.test: requirements-test.lock requirements.lock pyproject.toml | $(VENV)
 	$(PIP) --require-hashes -r $(VENV)/uv.lock
 	$(UV) --require-hashes -r requirements-test.lock || $(PIP) --require-hashes -r requirements-test.lock
 	$(UV) --no-deps -e . || $(PIP) --no-deps -e .
-	@$(COMPILE)
 	@touch $(VENV)/.run $@
 
 # what the chat needs, with the versions that all else has; uv is there where the tests are
 $(VENV)/.chat: requirements-chat.lock $(VENV)/.run
 	{ test -x $(BIN)/uv && $(UV) --require-hashes -r requirements-chat.lock; } || $(PIP) --require-hashes -r requirements-chat.lock
-	@$(COMPILE)
 	@touch $@
 
 # what tests in Node.js need, from the registry that npm is set to; Node.js itself comes with the packages
@@ -113,7 +108,7 @@ $(VENV)/.node: tests/node/package.json tests/node/package-lock.json $(VENV)/.tes
 	then touch ../.node; else rm -rf node_modules; echo 'npm cannot install what tests in Node.js need: they are skipped'; fi
 
 # a browser for the tests of the dashboard: Debian's, which only root can install; what apt-get prints is kept
-$(VENV)/.chromium: $(VENV)/.test
+$(VENV)/.chromium: | $(VENV)/bin/pip
 	@if command -v chromium > /dev/null; then touch $@; \
 	elif [ "$$(id -u)" = 0 ] && export DEBIAN_FRONTEND=noninteractive && { apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core || \
 	{ apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; }; } \

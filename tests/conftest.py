@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.guards.sockets",
     "tests.guards.skips",
     "tests.guards.turns",
+    "tests.guards.copies",
     "tests.stores",
     "tests.acceptance.queues",
     "tests.acceptance.runners",

@@ -1,7 +1,7 @@
 """A worker's queues: whoever has few events under way passes those of somebody who has many."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import dramatiq
 import pytest
@@ -82,11 +82,21 @@ async def post(settings: Settings, user: str, type: str, count: int) -> None:
     broker.close()
 
 
-async def states(settings: Settings, user: str) -> dict[str, int]:
-    storage = open_storage(settings)
-    head = await EventLog(storage).head(user)
-    await storage.close()
-    return {state: count for state, count in head["counts"].items() if count}
+@contextmanager
+def counting(settings: Settings):
+    """Give a function that counts a user's events by their state; it looks often, so the store stays open."""
+    with asyncio.Runner() as runner:
+        storage = open_storage(settings)
+        log = EventLog(storage)
+
+        def states(user: str) -> dict[str, int]:
+            counts = runner.run(log.head(user))["counts"]
+            return {state: count for state, count in counts.items() if count}
+
+        try:
+            yield states
+        finally:
+            runner.run(storage.close())
 
 
 @pytest.mark.parametrize("type", ["user.message", "llm.chat"])
@@ -102,14 +112,15 @@ def test_few_events_of_one_user_pass_the_many_of_another(settings, type):
     declare_actors(fleet.broker, fleet.admission, settings.servicebus_queue)
     worker = open_worker(fleet.broker, settings)
     worker.start()
-    try:
-        answers = 2 if type == "llm.chat" else 1
-        eventually(lambda: asyncio.run(states(settings, "noisy")) == {"done": answers * NOISY}, within=100)
-    finally:
-        worker.stop()
-        fleet.broker.close()
-    # Then all of the few are done, and were when most of the many still waited
-    assert asyncio.run(states(settings, "small")) == {"done": answers * SMALL}
+    answers = 2 if type == "llm.chat" else 1
+    with counting(settings) as states:
+        try:
+            eventually(lambda: states("noisy") == {"done": answers * NOISY}, within=100)
+        finally:
+            worker.stop()
+            fleet.broker.close()
+        # Then all of the few are done, and were when most of the many still waited
+        assert states("small") == {"done": answers * SMALL}
     assert order.told_before("small", SMALL, "noisy") < NOISY / 2
     # And of the many, all but the first went by the other queue
     queue = queue_name(settings.servicebus_queue, TYPES[type].actor)

@@ -31,6 +31,7 @@ def noted(kind: type) -> Iterator[list]:
         return connect(transport, *arguments, **options)
 
     kind.connect = note
+    gc.freeze()  # the look at the end is for what is made from now on, not for all that the run has loaded
     try:
         yield found
     finally:
