@@ -92,9 +92,10 @@ def test_a_copy_of_who_supervises_is_its_child_and_shares_no_chance(tmp_path):
     # Given somebody who supervises, and made a nursery of a copy of itself
     supervisor = file(tmp_path, "supervisor.py", SUPERVISES)
     tells = file(tmp_path, "tells.py", TELLS)
+    buffered = {"PYTHONUNBUFFERED": "", "PYTHONPATH": str(Path(__file__).parents[2])}
     ran = subprocess.Popen(
         [sys.executable, str(supervisor)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE, text=True, env={**os.environ, **buffered},
     )  # fmt: skip
     # When it starts two processes
     output, errors = ran.communicate(f"{tells} {tmp_path / '1'}\n{tells} {tmp_path / '2'}\n", timeout=60)
