@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -30,7 +30,7 @@ from ops.emulators.cosmos import CosmosEmulator
 from ops.emulators.monitor import MonitorEmulator
 from ops.emulators.servicebus import Policy, connection_string
 from ops.ports import free_port
-from worker.supervisor import NotStartedError, Process, Supervisor
+from worker.supervisor import NotStartedError, Process, Running, Supervisor, launch
 
 #: In the data directory: what the emulators keep.
 FOLDER: Final = "emulators"
@@ -55,12 +55,13 @@ class EmulatedAzure:
 
     Parameters:
       settings: Those of the installation, which name the services.
+      start: Starts one.
 
     Raises:
       NotStartedError: Nothing can run here that stands for Container Instances.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, start: Callable[[Process], Running] = launch) -> None:
         self._folder = settings.data / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._ports: list[int] = []
@@ -73,7 +74,7 @@ class EmulatedAzure:
         if settings.runner == "aci":
             found |= self._containers(settings)
         self.settings = settings.model_copy(update=found)
-        self._supervisor = Supervisor(self._processes)
+        self._supervisor = Supervisor(self._processes, start=start)
         self._thread = threading.Thread(target=self._supervisor.run, name="emulators")
 
     def start(self, stopping: threading.Event) -> None:

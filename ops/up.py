@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
@@ -21,13 +22,24 @@ from lightning.telemetry.logs import configure_logging
 from ops.access import make_first_user, wait_until_ready
 from ops.emulation import ENVIRONMENT_FILE
 from ops.ports import free_port
-from worker.supervisor import NotStartedError, Process, Supervisor
+from worker.nursery import Nursery
+from worker.supervisor import NotStartedError, Process, Running, Supervisor, launch
 
 if TYPE_CHECKING:
     from ops.emulated_azure import EmulatedAzure
 
 #: A process that has drained closes what it has open; what is not done by then is killed.
 CLOSING_SECONDS = 10.0
+
+#: What every installation runs is loaded once, and so is what several of its processes need.
+LOADED = ("api.main", "worker.main", "worker.clock")
+LOADED_WITH_AZURE = (
+    *("brokers.servicebus", "lightning.storage.cosmos", "ops.emulators.cosmos.server"),
+    *("ops.emulators.servicebus.server", "ops.emulators.arm.server", "ops.emulators.monitor.server"),
+)
+
+#: The process that is a client, and gets no key of the platform, not even in a copy of somebody's memory.
+CHAT = "chat"
 
 
 class PortTakenError(NotStartedError):
@@ -63,10 +75,12 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
         settings = settings.model_copy(update={"chat_port": port, "trusted_proxies": proxies})
     if settings.notify_url is None:
         settings = settings.model_copy(update={"notify_url": f"{url}/notify"})
-    azure = _emulated_azure(settings) if emulate_azure else None
+    start = _starter((*LOADED, *(LOADED_WITH_AZURE if emulate_azure else ())))
+    azure = _emulated_azure(settings, start) if emulate_azure else None
     settings = settings if azure is None else azure.settings
     running = [*processes(settings), *([chat_process(settings)] if chat else [])]
-    supervisor = Supervisor(running, drain_seconds=settings.drain_seconds + CLOSING_SECONDS)
+    drain_seconds = settings.drain_seconds + CLOSING_SECONDS
+    supervisor = Supervisor(running, drain_seconds=drain_seconds, start=start)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         supervisor.stop()
@@ -81,10 +95,18 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
         supervisor.run()
 
 
-def _emulated_azure(settings: Settings) -> "EmulatedAzure":
+def _starter(modules: Sequence[str]) -> Callable[[Process], Running]:
+    """Give what starts processes; made while this one has a single thread, as a nursery is a copy of it."""
+    if sys.platform != "linux":
+        return launch
+    nursery = Nursery.copied(modules)
+    return lambda process: (launch if process.name == CHAT else nursery.start)(process)
+
+
+def _emulated_azure(settings: Settings, start: Callable[[Process], Running]) -> "EmulatedAzure":
     from ops.emulated_azure import EmulatedAzure  # noqa: PLC0415 -- no other installation needs emulators
 
-    return EmulatedAzure(settings)
+    return EmulatedAzure(settings, start)
 
 
 def processes(settings: Settings) -> list[Process]:
@@ -121,7 +143,7 @@ def chat_process(settings: Settings) -> Process:
         "PORT": str(settings.chat_port),
         **({} if settings.public_url is None else {"LIGHTNING_PUBLIC_URL": settings.public_url}),
     }
-    return Process("chat", [sys.executable, "-m", "api.chat.main"], {**without_settings(), **told})
+    return Process(CHAT, [sys.executable, "-m", "api.chat.main"], {**without_settings(), **told})
 
 
 def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: bool) -> None:

@@ -14,6 +14,7 @@ MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -32,6 +33,11 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
 def die_with_parent(signal: int) -> None:
     """Have the kernel send a signal to this process when its parent dies (prctl(2))."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0))
+
+
+def adopt_orphans(*, yes: bool) -> None:
+    """Say whether descendants of this process whose parent ends become its children (prctl(2))."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0))
 
 
 def _check(result: Any) -> None:

@@ -81,7 +81,8 @@ class Target:
         """Give the process ids by name."""
         if not self._whole:
             return {"ingress": self._process.pid}
-        return {_NAMES[module]: pid for module, pid in children(self._platform()).items()}
+        found = children(self._platform())
+        return {name: found[module] for module, name in _NAMES.items() if module in found}
 
     def reaper(self) -> int:
         """Give the process id of what reaps."""

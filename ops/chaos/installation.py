@@ -102,6 +102,8 @@ class Installation:
         self._thread.start()
         with Client(self.url, timeout_seconds=2) as client:
             until(lambda: _ready(client), "the ingress is ready", seconds=90)
+        processes = self._processes.values()  # one that was started last may come after that
+        until(lambda: all(process.started_at for process in processes), "all have been started")
         return self
 
     def __exit__(

@@ -11,8 +11,10 @@ from pathlib import Path
 from lightning.client import Client
 from ops.chaos.installation import until
 from ops.ports import free_port
+from tests import forked
 from tests.acceptance import queues
 from tests.stores import settings_of
+from worker.supervisor import Running
 
 LIGHTNING = str(Path(sys.executable).with_name("lightning"))
 
@@ -24,10 +26,18 @@ def read_environment(path: Path) -> dict[str, str]:
 
 
 class Up:
-    """A running `lightning up` and the first user's client."""
+    """A running `lightning up` and the first user's client.
 
-    def __init__(self, data: Path, environment: dict[str, str], *arguments: str):
+    Parameters:
+      data: The data directory.
+      environment: Settings besides those that follow from the place.
+      arguments: More of its command line.
+      anew: Whether an interpreter is started for it, as where a person types the command.
+    """
+
+    def __init__(self, data: Path, environment: dict[str, str], *arguments: str, anew: bool = False):
         self.data = data
+        self._anew = anew
         self.emulated = queues.emulated_azure
         self._queue = queues.current
         self.port = free_port()
@@ -44,20 +54,23 @@ class Up:
 
     def start(self) -> None:
         """Start it, or once more after it was stopped."""
-        self.log = (self.data.parent / f"{self.data.name}.log").open("w+")
-        self.process = subprocess.Popen(
-            self._command,
-            env=self._given,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-        )
+        self.log = self.data.parent / f"{self.data.name}.log"
+        self.log.write_text("")
+        self.process = self._launch() if self._anew else self._fork()
         told = lambda: "first user" in self.printed() or self.process.poll() is not None  # noqa: E731
         until(told, "it is up", seconds=60)
         if self.emulated and self.process.poll() is None:
             self.environment |= read_environment(self.data / "azure.env")
 
+    def _fork(self) -> Running:
+        return forked.start(self._command, self._given, Path(os.devnull), self.log, self.log)
+
+    def _launch(self) -> Running:
+        with self.log.open("w") as log:
+            return subprocess.Popen(self._command, env=self._given, stdout=log, stderr=subprocess.STDOUT)
+
     def printed(self) -> str:
-        return Path(self.log.name).read_text()
+        return self.log.read_text()
 
     def client(self) -> Client:
         kept = json.loads((self.data / "first_user.json").read_text())
@@ -66,10 +79,7 @@ class Up:
         return client
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [LIGHTNING, *arguments], env=environment or self.environment, capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
+        return forked.run([LIGHTNING, *arguments], environment or self.environment)
 
     def children(self, module: str) -> list[int]:
         """Find the processes of this installation that run a module."""
@@ -107,6 +117,4 @@ class Up:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(40)
-        self.log.close()
-        return status
+        return self.process.wait(40)

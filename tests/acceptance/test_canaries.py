@@ -5,7 +5,6 @@ import json
 import re
 import sys
 import zlib
-from pathlib import Path
 from urllib.parse import quote
 
 import httpx2
@@ -118,7 +117,7 @@ def up(tmp_path_factory, queue):
         {"reply": "Well."},
     ]
     with ModelServer(folder, script) as model:
-        running = Up(folder / "data", {**model.environment(), **SETTINGS})
+        running = Up(folder / "data", {**model.environment(), **SETTINGS}, anew=True)
         running.model = model
         yield running
         running.stop()
@@ -232,7 +231,7 @@ def test_no_secret_gets_out(up, used):
     )
     up.stop()
     places = {
-        "the log": Path(up.log.name).read_bytes(),
+        "the log": up.log.read_bytes(),
         "what else was said": "\n".join(printed).encode(),
         "dead events": json.dumps(given_up).encode(),
         "all events": whole.encode(),

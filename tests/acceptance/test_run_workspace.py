@@ -55,7 +55,7 @@ def up(tmp_path_factory):
     data = tmp_path_factory.mktemp("workspace") / "data"
     programs = {f"/bin/{name}": path for name in PROGRAMS if (path := shutil.which(name))}
     make_image(data / "images" / IMAGE, {**programs, "/bin/python": sys.executable})
-    running = Up(data, SETTINGS)
+    running = Up(data, SETTINGS, anew=True)
     yield running
     assert running.stop() == 0
 

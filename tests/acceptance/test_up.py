@@ -245,7 +245,7 @@ def test_no_secret_is_in_what_is_written_down(up, client):
     say(client, "leave a trace")
     keys = json.loads((up.data / "keys.json").read_text())
     secrets = [*keys.values(), "sk-of-a-scripted-model", client.headers()["authorization"].split()[1]]
-    for file in [Path(up.log.name), *up.data.rglob("*.db*")]:
+    for file in [up.log, *up.data.rglob("*.db*")]:
         if file.is_file():
             content = file.read_bytes()
             assert not [secret for secret in secrets if secret.encode() in content], file.name

@@ -2,26 +2,22 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from lightning.client import Client
 from ops.access import first_user
-from ops.chaos.forked import fork
 from ops.chaos.installation import Installation, ModelServer
+from tests import forked
 from tests.fake_platform import FakePlatform, stage
 from tests.ops.terminal import Terminal
-from worker.supervisor import Process
 
-REDIRECTED = str(Path(__file__).with_name("redirected.py"))
 LIGHTNING = str(Path(sys.executable).with_name("lightning"))
 
 
@@ -59,23 +55,10 @@ class CommandLine:
 def run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command to its end; ours in a copy of a process that has loaded most of what it needs."""
     if command[0] == LIGHTNING:
-        return run_forked(command, stdin)
+        return forked.run(command, clean_environment(), stdin)
     return subprocess.run(
         command, input=stdin, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def run_forked(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
-    with TemporaryDirectory() as name:
-        streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
-        for stream, text in zip(streams, (stdin, "", ""), strict=True):
-            stream.write_text(text)
-        process = fork(Process("it", [sys.executable, REDIRECTED, name, *command], clean_environment()))
-        try:
-            status = process.wait(60)
-        finally:
-            process.send_signal(signal.SIGKILL)
-        return subprocess.CompletedProcess(command, status, *(each.read_text() for each in streams[1:]))
 
 
 @dataclass
