@@ -221,12 +221,26 @@ class Places:
             user_id = min(users, key=taken.__getitem__)
             message = self._waiting.call(user_id)
             taken[user_id] += 1
+            if (patient := self._patient_for(message)) is not None:
+                self._taken[user_id] += 1
+                patient.turn.set_result(None)  # it is here already
+                continue
             called.append(message)
             if is_slow:
-                self._taken[user_id] += 1
+                if self._kept.pop((user_id, message.event_id), None) is None:
+                    self._taken[user_id] += 1  # else it was called before, and its place is kept longer
                 self._kept[user_id, message.event_id] = _Kept(until, message.wake)
         self._hand_on()
         return called
+
+    def _patient_for(self, called: Wakeup) -> _Patient | None:
+        """Find who waits here for a place for the event of a call, unless under an earlier wake."""
+        for each in self._patient:
+            message = each.message
+            is_same = (message.user_id, message.event_id) == (called.user_id, called.event_id)
+            if is_same and message.wake >= called.wake and not each.turn.done():
+                return each
+        return None
 
     def keeps_some(self) -> bool:
         """Tell whether a place is kept for somebody who was called."""

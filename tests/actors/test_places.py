@@ -288,6 +288,35 @@ class TestPatience:
         assert called(places) == ["put aside"]
         assert not await entering
 
+    async def test_whoever_is_called_while_they_wait_here_has_the_place(self, places):
+        # Given no place, and somebody who was put aside and looks again just now
+        assert await take(places, "anna", 3) == [True] * 3
+        assert await take(places, "bert", 1) == [True]
+        places.wait(event_of("carl", "c"))
+        entering = asyncio.create_task(places.enter(event_of("carl", "c")))
+        await asyncio.sleep(0)
+        # When their turn has come
+        places.leave("anna", WORK_SECONDS)
+        # Then they need no call
+        assert called(places) == []
+        assert await entering
+        assert await take(places, "dora", 1) == [False]
+
+    async def test_whoever_is_called_twice_has_one_place(self, places):
+        # Given a call that nobody has answered
+        assert await take(places, "anna", 3) == [True] * 3
+        assert await take(places, "bert", 1) == [True]
+        places.wait(event_of("carl", "c"))
+        places.leave("anna", WORK_SECONDS)
+        assert called(places) == ["c"]
+        # When another message of the same event was put aside meanwhile, and there is one more place
+        places.wait(event_of("carl", "c", wake=2))
+        places.leave("anna", WORK_SECONDS)
+        assert called(places) == ["c"]
+        # Then it is free
+        assert await take(places, "dora", 2) == [True, False]
+        assert await places.enter(event_of("carl", "c", wake=2))
+
     async def test_where_work_is_quick_no_place_is_kept(self, places):
         # Given quick work, and somebody who was called
         for _ in range(20):

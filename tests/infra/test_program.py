@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -362,12 +363,29 @@ def test_the_worker_grows_with_every_queue_that_is_not_bulk(recorded):
     assert profile["capacity"] == {"minimum": "2", "maximum": "10", "default": "2"}
 
 
-def settings_of_child(parent: int, module: str) -> Settings:
-    """Read the settings of a process that a process has started, as they stand in its environment."""
+def child_of(parent: int, module: str) -> int | None:
+    """Find the process that a process has started for a module, or as a copy that runs it."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    [child] = [pid for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text()]
-    pairs = Path(f"/proc/{child}/environ").read_text().rstrip("\0").split("\0")
+    found = [int(pid) for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    return found[0] if found else None
+
+
+def settings_of_process(process: int) -> Settings:
+    """Read the settings of a process as they stand in its environment, where it is no copy of another."""
+    pairs = Path(f"/proc/{process}/environ").read_text().rstrip("\0").split("\0")
     return Settings.load(dict(pair.split("=", 1) for pair in pairs))
+
+
+def start_anew(parent: int, module: str) -> int:
+    """Have a process started anew, by an interpreter of its own, as there is nothing to copy."""
+    killed = child_of(parent, module)
+    for each in (child_of(parent, "worker.nursery"), killed):
+        assert each is not None
+        os.kill(each, signal.SIGKILL)
+    until(lambda: child_of(parent, module) not in {None, killed}, f"{module} is started anew")
+    started = child_of(parent, module)
+    assert started is not None
+    return started
 
 
 def healthy(port: int) -> bool:
@@ -444,15 +462,16 @@ def test_emulated_azure_starts_with_the_settings_of_an_app(recorded, tmp_path):
             )
             assert process.poll() is None, (tmp_path / "log").read_text()
             # Then its processes have these settings and no others, but for what is emulated
-            running = settings_of_child(process.pid, "api.main")
+            running = settings_of_process(start_anew(process.pid, "api.main"))
             known_to_up = {"LIGHTNING_CHAT_API", "LIGHTNING_CHAT_PORT", "CHAINLIT_AUTH_SECRET"}
             assert differences(Settings.load(written), running) == {
                 *elsewhere,
                 *known_to_up,
                 "ACI_ISOLATED_SUBNET",
             }
-            chat = settings_of_child(process.pid, "api.chat.main")
+            chat = settings_of_process(child_of(process.pid, "api.chat.main") or 0)
             assert differences(Settings.load(of_chat), chat) == {*here, "LIGHTNING_CHAT_API"}
+            until(lambda: healthy(port), "it is up again")
             # And what is posted is done, through queues and containers as they are deployed
             with Client(f"http://127.0.0.1:{port}") as client:
                 account = json.loads(first.read_text())
