@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 #: The first piece, and the response, must be there so soon.
 PATIENCE_SECONDS = 20.0
 
-#: Questions before the measurement begins.
-WARM_UP = 16
-
 #: With several questions in flight, platform and model are asked in turn, so many questions at a time.
 BLOCK_PER_ASKER = 5
 
@@ -131,7 +128,7 @@ async def first_token(plan: Plan, gauge: Gauge) -> Result:
         platform = [asker.ask for asker in askers]
         direct = [Direct(client, CONTENT).ask for _ in askers]
         for asks in (platform, direct):
-            await _block(asks, WARM_UP)
+            await _block(asks, plan.warm_up)
         for asker in askers:
             asker.unstreamed = 0
         block = 1 if len(askers) == 1 else BLOCK_PER_ASKER * len(askers)

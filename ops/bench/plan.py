@@ -25,7 +25,7 @@ class Plan:
       processes: Process ids by name, whose processor time is measured.
       databases: SQLite files by name, whose transactions are counted.
       parents: Process ids, by the name of what ends as their children, whose processor time is measured.
-      warm_up: Of `latency`: events before those that are counted.
+      warm_up: Of `latency` and `first-token`: events before those that are counted.
       settle_seconds: Of `throughput`: for so long after the last is done, processor time still counts.
       model: Of `first-token`: the model's server, up to and with ``/v1``.
     """

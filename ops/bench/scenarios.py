@@ -117,7 +117,9 @@ def neighbours(workers: int, threads: int, *, events: int = 10_000) -> dict[str,
     return results
 
 
-def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 200) -> dict[str, Result]:
+def first_token(
+    workers: int, threads: int, *, users: int = 8, questions: int = 200, warm_up: int = 16
+) -> dict[str, Result]:
     """Measure what the platform adds to the time in which a model begins to answer."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -135,7 +137,7 @@ def first_token(workers: int, threads: int, *, users: int = 8, questions: int = 
             Target(folder / "data", users=users + 1, environment=environment, whole=True)
         )
         plan = _plan("first-token", target, events=questions, seconds=40)
-        plan = replace(plan, model=model, processes={**plan.processes, "model": pid})
+        plan = replace(plan, model=model, warm_up=warm_up, processes={**plan.processes, "model": pid})
         one, *others = target.tokens.items()
         return {
             f"first token, {len(who)} in flight": measure(replace(plan, tokens=dict(who)))

@@ -66,7 +66,7 @@ def test_it_says_when_there_may_not_be_enough_open_files():
 @pytest.mark.alone
 def test_the_first_token_comes_later_through_the_platform_than_directly():
     # When a few questions are asked of a platform and of its model
-    results = scenarios.first_token(1, 4, users=2, questions=6)
+    results = scenarios.first_token(1, 4, users=2, questions=6, warm_up=2)
 
     # Then each was answered, and the platform's answers begin later, by less than they take
     assert list(results) == ["first token, 1 in flight", "first token, 2 in flight"]
