@@ -49,10 +49,7 @@ class Ingestion(asyncio.Protocol):
             del self._received[: self._whole]
             answer = self._answer(request)
             self._head = self._whole = 0
-            head = (
-                f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n\r\n"
-            )
-            self._transport.write(head.encode() + answer)
+            self._transport.write(_ANSWER % (len(answer), answer))
 
     def _is_whole(self) -> bool:
         if not self._whole:

@@ -22,7 +22,7 @@ from lightning.settings import Settings
 from lightning.storage import Create, Storage, Where, open_storage
 from ops.bench.gauge import cpu_seconds
 from ops.bench.plan import Result, summarise
-from ops.chaos.installation import Installation, until
+from ops.chaos.installation import Installation
 
 #: Schedules that are due are those of so many users.
 USERS = 500
@@ -68,7 +68,6 @@ def schedules(
 
 
 def _idle(running: Installation, seconds: float) -> float:
-    until(lambda: running.pid("clock") is not None, "the clock is started")  # the last, after the ingress
     pid = running.pid("clock")
     if pid is None:
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from lightning.shim import folder
 from lightning.telemetry.spans import SpanStore
 from ops.chaos.installation import Installation, ModelServer, until
 from ops.eval.judging import judge
@@ -327,9 +328,12 @@ def test_a_running_platform_judges_scenarios_too(client, model):
     assert client.repositories() == kept
 
 
-def test_a_run_that_is_cancelled_ends(client, model):
+def test_a_run_that_is_cancelled_ends(running, client, model):
     event = post(client, model, [{"tool_calls": [bash("sleep 600")]}])
     runs = lambda: [each for each in client.runs()["runs"] if each["taskID"] == event["id"]]  # noqa: E731
     until(lambda: runs() and "sleep" in client.run_log(runs()[0]["id"])["text"], "it works", seconds=100)
+    [run] = [each for each in (running.data / "runs").iterdir() if folder.holder(str(each)) is not None]
     client.cancel(event["id"])
     until(lambda: runs()[0]["status"] == "cancelled", "it has ended", seconds=60)
+    # Then nothing of it goes on
+    until(lambda: folder.holder(str(run)) is None, "its processes are gone", seconds=60)
