@@ -225,12 +225,28 @@ def edges_of(up: Up) -> set[tuple[str, str]]:
     }
 
 
+def put_off(spans: list[Told]) -> set[str]:
+    """Find the messages that met another's claim, and were sent again for later.
+
+    A message that comes later than the sweep has patience, as on a busy machine, is sent a second time. Then
+    one of the two finds the event in the hands of the other, and tells nothing of what it is.
+    """
+    idle = {
+        span.id: span.name.removeprefix("process ")
+        for span in spans
+        if span.name.startswith("process ") and "lightning.type" not in span.dimensions
+    }
+    return {span.id for span in spans if span.name == f"send {idle.get(span.parent)}"}
+
+
 def test_one_trace_tells_it_all(up, event):
     spans = (of_azure if up.emulated else of_store)(up, event["id"])
     names = {span.id: span.name for span in spans}
     assert len(names) == len(spans)
     # Each span hangs below the one that caused it, over queues, processes, a container and a dead worker
-    edges = {(span.name, names.get(span.parent, span.parent)) for span in spans}
+    edges = {
+        (span.name, names.get(span.parent, span.parent)) for span in spans if span.id not in put_off(spans)
+    }
     # when a run has said what came of it, its task is looked at at once, if nobody does so already
     hastened = {(f"send {up.queue_name}-task-runner", RUN)}
     assert edges - hastened == edges_of(up)
