@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 
 # nothing is compiled but what is loaded, once: of what is installed, most never is
 PIP := $(BIN)/pip install -q --disable-pip-version-check --no-compile
-UV := $(BIN)/uv pip install -q --python $(BIN)/python
+# a lock names all that is needed: to find that out again takes longer than to install it
+UV := $(BIN)/uv pip install -q --no-deps --python $(BIN)/python
 LOAD := $(BIN)/python -c 'import api.main, ops.cli, worker.clock, worker.main'
 
 # what is loaded hundreds of times is compiled once and kept, whatever the shell says
@@ -92,7 +93,7 @@ $(VENV)/.test: requirements-test.lock requirements.lock pyproject.toml | $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-test.lock > $(VENV)/uv.lock
 	$(PIP) --require-hashes -r $(VENV)/uv.lock
 	$(UV) --require-hashes -r requirements-test.lock || $(PIP) --require-hashes -r requirements-test.lock
-	$(UV) --no-deps -e . || $(PIP) --no-deps -e .
+	$(UV) -e . || $(PIP) --no-deps -e .
 	@touch $(VENV)/.run $@
 
 # what the chat needs, with the versions that all else has; uv is there where the tests are
@@ -125,5 +126,5 @@ $(VENV_BENCH)/.bench: ops/bench/brokers/requirements.lock pyproject.toml
 $(VENV_INFRA)/.infra: infra/requirements.lock $(VENV)/.test
 	@rm -rf $(VENV_INFRA)
 	$(PYTHON) -m venv --without-pip $(VENV_INFRA)
-	$(BIN)/uv pip install -q --require-hashes --python $(VENV_INFRA)/bin/python -r $<
+	$(BIN)/uv pip install -q --no-deps --require-hashes --python $(VENV_INFRA)/bin/python -r $<
 	@touch $@
