@@ -1,0 +1,2 @@
+from pulumi_azure_native.applicationinsights.component import Component as Component
+from pulumi_azure_native.applicationinsights.workbook import Workbook as Workbook

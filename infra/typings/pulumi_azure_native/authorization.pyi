@@ -1,0 +1,7 @@
+from pulumi_azure_native.authorization._inputs import PermissionArgs as PermissionArgs
+from pulumi_azure_native.authorization.get_client_config import get_client_config as get_client_config
+from pulumi_azure_native.authorization.management_lock_by_scope import (
+    ManagementLockByScope as ManagementLockByScope,
+)
+from pulumi_azure_native.authorization.role_assignment import RoleAssignment as RoleAssignment
+from pulumi_azure_native.authorization.role_definition import RoleDefinition as RoleDefinition

@@ -1,0 +1,3 @@
+from pulumi_azure_native.consumption._inputs import BudgetTimePeriodArgs as BudgetTimePeriodArgs
+from pulumi_azure_native.consumption._inputs import NotificationArgs as NotificationArgs
+from pulumi_azure_native.consumption.budget import Budget as Budget

@@ -1,0 +1,28 @@
+from pulumi_azure_native.cosmosdb._enums import DatabaseAccountOfferType as DatabaseAccountOfferType
+from pulumi_azure_native.cosmosdb._enums import DefaultConsistencyLevel as DefaultConsistencyLevel
+from pulumi_azure_native.cosmosdb._inputs import AutoscaleSettingsArgs as AutoscaleSettingsArgs
+from pulumi_azure_native.cosmosdb._inputs import CapabilityArgs as CapabilityArgs
+from pulumi_azure_native.cosmosdb._inputs import CompositePathArgs as CompositePathArgs
+from pulumi_azure_native.cosmosdb._inputs import ConsistencyPolicyArgs as ConsistencyPolicyArgs
+from pulumi_azure_native.cosmosdb._inputs import ContainerPartitionKeyArgs as ContainerPartitionKeyArgs
+from pulumi_azure_native.cosmosdb._inputs import (
+    ContinuousModeBackupPolicyArgs as ContinuousModeBackupPolicyArgs,
+)
+from pulumi_azure_native.cosmosdb._inputs import ContinuousModePropertiesArgs as ContinuousModePropertiesArgs
+from pulumi_azure_native.cosmosdb._inputs import CreateUpdateOptionsArgs as CreateUpdateOptionsArgs
+from pulumi_azure_native.cosmosdb._inputs import ExcludedPathArgs as ExcludedPathArgs
+from pulumi_azure_native.cosmosdb._inputs import IncludedPathArgs as IncludedPathArgs
+from pulumi_azure_native.cosmosdb._inputs import IndexingPolicyArgs as IndexingPolicyArgs
+from pulumi_azure_native.cosmosdb._inputs import LocationArgs as LocationArgs
+from pulumi_azure_native.cosmosdb._inputs import SqlContainerResourceArgs as SqlContainerResourceArgs
+from pulumi_azure_native.cosmosdb._inputs import SqlDatabaseResourceArgs as SqlDatabaseResourceArgs
+from pulumi_azure_native.cosmosdb.database_account import DatabaseAccount as DatabaseAccount
+from pulumi_azure_native.cosmosdb.sql_resource_sql_container import (
+    SqlResourceSqlContainer as SqlResourceSqlContainer,
+)
+from pulumi_azure_native.cosmosdb.sql_resource_sql_database import (
+    SqlResourceSqlDatabase as SqlResourceSqlDatabase,
+)
+from pulumi_azure_native.cosmosdb.sql_resource_sql_role_assignment import (
+    SqlResourceSqlRoleAssignment as SqlResourceSqlRoleAssignment,
+)

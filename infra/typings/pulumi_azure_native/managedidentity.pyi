@@ -1,0 +1,3 @@
+from pulumi_azure_native.managedidentity.user_assigned_identity import (
+    UserAssignedIdentity as UserAssignedIdentity,
+)

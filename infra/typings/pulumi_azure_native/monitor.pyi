@@ -1,0 +1,25 @@
+from pulumi_azure_native.monitor._enums import ComparisonOperationType as ComparisonOperationType
+from pulumi_azure_native.monitor._enums import MetricStatisticType as MetricStatisticType
+from pulumi_azure_native.monitor._enums import ScaleDirection as ScaleDirection
+from pulumi_azure_native.monitor._enums import ScaleType as ScaleType
+from pulumi_azure_native.monitor._enums import TimeAggregationType as TimeAggregationType
+from pulumi_azure_native.monitor._inputs import ActionsArgs as ActionsArgs
+from pulumi_azure_native.monitor._inputs import AutoscaleProfileArgs as AutoscaleProfileArgs
+from pulumi_azure_native.monitor._inputs import ConditionArgs as ConditionArgs
+from pulumi_azure_native.monitor._inputs import DiagnosticsLogSettingsArgs as DiagnosticsLogSettingsArgs
+from pulumi_azure_native.monitor._inputs import DiagnosticsMetricSettingsArgs as DiagnosticsMetricSettingsArgs
+from pulumi_azure_native.monitor._inputs import MetricTriggerArgs as MetricTriggerArgs
+from pulumi_azure_native.monitor._inputs import (
+    MicrosoftCommonEmailReceiverArgs as MicrosoftCommonEmailReceiverArgs,
+)
+from pulumi_azure_native.monitor._inputs import ScaleActionArgs as ScaleActionArgs
+from pulumi_azure_native.monitor._inputs import ScaleCapacityArgs as ScaleCapacityArgs
+from pulumi_azure_native.monitor._inputs import ScaleRuleArgs as ScaleRuleArgs
+from pulumi_azure_native.monitor._inputs import ScaleRuleMetricDimensionArgs as ScaleRuleMetricDimensionArgs
+from pulumi_azure_native.monitor._inputs import (
+    ScheduledQueryRuleCriteriaArgs as ScheduledQueryRuleCriteriaArgs,
+)
+from pulumi_azure_native.monitor.action_group import ActionGroup as ActionGroup
+from pulumi_azure_native.monitor.autoscale_setting import AutoscaleSetting as AutoscaleSetting
+from pulumi_azure_native.monitor.diagnostic_setting import DiagnosticSetting as DiagnosticSetting
+from pulumi_azure_native.monitor.scheduled_query_rule import ScheduledQueryRule as ScheduledQueryRule

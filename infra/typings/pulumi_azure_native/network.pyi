@@ -1,0 +1,19 @@
+from pulumi_azure_native.network._inputs import AddressSpaceArgs as AddressSpaceArgs
+from pulumi_azure_native.network._inputs import DelegationArgs as DelegationArgs
+from pulumi_azure_native.network._inputs import NatGatewaySkuArgs as NatGatewaySkuArgs
+from pulumi_azure_native.network._inputs import NetworkSecurityGroupArgs as NetworkSecurityGroupArgs
+from pulumi_azure_native.network._inputs import PrivateDnsZoneConfigArgs as PrivateDnsZoneConfigArgs
+from pulumi_azure_native.network._inputs import (
+    PrivateLinkServiceConnectionArgs as PrivateLinkServiceConnectionArgs,
+)
+from pulumi_azure_native.network._inputs import PublicIPAddressSkuArgs as PublicIPAddressSkuArgs
+from pulumi_azure_native.network._inputs import SecurityRuleArgs as SecurityRuleArgs
+from pulumi_azure_native.network._inputs import SubnetArgs as SubnetArgs
+from pulumi_azure_native.network._inputs import SubResourceArgs as SubResourceArgs
+from pulumi_azure_native.network.nat_gateway import NatGateway as NatGateway
+from pulumi_azure_native.network.network_security_group import NetworkSecurityGroup as NetworkSecurityGroup
+from pulumi_azure_native.network.private_dns_zone_group import PrivateDnsZoneGroup as PrivateDnsZoneGroup
+from pulumi_azure_native.network.private_endpoint import PrivateEndpoint as PrivateEndpoint
+from pulumi_azure_native.network.public_ip_address import PublicIPAddress as PublicIPAddress
+from pulumi_azure_native.network.subnet import Subnet as Subnet
+from pulumi_azure_native.network.virtual_network import VirtualNetwork as VirtualNetwork

@@ -1,0 +1,3 @@
+from pulumi_azure_native.operationalinsights._inputs import WorkspaceFeaturesArgs as WorkspaceFeaturesArgs
+from pulumi_azure_native.operationalinsights._inputs import WorkspaceSkuArgs as WorkspaceSkuArgs
+from pulumi_azure_native.operationalinsights.workspace import Workspace as Workspace

@@ -1,0 +1,3 @@
+from pulumi_azure_native.privatedns._inputs import SubResourceArgs as SubResourceArgs
+from pulumi_azure_native.privatedns.private_zone import PrivateZone as PrivateZone
+from pulumi_azure_native.privatedns.virtual_network_link import VirtualNetworkLink as VirtualNetworkLink

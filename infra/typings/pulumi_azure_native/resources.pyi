@@ -1,0 +1,1 @@
+from pulumi_azure_native.resources.resource_group import ResourceGroup as ResourceGroup

@@ -1,0 +1,10 @@
+from pulumi_azure_native.storage._enums import DefaultAction as DefaultAction
+from pulumi_azure_native.storage._enums import EnabledProtocols as EnabledProtocols
+from pulumi_azure_native.storage._enums import PublicAccess as PublicAccess
+from pulumi_azure_native.storage._inputs import DeleteRetentionPolicyArgs as DeleteRetentionPolicyArgs
+from pulumi_azure_native.storage._inputs import NetworkRuleSetArgs as NetworkRuleSetArgs
+from pulumi_azure_native.storage._inputs import SkuArgs as SkuArgs
+from pulumi_azure_native.storage.blob_container import BlobContainer as BlobContainer
+from pulumi_azure_native.storage.blob_service_properties import BlobServiceProperties as BlobServiceProperties
+from pulumi_azure_native.storage.file_share import FileShare as FileShare
+from pulumi_azure_native.storage.storage_account import StorageAccount as StorageAccount

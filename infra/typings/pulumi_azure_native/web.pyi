@@ -1,0 +1,10 @@
+from pulumi_azure_native.web._enums import ManagedServiceIdentityType as ManagedServiceIdentityType
+from pulumi_azure_native.web._inputs import ManagedServiceIdentityArgs as ManagedServiceIdentityArgs
+from pulumi_azure_native.web._inputs import NameValuePairArgs as NameValuePairArgs
+from pulumi_azure_native.web._inputs import SiteConfigArgs as SiteConfigArgs
+from pulumi_azure_native.web._inputs import SkuDescriptionArgs as SkuDescriptionArgs
+from pulumi_azure_native.web.app_service_plan import AppServicePlan as AppServicePlan
+from pulumi_azure_native.web.web_app import WebApp as WebApp
+from pulumi_azure_native.web.web_app_ftp_allowed import WebAppFtpAllowed as WebAppFtpAllowed
+from pulumi_azure_native.web.web_app_scm_allowed import WebAppScmAllowed as WebAppScmAllowed
+from pulumi_azure_native.web.web_app_slot import WebAppSlot as WebAppSlot
