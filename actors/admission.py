@@ -68,11 +68,12 @@ class Admission:
             # it must not take the event off those that are called: the later message may be far away
             _log.debug("void_message", event_id=message.event_id)
         elif await places.enter(message):
-            begun, worked = time.monotonic(), False
+            now = asyncio.get_running_loop().time  # what is waited for a place is counted by it too
+            begun, worked = now(), False
             try:
                 worked = await self._step.run(message)
             finally:
-                places.leave(message.user_id, time.monotonic() - begun if worked else None)
+                places.leave(message.user_id, now() - begun if worked else None)
                 await self._call(places)
         else:
             await self._put_aside(message, places)

@@ -1,4 +1,8 @@
-"""A crowd: however many messages of one user wait for a place, others are answered after few looks."""
+"""A crowd: however many messages of one user wait for a place, others are answered after few looks.
+
+The time is the loop's own (`OwnTime`): what the machine takes for it counts as nothing. What others wait for
+behind many events, in seconds, is measured by `python -m ops.bench neighbours`.
+"""
 
 import asyncio
 import heapq
@@ -16,6 +20,7 @@ from lightning.events import Draft
 from lightning.log import Dispatch, EventLog, wakeup
 from lightning.storage import SqliteStorage
 from tests.memory_queue import Clock, MemoryQueue
+from tests.own_time import OwnTime
 
 #: As the settings have it: a user's share of the places, and two threads more than there are places.
 PLACES, SHARE, THREADS = 4, 3, 6
@@ -28,6 +33,22 @@ PATIENCE_SECONDS = 12.0
 
 #: What each event takes of a busy process: longer than a thread waits for a place where nothing is known.
 WORK_SECONDS = 0.3
+
+
+class Storage(SqliteStorage):
+    """Has the time stand still while its threads are at work."""
+
+    async def batch(self, *what):
+        with asyncio.get_running_loop().outside():
+            return await super().batch(*what)
+
+    async def batch_on(self, *what):
+        with asyncio.get_running_loop().outside():
+            return await super().batch_on(*what)
+
+    async def query(self, *what, **how):
+        with asyncio.get_running_loop().outside():
+            return await super().query(*what, **how)
 
 
 class Process:
@@ -96,53 +117,70 @@ class Process:
         self.clock.now = max(self.clock.now, until)
 
     async def close(self) -> None:
+        """Let anna speak, and end."""
         self.gate.set()
         await asyncio.gather(*self._working)
         await self.admission.close()
 
 
 @pytest.fixture
-async def process(tmp_path):
-    store = SqliteStorage(tmp_path / "log.db")
-    process = Process(store)
-    yield process
-    await process.close()
-    await store.close()
+def play(tmp_path):
+    """Give a function that plays a scene with a process, in the loop's own time."""
+
+    async def played(scene):
+        store = Storage(tmp_path / "log.db")
+        process = Process(store)
+        try:
+            await scene(process)
+        finally:
+            await process.close()
+            await store.close()
+
+    def play(scene):
+        with asyncio.Runner(loop_factory=OwnTime) as runner:
+            runner.run(played(scene))
+
+    return play
 
 
-@pytest.mark.alone
-async def test_a_crowd_costs_one_look_each_and_holds_nobody_up(process):
-    # Given a user whose messages hold a full share, a crowd of further ones, and somebody behind them
-    await process.say("anna", SHARE + CROWD)
-    behind = await process.say("bert", 10)
-    # When the worker works off what is due now
-    await process.work(process.clock.now)
-    # Then it has looked once at each, without a thread's time for any of the crowd, and the other is answered
-    assert process.looks == {"anna": SHARE + CROWD, "bert": 10}
-    assert await process.states("bert", behind) == {"done"}
-    # And while the crowd looks again, it is a bounded number of times
-    begun = process.clock.now
-    for _ in range(10):
-        later = await process.say("bert", 2)
-        await process.work(process.clock.now + 1.0)
-        assert await process.states("bert", later) == {"done"}
-    assert process.looks["bert"] == 30
-    seconds = process.clock.now - begun - LOOK_SECONDS
-    assert process.looks["anna"] - SHARE - CROWD <= seconds / LOOK_APART_SECONDS
+def test_a_crowd_costs_one_look_each_and_holds_nobody_up(play):
+    async def scene(process):
+        # Given a user whose messages hold a full share, a crowd of further ones, and somebody behind them
+        await process.say("anna", SHARE + CROWD)
+        behind = await process.say("bert", 10)
+        # When the worker works off what is due now
+        await process.work(process.clock.now)
+        # Then it has looked once at each, without a thread's time for any of the crowd, and the other is
+        # answered
+        assert process.looks == {"anna": SHARE + CROWD, "bert": 10}
+        assert await process.states("bert", behind) == {"done"}
+        # And while the crowd looks again, it is a bounded number of times
+        begun = process.clock.now
+        for _ in range(10):
+            later = await process.say("bert", 2)
+            await process.work(process.clock.now + 1.0)
+            assert await process.states("bert", later) == {"done"}
+        assert process.looks["bert"] == 30
+        seconds = process.clock.now - begun - LOOK_SECONDS
+        assert process.looks["anna"] - SHARE - CROWD <= seconds / LOOK_APART_SECONDS
+
+    play(scene)
 
 
-@pytest.mark.alone
-async def test_a_busy_process_works_instead_of_putting_a_crowd_aside(process):
-    # Given work that takes long because much goes on at a time, as was seen before
-    process.work_seconds = WORK_SECONDS
-    await process.say("carl", PLACES)
-    await process.work(process.clock.now)
-    process.looks.clear()
-    # And many users, each with a few events
-    users = [f"user {n}" for n in range(8)]
-    said = {user: await process.say(user, 3) for user in users}
-    # When the worker works off what is due now
-    await process.work(process.clock.now)
-    # Then it has looked once at each: whoever found no place at once had one in a moment
-    assert process.looks == dict.fromkeys(users, 3)
-    assert [await process.states(user, ids) for user, ids in said.items()] == [{"done"}] * len(users)
+def test_a_busy_process_works_instead_of_putting_a_crowd_aside(play):
+    async def scene(process):
+        # Given work that takes long because much goes on at a time, as was seen before
+        process.work_seconds = WORK_SECONDS
+        await process.say("carl", PLACES)
+        await process.work(process.clock.now)
+        process.looks.clear()
+        # And many users, each with a few events
+        users = [f"user {n}" for n in range(8)]
+        said = {user: await process.say(user, 3) for user in users}
+        # When the worker works off what is due now
+        await process.work(process.clock.now)
+        # Then it has looked once at each: whoever found no place at once had one in a moment
+        assert process.looks == dict.fromkeys(users, 3)
+        assert [await process.states(user, ids) for user, ids in said.items()] == [{"done"}] * len(users)
+
+    play(scene)

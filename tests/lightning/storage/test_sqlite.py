@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -14,6 +15,7 @@ from lightning.errors import Transient
 from lightning.storage import Create, SqliteStorage, Where
 from lightning.storage.file_lock import FairFileLock
 from lightning.storage.paging import page_token
+from lightning.storage.readers import READS_PER_USER
 from lightning.storage.sqlite_query import select
 from lightning.storage.sqlite_schema import create_tables
 from lightning.storage.writer import LOCK_SECONDS
@@ -248,20 +250,29 @@ def test_what_all_users_have_is_read_in_the_order_of_an_index(tmp_path, containe
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
+#: A look for these finds nothing, and has to look at every event.
+NOWHERE = [Where("kind", "=", "event"), Where("type", "=", "a"), Where("state", "=", "dead")]
+
+
+def fill(path, events: int) -> None:
+    """Make a log in which nothing is of two kinds that there are many of."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "INSERT INTO events (userID, id, etag, body, kind, seq, type, state)"
+            " WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ?)"
+            " SELECT 'anna', x, '', json_object('userID', 'anna', 'id', x, 'seq', x), 'event', x,"
+            " iif(x % 2, 'a', 'b'), iif(x % 2, 'done', 'dead') FROM n",
+            (events,),
+        )
+
+
 async def test_a_query_that_takes_too_long_says_what_to_do(tmp_path):
     # Given a large log in which nothing is of two kinds that there are many of
     store = SqliteStorage(tmp_path / "log.db", query_seconds=0.0)
-    with closing(sqlite3.connect(tmp_path / "log.db")) as database, database:
-        database.execute(
-            "INSERT INTO events (userID, id, etag, body, kind, seq, type, state)"
-            " WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50000)"
-            " SELECT 'anna', x, '', json_object('userID', 'anna', 'id', x, 'seq', x), 'event', x,"
-            " iif(x % 2, 'a', 'b'), iif(x % 2, 'done', 'dead') FROM n"
-        )
+    fill(tmp_path / "log.db", 50_000)
     # When it is looked for
-    where = [Where("kind", "=", "event"), Where("type", "=", "a"), Where("state", "=", "dead")]
     with pytest.raises(Transient, match="ask for less at once") as raised:
-        await store.query("events", "anna", where, order_by="seq")
+        await store.query("events", "anna", NOWHERE, order_by="seq")
     assert raised.value.code == "query_too_long"
     # Then what is found at once is still found
     page = await store.query("events", "anna", [Where("kind", "=", "event")], order_by="seq", limit=1)
@@ -269,29 +280,22 @@ async def test_a_query_that_takes_too_long_says_what_to_do(tmp_path):
     await store.close()
 
 
-@pytest.mark.alone
-async def test_a_long_look_does_not_hold_the_loop(storage):
-    # Given a log in which nothing is of two kinds that there are many of
-    for start in range(0, 10_000, 100):
-        operations = [
-            Create({"id": f"n{n}", "userID": "anna", "kind": "event", "seq": n + 1} | _kinds(n))
-            for n in range(start, start + 100)
-        ]
-        await storage.batch("events", "anna", operations)
-    # When it is looked for
-    where = [Where("kind", "=", "event"), Where("type", "=", "a"), Where("state", "=", "dead")]
-    looking = asyncio.create_task(storage.query("events", "anna", where, order_by="seq"))
-    turns = 0
-    while not looking.done():
-        turns += 1
+async def test_a_long_look_does_not_hold_the_loop(storage, tmp_path):
+    # Given a large log, and a user whose looks under way do not end before the loop has had its turns
+    fill(tmp_path / "log.db", 10_000)
+    turns = threading.Event()
+    looks = (storage._readers.read("anna", lambda _: turns.wait(10)) for _ in range(READS_PER_USER))
+    before = [asyncio.create_task(look) for look in looks]
+    # When they look for what is nowhere, which is behind the others
+    looking = asyncio.create_task(storage.query("events", "anna", NOWHERE, order_by="seq"))
+    for _ in range(20):
         await asyncio.sleep(0)
-    # Then others had their turns meanwhile
+    # Then the loop has its turns before there is an answer to any of it
+    assert not any(look.done() for look in (*before, looking))
+    turns.set()
+    assert await asyncio.gather(*before) == [True] * READS_PER_USER
+    # And it comes to its end
     assert (await looking).items == []
-    assert turns > 10
-
-
-def _kinds(number: int) -> dict[str, str]:
-    return {"type": "a", "state": "done"} if number % 2 else {"type": "b", "state": "dead"}
 
 
 async def test_a_store_that_was_closed_says_so(tmp_path):
