@@ -227,9 +227,9 @@ class ModelServer:
         """Count the answers that wait to be released."""
         return self.control.get("/control/held").json()["held"]
 
-    def release(self) -> None:
-        """Let all held answers go on."""
-        self.control.post("/control/release").raise_for_status()
+    def release(self, *, keep: int = 0) -> None:
+        """Let all held answers go on, but for so many that have been held longest."""
+        self.control.post("/control/release", params={"keep": keep}).raise_for_status()
 
     def environment(self) -> dict[str, str]:
         """Give the settings that point an installation at this model."""

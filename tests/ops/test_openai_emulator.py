@@ -322,11 +322,38 @@ async def test_held_answers_wait_in_the_middle_until_released(client):
     assert len(done) == 1
     assert await held(client) == 2
 
+    # When all but the first are released, then one more ends
+    assert (await client.post("/control/release?keep=1")).json() == {"released": 1}
+    done, _ = await asyncio.wait(
+        [answer for answer in answers if not answer.done()],
+        return_when=asyncio.FIRST_COMPLETED,
+        timeout=BOUND_SECONDS,
+    )
+    assert len(done) == 1
+    assert await held(client) == 1
+
     # When all are released, then all end whole
-    assert (await client.post("/control/release")).json() == {"released": 2}
+    assert (await client.post("/control/release")).json() == {"released": 1}
     for answer in await asyncio.gather(*answers):
         text = [event["choices"][0]["delta"].get("content", "") for event in streamed(answer.content)]
         assert "".join(text) == "abcd"
+
+
+async def test_an_answer_may_be_held_several_times(client):
+    # Given an answer that is held in the middle, and before its end
+    await script(client, {"reply": "abcd", "chunks": 2, "hold": True, "hold_after": [1, 2]})
+    answer = asyncio.create_task(ask(client, "x", stream=True))
+
+    async def is_held() -> bool:
+        return await held(client) == 1
+
+    # When it is released as often, then it ends
+    for _ in range(2):
+        await wait_until(is_held)
+        assert not answer.done()
+        assert (await client.post("/control/release")).json() == {"released": 1}
+    await answer
+    assert await held(client) == 0
 
 
 async def test_the_first_piece_of_a_held_answer_has_come(client):

@@ -2,7 +2,7 @@
 
 `Step` describes what a script can do. Beside the provider's own endpoints there are
 ``GET /control/requests[?summary=1]``, ``DELETE /control/requests``, ``POST /control/script``,
-``GET /control/held`` and ``POST /control/release[?count=N]``.
+``GET /control/held`` and ``POST /control/release[?count=N][&keep=N]``.
 """
 
 from ops.emulators.openai.app import ScriptedModel

@@ -81,11 +81,13 @@ class ScriptedModel:
         return _json({"held": self._gate.held})
 
     async def _release(self, request: Request) -> Response:
-        """Let the longest held answers go on, all or ``?count=``."""
-        count = request.query_params.get("count")
-        if count is not None and not count.isdecimal():
-            return _json({"error": "count must be a whole number"}, status=400)
-        return _json({"released": self._gate.release(None if count is None else int(count))})
+        """Let the longest held answers go on, all or ``?count=``, but for the first ``?keep=``."""
+        given = {name: request.query_params.get(name) for name in ("count", "keep")}
+        for name, number in given.items():
+            if number is not None and not number.isdecimal():
+                return _json({"error": f"{name} must be a whole number"}, status=400)
+        count, keep = (None if number is None else int(number) for number in given.values())
+        return _json({"released": self._gate.release(count, keep=keep or 0)})
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -113,7 +113,7 @@ class Completions:
         """Hang or hold, if it is due after so many chunks."""
         if step.hang_seconds and sent == min(step.hang_after, total):
             await line.pause(step.hang_seconds)
-        if step.hold and sent == min(step.hold_after, total):
+        if step.holds(sent, total):
             await self._gate.hold(line)
 
 

@@ -104,9 +104,9 @@ class Gate:
                 finally:
                     self._held.pop(hold, None)
 
-    def release(self, count: int | None = None) -> int:
-        """Let the longest held answers go on; None: all. Returns how many."""
-        released = list(self._held)[:count]
+    def release(self, count: int | None = None, *, keep: int = 0) -> int:
+        """Let the longest held answers go on but for the first ``keep``; None: all. Returns how many."""
+        released = list(self._held)[keep:][:count]
         for hold in released:
             del self._held[hold]
             hold.reschedule(asyncio.get_running_loop().time())

@@ -67,7 +67,9 @@ class Step(_Strict):
     hang_seconds: Duration = 0
     hang_after: Count = 0  #: chunks until it hangs; 0: before the answer's head
     hold: bool = False  #: wait until `POST /control/release`
-    hold_after: Count = 1  #: chunks until it holds; 0: before the answer's head
+    hold_after: Count | tuple[Count, ...] = (
+        1  #: chunks until it holds, each time; 0: before the answer's head
+    )
 
     def matches(self, request: ChatRequest) -> bool:
         """Say whether the request is this step's."""
@@ -77,6 +79,11 @@ class Step(_Strict):
             and all(text in request.text for text in self.contains)
             and all(text in request.last_user_message for text in self.last_contains)
         )
+
+    def holds(self, sent: int, total: int) -> bool:
+        """Say whether it holds after so many chunks of all."""
+        places = (self.hold_after,) if isinstance(self.hold_after, int) else self.hold_after
+        return self.hold and sent in {min(place, total) for place in places}
 
     def missing(self, request: ChatRequest) -> list[str]:
         """Give the demanded texts that the request lacks."""
