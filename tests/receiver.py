@@ -37,7 +37,6 @@ class Receiver:
         self.posts: list[Post] = []
         self.stopped = threading.Event()
         self._next: dict[str, list[tuple[int, dict[str, str]]]] = {}
-        self.open = 0
         self.most_open: dict[str, int] = {}
         self._open: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -53,6 +52,12 @@ class Receiver:
         with self._lock:
             answers = self._next.get(path)
             return answers.pop(0) if answers else (204, {})
+
+    @property
+    def open(self) -> int:
+        """How many requests are not answered yet, whether or not somebody still waits for that."""
+        with self._lock:
+            return sum(self._open.values())
 
     @contextmanager
     def serving(self, path: str) -> Iterator[None]:

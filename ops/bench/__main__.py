@@ -14,6 +14,7 @@ import typer
 
 from lightning.events import now_text
 from ops.bench import scenarios
+from ops.bench.hanging import hanging
 from ops.bench.pages import pages
 from ops.bench.plan import Result
 from ops.bench.report import document, table
@@ -65,7 +66,7 @@ def main(
         Part.INGRESS: lambda: scenarios.ingress(users),
         Part.PLATFORM: lambda: scenarios.whole(users, workers, threads),
         Part.FIRST_TOKEN: lambda: scenarios.first_token(workers, threads),
-        Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads),
+        Part.NEIGHBOURS: lambda: scenarios.neighbours(workers, threads) | hanging(workers, threads),
         Part.IDLE_STREAMS: lambda: scenarios.idle_streams(streams),
         Part.PAGES: lambda: pages(events),
         Part.RUNS: lambda: scenarios.runs(workers, threads, at_once=runs),
