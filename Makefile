@@ -27,7 +27,6 @@ test:
 	@$(MAKE) --no-print-directory -j 2 $(VENV)/.test $(VENV)/.chromium
 	@$(MAKE) --no-print-directory -j 4 lint types tests
 
-# what measures time comes last: types are long checked then
 tests: $(VENV)/.test $(VENV)/.node $(VENV_INFRA)/.infra $(VENV)/.chromium $(VENV)/.chat
 	$(BIN)/python -m pytest -n auto
 
