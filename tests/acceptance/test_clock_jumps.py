@@ -10,7 +10,7 @@ import pytest
 from lightning.client import Client
 from ops.chaos.installation import PASSWORD, Installation, ModelServer, until
 from tests.stores import settings_of
-from worker.supervisor import launch
+from worker.nursery import Nursery
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -41,11 +41,30 @@ class Skew:
         self._file.write(struct.pack("d", seconds))
 
 
-@pytest.fixture
-def skew(tmp_path, monkeypatch):
-    skew = Skew(tmp_path / "skew")
-    yield skew
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory):
+    """Give what processes begin as copies of, and what all of their clocks are wrong by."""
+    path = tmp_path_factory.mktemp("skew") / "seconds"
+    skew = Skew(path)
+    with pytest.MonkeyPatch.context() as patch:
+        # the clock is put into an interpreter as it starts: what is loaded then knows no other
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("skew")))
+        patch.setenv("SKEW_FILE", str(path))
+        nursery = Nursery.launched(["api.main", "worker.main", "worker.clock"])
+    yield nursery, skew
+    nursery.close()
     skew._file.close()
+
+
+@pytest.fixture
+def skew(skewed):
+    skewed[1].set(0)
+    return skewed[1]
+
+
+@pytest.fixture
+def start(skewed):
+    return skewed[0].start
 
 
 def logged_in(running: Installation) -> Client:
@@ -60,14 +79,11 @@ def logged_in(running: Installation) -> Client:
     [DAY, -DAY, pytest.param(HOUR, marks=pytest.mark.chaos), pytest.param(-HOUR, marks=pytest.mark.chaos)],
     ids=["a day forward", "a day back", "an hour forward", "an hour back"],
 )
-def test_a_jump_of_the_clock_loses_nothing_and_repeats_nothing(tmp_path, monkeypatch, skew, jump):
+def test_a_jump_of_the_clock_loses_nothing_and_repeats_nothing(tmp_path, start, skew, jump):
     with ModelServer(tmp_path, SCRIPT) as model:
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("skew")))
-        monkeypatch.setenv("SKEW_FILE", str(tmp_path / "skew"))
         environment = {**settings_of(tmp_path / "data"), **HASTE, **model.environment()}
         with (
-            # the clock is put into each interpreter as it starts
-            Installation(tmp_path / "data", environment, workers=2, start=launch) as running,
+            Installation(tmp_path / "data", environment, workers=2, start=start) as running,
             running.user() as client,
         ):
             # Given chats that a worker waits for, one that is to be tried again, one whose turn has not come
@@ -102,12 +118,10 @@ def test_a_jump_of_the_clock_loses_nothing_and_repeats_nothing(tmp_path, monkeyp
 JUMPS = [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0]
 
 
-def test_no_jump_of_the_clock_fires_a_slot_twice_or_holds_up_what_is_made_then(tmp_path, monkeypatch, skew):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("skew")))
-    monkeypatch.setenv("SKEW_FILE", str(tmp_path / "skew"))
+def test_no_jump_of_the_clock_fires_a_slot_twice_or_holds_up_what_is_made_then(tmp_path, start, skew):
     environment = {**settings_of(tmp_path / "data"), **HASTE}
     with (
-        Installation(tmp_path / "data", environment, clocks=2, start=launch) as running,
+        Installation(tmp_path / "data", environment, clocks=2, start=start) as running,
         running.user() as client,
     ):
         # Given schedules of each policy, one of which fires all the time
