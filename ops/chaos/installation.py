@@ -36,6 +36,10 @@ BCRYPT_ROUNDS = 4
 #: Idle connections are let go long before uvicorn closes them, which could be just as one is used.
 BRIEF = httpx2.Limits(keepalive_expiry=1.0)
 
+#: How long `until` rests between two looks.
+SHORTEST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.25
+
 
 class Installation:
     """Ingress, workers and clock under a supervisor, in a data directory of their own.
@@ -279,11 +283,15 @@ async def _stopped(stop: asyncio.Event, within_seconds: float) -> bool:
 def until(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
     """Wait for a condition.
 
+    What takes long is looked at less often: a look may cost whoever is asked as much as what it waits for.
+
     Raises:
       TimeoutError: It did not come about in time; the message says what.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.02)
+        pause = min(max(SHORTEST_PAUSE_SECONDS, waited / 8), LONGEST_PAUSE_SECONDS)
+        time.sleep(min(pause, max(seconds - waited, SHORTEST_PAUSE_SECONDS)))
