@@ -12,10 +12,11 @@ from typing import Final
 from chainlit.server import app as chainlit
 from chainlit.server import get_html_template  # pyright: ignore[reportUnknownVariableType]
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.chat import sockets, visit
 from api.chat.downloads import download
@@ -33,9 +34,11 @@ _PAGES: Final = ("/", "/thread/{id}")
 #: What the tabs of one session hold of files, which go when they are closed.
 MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 
+#: For a year, which is as long as HTTP knows.
+_FOR_GOOD: Final = "public, max-age=31536000, immutable"
+
 #: What the page asks Chainlit for.
 _ASKED: Final = (
-    ("GET", "/assets/{path:path}"),
     ("GET", "/public/names.js"),
     ("GET", "/public/page.css"),
     ("GET", "/favicon"),
@@ -109,6 +112,18 @@ class _User:
         await answer(scope, receive, send)
 
 
+class _Assets:
+    """Lets browsers keep what the page is made of: another version of it has another name."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                MutableHeaders(scope=message)["cache-control"] = _FOR_GOOD
+            await send(message)
+
+        await chainlit(scope, receive, kept)
+
+
 def _routes() -> list[BaseRoute]:
     text = without_other_hosts(get_html_template(ROOT))
     headers = headers_of(text)
@@ -123,6 +138,7 @@ def _routes() -> list[BaseRoute]:
 
     return [
         Route("/user", _User()),
+        Route("/assets/{path:path}", _Assets(), methods=["GET"]),
         Route("/project/file", _Upload(), methods=["POST"]),
         Route("/login", login),
         *(Route(path, page) for path in _PAGES),

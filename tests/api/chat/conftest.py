@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from api.chat.installed import INSTALL, is_installed
 from lightning.client import Client
@@ -67,16 +67,15 @@ class ChatTab:
     """A person's tab, watched for what must not happen.
 
     Parameters:
-      browser: The browser.
+      context: The browser, where nobody is logged in.
       url: Where the chat listens.
       name: Who.
     """
 
-    def __init__(self, browser: Browser, url: str, name: str) -> None:
+    def __init__(self, context: BrowserContext, url: str, name: str) -> None:
         self.url, self.name = url, name
-        self.context = browser.new_context()
-        self.context.set_default_timeout(PATIENCE_SECONDS * 1000)
-        self.page: Page = self.context.new_page()
+        self.context = context
+        self.page: Page = context.new_page()
         self.faults = faults_of(self.page, url)
         self._told: Counter[str] = Counter()
         self.page.on("websocket", lambda socket: socket.on("framereceived", self._take))
@@ -86,6 +85,12 @@ class ChatTab:
         self.page.locator("#email").fill(self.name)
         self.page.locator("#password").fill(password)
         self.page.keyboard.press("Enter")
+
+    def close(self) -> None:
+        """Leave nothing to whoever is next but what the browser has fetched."""
+        self.context.clear_cookies()
+        self.page.evaluate("localStorage.clear()")
+        self.page.close()
 
     def say(self, text: str) -> None:
         self.page.locator("#chat-input").fill(text)
@@ -195,3 +200,16 @@ def browser(chat: Chat) -> Iterator[Browser]:
     del chat  # accounts are made by an event loop, and the browser has one that runs
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> BrowserContext:
+    """Give where one tab after another is opened: what the page is made of is fetched once."""
+    return patient(browser)
+
+
+def patient(browser: Browser) -> BrowserContext:
+    """Give what shares nothing with other contexts, as another person's browser does."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
+    return context

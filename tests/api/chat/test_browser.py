@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 from lightning.domain.run_tokens import mint
 from lightning.domain.tokens import TokenIssuer
 from ops.chaos.installation import PASSWORD, until
-from tests.api.chat.conftest import ChatTab
+from tests.api.chat.conftest import ChatTab, patient
 from tests.api.chat.proxy import proxy
 from tests.api.conftest import PATIENCE_SECONDS
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @contextmanager
-def tab_of(browser, chat, name):
+def tab_of(context, chat, name):
     """Log somebody in who has an account, and see at the end that nothing went wrong behind their back."""
-    tab = ChatTab(browser, chat.url, name)
+    tab = ChatTab(context, chat.url, name)
     try:
         tab.log_in()
         expect(tab.page.locator("#chat-input")).to_be_visible()
@@ -32,7 +32,7 @@ def tab_of(browser, chat, name):
         yield tab
         assert tab.faults == []
     finally:
-        tab.context.close()
+        tab.close()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def ada(chat):
 
 
 @pytest.fixture
-def tab(browser, chat, ada):
-    with tab_of(browser, chat, "ada") as tab:
+def tab(context, chat, ada):
+    with tab_of(context, chat, "ada") as tab:
         yield tab
 
 
@@ -181,7 +181,7 @@ def test_a_model_that_takes_no_tools_is_asked_without(ada, tab):
     expect(tab.last_answer).to_contain_text("You said: once more")
 
 
-def test_it_stands_on_one_host_with_the_ingress_behind_a_proxy(browser, chat, ada):
+def test_it_stands_on_one_host_with_the_ingress_behind_a_proxy(context, chat, ada):
     with proxy(chat.url, chat.installation.url) as url:
         # Then a log-in is told to be behind https, and counts for the browser's address
         answer = httpx2.post(
@@ -194,22 +194,22 @@ def test_it_stands_on_one_host_with_the_ingress_behind_a_proxy(browser, chat, ad
         sessions = httpx2.get(f"{url}/api/sessions", headers=ada.headers(), trust_env=False).json()
         assert "203.0.113.77" in {each["address"] for each in sessions["sessions"]}
         # And the page works, WebSocket and all
-        tab = ChatTab(browser, url, "ada")
+        tab = ChatTab(context, url, "ada")
         tab.log_in()
         tab.say("behind a proxy")
         expect(tab.last_answer).to_contain_text("You said: behind a proxy")
         assert tab.faults == []
-        tab.context.close()
+        tab.close()
 
 
-def test_its_pages_are_for_everybody(browser, chat, ada):
+def test_its_pages_are_for_everybody(context, chat, ada):
     """No serious fault by axe-core, dark and light: at the log-in, before a word, and amid runs."""
-    tab = ChatTab(browser, chat.url, "ada")
+    tab = ChatTab(context, chat.url, "ada")
     found = {}
+    tab.page.goto(f"{chat.url}/chat/login")
     for theme in ("dark", "light"):
-        tab.page.goto(f"{chat.url}/chat/login")
         tab.page.evaluate("theme => localStorage.setItem('vite-ui-theme', theme)", theme)
-        tab.page.reload()
+        tab.page.goto(f"{chat.url}/chat/login")
         expect(tab.page.locator(f"html.{theme}")).to_be_attached()
         expect(tab.page.locator("#password")).to_be_visible()
         found[theme, "log-in"] = tab.serious()
@@ -225,7 +225,7 @@ def test_its_pages_are_for_everybody(browser, chat, ada):
         tab.context.clear_cookies()
     assert {place: faults for place, faults in found.items() if faults} == {}
     assert tab.faults == []
-    tab.context.close()
+    tab.close()
 
 
 def test_what_is_refused_is_not_done(ada, tab):
@@ -253,8 +253,8 @@ def test_what_goes_on_behind_an_answer_is_cancelled(ada, tab):
     assert tab.page.get_by_role("button", name="Approve exactly this").count() == 0
 
 
-def test_a_script_stays_text_and_a_picture_of_another_host_is_not_fetched(browser, chat, ada):
-    tab = ChatTab(browser, chat.url, "ada")
+def test_a_script_stays_text_and_a_picture_of_another_host_is_not_fetched(context, chat, ada):
+    tab = ChatTab(context, chat.url, "ada")
     failed = []
     tab.page.on("requestfailed", lambda request: failed.append((request.url, request.failure)))
     tab.log_in()
@@ -265,7 +265,7 @@ def test_a_script_stays_text_and_a_picture_of_another_host_is_not_fetched(browse
     # the browser was not allowed to ask for it
     until(lambda: bool(failed), "the picture is refused")
     assert {each for each in failed if "evil" in each[0]} == {("https://evil.example/pixel.png", "csp")}
-    tab.context.close()
+    tab.close()
 
 
 def test_two_users_see_nothing_of_each_other(browser, chat, ada, tab):
@@ -274,7 +274,7 @@ def test_two_users_see_nothing_of_each_other(browser, chat, ada, tab):
     thread = tab.conversation(ada)
     commit = ada.write_file("chat", "secret.txt", b"canary")["commit"]
     repo = ada.repository("chat")["id"]
-    with tab_of(browser, chat, "bob") as foreign:
+    with tab_of(patient(browser), chat, "bob") as foreign:
         ask = foreign.page.request
         origin = {"origin": chat.url}
         threads = {"pagination": {"first": 20}, "filter": {}}
@@ -292,8 +292,8 @@ def test_two_users_see_nothing_of_each_other(browser, chat, ada, tab):
     assert tab.page.request.get(f"{chat.url}/chat/files/{repo}/{commit}/secret.txt").body() == b"canary"
 
 
-def test_a_wrong_password_is_told_and_who_logs_out_is_out(browser, chat, ada):
-    tab = ChatTab(browser, chat.url, "ada")
+def test_a_wrong_password_is_told_and_who_logs_out_is_out(context, chat, ada):
+    tab = ChatTab(context, chat.url, "ada")
     tab.log_in("wrong")
     expect(tab.page.get_by_role("alert")).to_be_visible()
     tab.log_in()
@@ -308,7 +308,7 @@ def test_a_wrong_password_is_told_and_who_logs_out_is_out(browser, chat, ada):
     # the cookie that was good opens nothing any more
     tab.context.add_cookies([cookie])
     assert tab.page.request.get(f"{chat.url}/chat/user").json() is None
-    tab.context.close()
+    tab.close()
 
 
 def test_nothing_secret_is_in_the_log_and_no_token_in_a_browser(chat, tab):
@@ -382,6 +382,7 @@ def test_nothing_of_chainlit_is_there_that_the_page_does_not_need(chat, method, 
 def test_its_page_names_no_other_host_and_lets_no_other_script_run(chat):
     with visiting(chat, "bob") as (http, login):
         page = http.get("/")
+        assert page.headers["cache-control"] == "no-store"
         assert re.findall(r"https?://[^\s\"']+", page.text) == []
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -389,6 +390,10 @@ def test_its_page_names_no_other_host_and_lets_no_other_script_run(chat):
         assert "'unsafe-eval'" not in policy
         assert "secure" not in login.headers["set-cookie"].lower()
         assert http.get("/favicon").headers["x-content-type-options"] == "nosniff"
+        # what it is made of, which is large, is fetched once; what is not there, may be there another time
+        [script] = re.findall(r'src="/chat(/assets/[^"]+)"', page.text)
+        assert http.get(script).headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert "cache-control" not in http.get("/assets/nothing.js").headers
     with visiting(chat, "bob", **{"x-forwarded-proto": "https"}) as (_, login):
         assert login.headers["set-cookie"].endswith("; Secure")
 
