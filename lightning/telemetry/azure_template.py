@@ -1,10 +1,11 @@
 """Envelopes of Application Insights whose spans are alike: one is the template of the others."""
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ from opentelemetry.trace import Link, SpanContext
 from lightning.telemetry import names
 
 Json: TypeAlias = dict[str, Any]
+
+_Getter: TypeAlias = Callable[[Mapping[str, Any]], tuple[object, ...]]
 
 #: Values that are passed on are cut to this length, by the limits of Application Insights.
 MAX_VALUE_LENGTH: Final = 8192
@@ -40,9 +43,14 @@ _PASSED_ON: Final = frozenset(
     }
 )
 
-# What stands in a template where a text is put, and where a number is: nothing else is like it.
+# What stands in a template where a text is put, a number, and ids: nothing else is like it.
 _TEXT: Final = f"text-{uuid4()}"
 _NUMBER: Final = f"number-{uuid4()}"
+_TRACE_ID: Final = f"trace-{uuid4()}"
+_SPAN_ID: Final = f"span-{uuid4()}"
+
+# And how each is written.
+_WRITTEN: Final = ((f'"{_NUMBER}"', "%s"), (_TEXT, "%s"), (_TRACE_ID, "%032x"), (_SPAN_ID, "%016x"))
 
 
 class Template:
@@ -57,16 +65,17 @@ class Template:
         self._resource = span.resource  # kept, for shapes name it by its place in memory
         base: Json = envelope["data"]["baseData"]
         kind = _kind_of(tuple(span.attributes or ()))
-        self._passed_on = [name for name in kind.passed_on if name in base["properties"]]
+        passed_on = [name for name in kind.passed_on if name in base["properties"]]
+        self._values = _getter(passed_on)
         path = _path(span, kind)
         self._address = None if path is None else base.get("url", "").removesuffix(path)
         self._waited = bool(span.links) and _WAITED in base["measurements"]
         # what is exchanged stands behind what is not, in the order of `fill`
-        words = {_OPERATION: _TEXT} | ({} if span.parent is None else {_PARENT: _TEXT})
-        fields: Json = {"id": _TEXT, "duration": _TEXT} | ({} if self._address is None else {"url": _TEXT})
-        properties: Json = dict.fromkeys(self._passed_on, _TEXT)
+        words = {_OPERATION: _TRACE_ID} | ({} if span.parent is None else {_PARENT: _SPAN_ID})
+        fields: Json = {"id": _SPAN_ID, "duration": _TEXT} | ({} if self._address is None else {"url": _TEXT})
+        properties: Json = dict.fromkeys(passed_on, _TEXT)
         if span.links:  # one
-            properties[_LINKS] = json.dumps([{"operation_Id": _TEXT, "id": _TEXT}])
+            properties[_LINKS] = json.dumps([{"operation_Id": _TRACE_ID, "id": _SPAN_ID}])
         fields["properties"] = _behind(base["properties"], properties)
         fields["measurements"] = _behind(base["measurements"], {_WAITED: _NUMBER} if self._waited else {})
         exchanged = {
@@ -74,31 +83,29 @@ class Template:
             "tags": _behind(envelope["tags"], words),
             "data": _behind(envelope["data"], {"baseData": _behind(base, fields)}),
         }
-        text = json.dumps(_behind(envelope, exchanged), separators=(",", ":"))
-        fixed = text.replace(f'"{_NUMBER}"', _TEXT).split(_TEXT)
-        # what is fixed, and between that what is exchanged
-        self._pieces = [piece for each in fixed for piece in (each, "")][:-1]
+        text = json.dumps(_behind(envelope, exchanged), separators=(",", ":")).replace("%", "%%")
+        for mark, written in _WRITTEN:
+            text = text.replace(mark, written)
+        self._text = text
 
     def fill(self, span: ReadableSpan) -> str:
         """Make the envelope of a span of the same shape."""
         context, start_ns, end_ns = _finished(span)
         attributes = cast("Mapping[str, object]", span.attributes)
         parent, links = span.parent, span.links
-        put = [_moment(start_ns), f"{context.trace_id:032x}"]
+        put: list[object] = [_moment(start_ns), context.trace_id]
         if parent is not None:
-            put.append(f"{parent.span_id:016x}")
-        put += (f"{context.span_id:016x}", _duration(end_ns - start_ns))
-        values = [str(attributes[name])[:MAX_VALUE_LENGTH] for name in self._passed_on]
+            put.append(parent.span_id)
+        put += (context.span_id, _duration(end_ns - start_ns))
+        values = list(map(str, self._values(attributes)))
         if self._address is not None:
             values.insert(0, f"{self._address}{attributes[names.URL_PATH]}")
-        put += _escaped(values)
+        put += _written(values)
         for link in links:
-            put += (f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}")
+            put += (link.context.trace_id, link.context.span_id)
             if self._waited:
-                put.append(str(max(0, start_ns / 1_000_000 - _sent_ms(link))))
-        pieces = self._pieces.copy()
-        pieces[1::2] = put
-        return "".join(pieces)
+                put.append(max(0, start_ns / 1_000_000 - _sent_ms(link)))
+        return self._text % tuple(put)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +113,41 @@ class _Kind:
     """What becomes of attributes, by their names.
 
     Parameters:
-      deciding: Names of those whose values decide how the envelope looks.
       passed_on: Names of those whose values are in it as they are.
+      values: Gives those.
+      deciding: Gives the values of the others, which decide how the envelope looks.
+      beside_path: Gives these without the path.
       has_path: Whether it is of a request that has a name besides its path, so that its address alone holds
         the path.
     """
 
-    deciding: tuple[str, ...]
     passed_on: tuple[str, ...]
+    values: _Getter
+    deciding: _Getter
+    beside_path: _Getter
     has_path: bool
 
 
 @lru_cache(maxsize=1024)
 def _kind_of(attributes: tuple[str, ...]) -> _Kind:
     passed_on = tuple(name for name in attributes if name.startswith(_OWN) or name in _PASSED_ON)
-    deciding = tuple(name for name in attributes if name not in passed_on)
+    deciding = [name for name in attributes if name not in passed_on]
+    beside_path = [name for name in deciding if name != names.URL_PATH]
     has_path = {names.HTTP_ROUTE, names.URL_PATH}.issubset(attributes)
-    return _Kind(deciding, passed_on, has_path and _OF_ADDRESSES.isdisjoint(attributes))
+    return _Kind(
+        passed_on,
+        _getter(passed_on),
+        _getter(deciding),
+        _getter(beside_path),
+        has_path and _OF_ADDRESSES.isdisjoint(attributes),
+    )
+
+
+def _getter(wanted: Sequence[str]) -> _Getter:
+    """Give what reads the values of some attributes at once."""
+    if len(wanted) > 1:
+        return itemgetter(*wanted)
+    return lambda attributes: tuple([attributes[name] for name in wanted])
 
 
 def shape_of(span: ReadableSpan) -> Hashable:
@@ -130,21 +155,23 @@ def shape_of(span: ReadableSpan) -> Hashable:
     scope, attributes = span.instrumentation_scope, span.attributes or {}
     told = tuple(attributes)
     kind = _kind_of(told)
-    values = {name: attributes[name] for name in kind.deciding}
-    if _path(span, kind) is not None:
-        values[names.URL_PATH] = None
+    has_path = _path(span, kind) is not None
+    deciding = (kind.beside_path if has_path else kind.deciding)(attributes)
+    passed_on = kind.values(attributes)
+    # members of enumerations by their places in memory, since Python hashes them slowly
     return (
         span.name,
-        span.kind,
-        span.status.status_code,
+        id(span.kind),
+        id(span.status.status_code),
         id(span.resource),
         None if scope is None else scope.name,
         span.parent is None,
+        has_path,
         tuple([type((link.attributes or {}).get(names.LINK_ENQUEUED_TIME)) for link in span.links]),
         told,
-        tuple(values.values()),
-        tuple(map(type, values.values())),
-        tuple([name for name in kind.passed_on if attributes[name] is None]),
+        deciding,
+        tuple(map(type, deciding)),
+        tuple([value is None for value in passed_on]) if None in passed_on else (),
     )
 
 
@@ -158,12 +185,13 @@ def _behind(fixed: Json, exchanged: Json) -> Json:
     return {**{name: value for name, value in fixed.items() if name not in exchanged}, **exchanged}
 
 
-def _escaped(values: list[str]) -> list[str]:
-    """Give texts as they stand in JSON between quotation marks."""
+def _written(values: list[str]) -> list[str]:
+    """Give texts as they stand in JSON between quotation marks, cut to what is taken."""
     together = "".join(values)
-    if together.isascii() and together.isprintable() and '"' not in together and "\\" not in together:
+    is_plain = together.isascii() and together.isprintable() and '"' not in together and "\\" not in together
+    if is_plain and len(together) <= MAX_VALUE_LENGTH:
         return values
-    return [json.dumps(value)[1:-1] for value in values]
+    return [json.dumps(value[:MAX_VALUE_LENGTH])[1:-1] for value in values]
 
 
 def _finished(span: ReadableSpan) -> tuple[SpanContext, int, int]:

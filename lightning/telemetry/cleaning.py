@@ -97,7 +97,7 @@ class Cleaner:
             encoded = [orjson.dumps(found.names), orjson.dumps(found.values), *found.encoded]
         except TypeError:  # lone surrogates, integers beyond 64 bits
             return False
-        longest = max((len(each) for each in (*found.names, *found.values, *found.encoded)), default=0)
+        longest = max(map(len, [*found.names, *found.values, *found.encoded]), default=0)
         if longest > MAX_TEXT_LENGTH or self._redactor.suspects(b"\n".join(encoded)):
             return False
         if len(self._harmless) > MAX_HARMLESS:
@@ -148,13 +148,18 @@ class _Texts:
 
     def _add(self, attributes: Mapping[str, object] | None) -> None:
         harmless = self._harmless
-        for name, value in (attributes or {}).items():
-            if name not in harmless:
-                self.names.append(name)
+        if not attributes:
+            return
+        if not harmless.issuperset(attributes):
+            self.names += [name for name in attributes if name not in harmless]
+        try:
+            unknown = [value for value in attributes.values() if value not in harmless]
+        except TypeError:  # one that has no hash
+            unknown = list(attributes.values())
+        for value in unknown:
             kind = type(value)
             if kind is str:
-                if value not in harmless:
-                    self.values.append(cast("str", value))
+                self.values.append(cast("str", value))
             elif kind not in _NUMBERS:
                 self.encoded.append(encode(value))
 
