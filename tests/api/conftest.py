@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -201,6 +201,7 @@ class Ingress:
         )
         assert settings.jwt_signing_key is not None
         self.issuer = TokenIssuer(settings.jwt_signing_key.get_secret_value())
+        self._beside: AccountsBeside | None = None
 
     def stop(self) -> None:
         """Begin to stop, as at a signal."""
@@ -221,12 +222,15 @@ class Ingress:
 
     @contextmanager
     def accounts(self) -> Iterator["AccountsBeside"]:
-        """Open the accounts from beside, as another process would."""
-        beside = AccountsBeside(self.data)
-        try:
-            yield beside
-        finally:
-            beside.close()
+        """Lend the accounts, opened from beside as another process would, and once for all tests."""
+        self._beside = self._beside or AccountsBeside(self.data)
+        yield self._beside
+
+    def close(self) -> None:
+        """Close what was opened for tests."""
+        self.http.close()
+        if self._beside is not None:
+            self._beside.close()
 
 
 def written_run(ingress: "Ingress", event: dict[str, Any], text: str) -> str:
@@ -293,7 +297,7 @@ def serving(data: Path, *, rounds: int = FAST_ROUNDS, **settings: str) -> Iterat
             assert server.decided.wait(PATIENCE_SECONDS), "the ingress does not start"
             assert server.started, "the ingress gave up at its start"
             ingress = Ingress(loaded, f"http://127.0.0.1:{listener.getsockname()[1]}", app, server)
-            with ingress.http:
+            with closing(ingress):
                 yield ingress
         finally:
             server.should_exit = True
