@@ -220,8 +220,8 @@ def possessions(served: dict[str, Any], owner: Tenant) -> list[str]:
                 made["source"] = CANARY
             asking = owner.run if path in FOR_RUNS else owner.person
             answer = asking.request("POST", path, content=json.dumps(made).encode())
-            # some ask for what no description can tell
-            found |= ids(answer.json()) if answer.is_success else set()
+            assert answer.is_success, (path, answer.status_code, answer.text)
+            found |= ids(answer.json())
     for task in owner.person.get("/api/events", type="worker.task").json()["events"]:
         # one goes on, the others are over
         going = task["id"] == owner.run.task["id"]
