@@ -21,7 +21,9 @@ class ServiceTokenDraft(BaseModel):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=50)]
-    seconds: Annotated[int, Field(ge=60, le=366 * DAY_SECONDS, alias="expiresIn")] = 90 * DAY_SECONDS
+    seconds: Annotated[
+        int, Field(ge=60, le=366 * DAY_SECONDS, alias="expiresIn", examples=[90 * DAY_SECONDS])
+    ] = 90 * DAY_SECONDS
 
 
 class ServiceTokenShown(BaseModel):
