@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import sys
-import zlib
 from urllib.parse import quote
 
 import httpx2
@@ -13,7 +11,7 @@ import pytest
 from lightning.settings import Settings
 from ops.chaos.installation import ModelServer, until
 from ops.ports import free_port
-from tests.acceptance.images import make_image
+from tests.acceptance.images import interpreter, make_image
 from tests.acceptance.running_up import Up
 from tests.lightning.repositories.git_server import GitServer
 from tests.receiver import receiving
@@ -108,9 +106,7 @@ def echo(key: str) -> str:
 def up(tmp_path_factory, queue):
     del queue
     folder = tmp_path_factory.mktemp("canaries")
-    make_image(
-        folder / "data" / "images" / IMAGE, {"/bin/python": sys.executable, "/lib/zlib.so": zlib.__file__}
-    )
+    make_image(folder / "data" / "images" / IMAGE, interpreter())
     script = [
         {"last_contains": ["be refused"], "status": 400, "error": echo(KEYS["OPENAI_API_KEY"])},
         {"last_contains": ["be busy"], "status": 500, "error": echo(KEYS["OPENAI_API_KEY"])},

