@@ -5,7 +5,7 @@ holds when it is upgraded: see "A change of what is stored" in CONTRIBUTING.md.
 """
 
 import json
-import tarfile
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,8 +126,9 @@ def _restore_backup(folder: Path, there: Place, data: Path, backups: Path) -> No
     target = {**KEYS, **there.environment(), "LIGHTNING_DATA": str(data)}
     # what is exported now, and what was exported then
     monday, then = str(backups / "monday"), str(backups / "then")
-    with tarfile.open(folder.parent / EXPORT) as kept:
-        kept.extractall(then, filter="data")
+    Path(then).mkdir()
+    # Python knows how to do so safely from 3.11.4 on only
+    subprocess.run(["tar", "-xf", folder.parent / EXPORT, "-C", then], check=True)
     steps = [(source, "check"), (source, "export", monday), (target, "import", then), (target, "check")]
     for environment, *step in steps:
         ran = CliRunner(env=environment).invoke(app, ["storage", *step])
