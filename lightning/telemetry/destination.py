@@ -11,7 +11,6 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from lightning.telemetry.cleaning import Cleaner
-from lightning.telemetry.slices import Unhurried, sliced
 
 #: For one request to a destination. What it has not taken by then, after a few attempts, is lost.
 REQUEST_SECONDS: Final = 10.0
@@ -57,8 +56,7 @@ class OutwardExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the spans, or lose them."""
         try:
-            clean = [span for some in sliced(spans) for span in self._cleaner.spans(some)]
-            result = self._destination.spans.export(Unhurried(clean))
+            result = self._destination.spans.export(self._cleaner.spans(spans))
         except Exception:  # noqa: BLE001 -- whatever a library raises costs spans and nothing else
             result = SpanExportResult.FAILURE
         failed = result is not SpanExportResult.SUCCESS

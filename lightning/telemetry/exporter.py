@@ -13,7 +13,6 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, format_
 
 from lightning.telemetry import names
 from lightning.telemetry.cleaning import Cleaner, encode
-from lightning.telemetry.slices import sliced
 from lightning.telemetry.spans import Row, Span, SpanStore, row_of
 
 _logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class SpanStoreExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store the spans in one transaction, or lose them."""
         try:
-            self._store.add_rows([row for some in sliced(spans) for row in self._rows(some)])
+            self._store.add_rows(self._rows(spans))
         except (sqlite3.Error, OSError) as error:
             if not self._failing:
                 _logger.warning("Spans are lost: %s cannot be written (%s).", self._store.path, error)
