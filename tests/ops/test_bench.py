@@ -7,6 +7,7 @@ import typer
 
 from lightning.domain.handover import LONGEST_REST_SECONDS
 from ops.bench import scenarios
+from ops.bench.hanging import hanging
 from ops.bench.pages import PAGES, pages
 from ops.bench.plan import Result, spread
 from ops.bench.request_units import request_units
@@ -78,6 +79,14 @@ def test_the_first_token_is_asked_for_through_the_platform_and_directly():
         assert 0 < usual[0] <= directly[-1]
         # And those of the platform are the ones that are in its log: each question, and its answer
         assert result.cost["commits log"] >= 2 * result.events
+
+
+def test_a_webhook_is_timed_alone_and_beside_endpoints_that_hang():
+    # When a few messages are told to an endpoint that works
+    alone, beside = hanging(1, 4, messages=4, times=3).values()
+    # Then each arrived, alone and beside the others
+    assert (alone.events, beside.events) == (3, 3)
+    assert beside.figures == {"times of what the longest took alone": beside.max_ms / alone.max_ms}
 
 
 def test_runs_are_timed_to_their_first_line_and_to_their_end():
