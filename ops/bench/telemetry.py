@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from uuid import UUID
 
 import httpx2
@@ -26,17 +27,17 @@ from ops.bench.plan import Plan, Result
 from ops.bench.scenarios import measure
 from ops.bench.target import Target
 
-#: Each way is measured so often, in turns: what else a machine does meanwhile is no cost of ours.
-ROUNDS = 5
+#: Each way is measured so often, in turns within seconds: what else a machine does is no cost of ours.
+ROUNDS = 24
 
 #: Events before those that are counted.
-WARM_UP = 300
+WARM_UP = 1000
 
 #: What an event tells at least: its request, the sending of its message, and its step.
 SPANS = 3
 
 #: After the last event is done, what it told is on its way for less.
-SETTLE_SECONDS = 2 * OUTWARD_DELAY_SECONDS
+SETTLE_SECONDS = 1.5 * OUTWARD_DELAY_SECONDS
 
 #: The processes that are the platform's.
 _OURS = ("ingress", "worker")
@@ -60,20 +61,35 @@ class _Destination:
 
 
 def telemetry(
-    users: int, workers: int, threads: int, *, events: int = 4000, rounds: int = ROUNDS
+    users: int,
+    workers: int,
+    threads: int,
+    *,
+    events: int = 2000,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
 ) -> dict[str, Result]:
     """Measure a platform that makes no spans, one that keeps its spans, and one that sends them; all of them.
 
+    All three are up from the beginning to the end, and one of them at a time has something to do.
+
+    Parameters:
+      users: How many post in each round; nobody posts in two.
+      workers: Of each platform.
+      threads: Of each worker.
+      events: How many each platform is given in a round.
+      rounds: How often each has its turn; in each round another one begins.
+      warm_up: Events that each platform is given before.
+
     Returns:
-      The best rate of each way. Its figures are medians of the rounds: the milliseconds of processor time
-      that an event took of each process, and how much of the rate was lost and of the time was added, in
-      percent of the round's own platform without telemetry.
+      The best rate of each way, and figures of all rounds (`summary`).
 
     Raises:
       typer.Exit: Not all that was to be told had arrived when the time was read.
     """
     found: dict[str, list[Result]] = {}
-    with _destination() as destination:
+    with ExitStack() as stack:
+        destination = stack.enter_context(_destination())
         ways: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
             "none": ({"LIGHTNING_SPANS": "0"}, {"OTEL_SDK_DISABLED": "true"}),
             "spans.db": ({}, {}),
@@ -83,12 +99,31 @@ def telemetry(
             ),
         }
         size = {"LIGHTNING_WORKERS": str(workers), "LIGHTNING_THREADS": str(threads)}
-        for _ in range(rounds):
-            for way, (settings, libraries) in ways.items():
-                result, arrived = _throughput(users, events, {**size, **settings}, libraries, destination)
+        platforms: dict[str, Target] = {}
+        for way, (settings, libraries) in ways.items():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            environment = {**size, **settings}
+            target = Target(
+                folder,
+                users=users * (rounds + 1),
+                environment=environment,
+                libraries=libraries,
+                whole=True,
+            )
+            platforms[way] = stack.enter_context(target)
+            _round(target, destination, users, 0, warm_up)
+        for turn in range(1, rounds + 1):
+            for way in _in_turn(list(ways), turn):
+                result, arrived = _round(platforms[way], destination, users, turn, events)
                 check(way, result, arrived)
                 found.setdefault(way, []).append(result)
-    return {f"done, telemetry: {way}": summary(each, found["none"]) for way, each in found.items()}
+    return {f"done, telemetry: {way}": summary(found[way], found["none"]) for way in ways}
+
+
+def _in_turn(ways: Sequence[str], turn: int) -> list[str]:
+    """Order the ways so that each is the first as often, and follows the others."""
+    first = turn % len(ways)
+    return [*ways[first:], *ways[:first]]
 
 
 def check(way: str, result: Result, arrived: Mapping[str, int]) -> None:
@@ -113,48 +148,55 @@ def summary(results: Sequence[Result], without: Sequence[Result]) -> Result:
     Parameters:
       results: Of the way, one a round.
       without: Of the platform that makes no spans; the same ones where that is the way.
+
+    Returns:
+      The best one. Its figures are medians of the rounds: the rate; the milliseconds of processor time that
+      an event took of each process; and how much of the rate was lost and of the time was added, in percent
+      of the same round's platform without telemetry, each with its quartiles.
     """
     best = max(results, key=lambda each: each.per_second)
-    figures = {f"ms of {name}": _milliseconds(results, [name]) for name in _OURS}
+    figures = {
+        "events/s": median(each.per_second for each in results),
+        **{f"ms of {name}": median(_milliseconds(each, [name]) for each in results) for name in _OURS},
+    }
     if results is not without:
         # one after the other, so that both were disturbed alike
         pairs = list(zip(results, without, strict=True))
-        rates = [each.per_second / other.per_second for each, other in pairs]
-        figures["% of the rate lost"] = (1 - median(rates)) * 100
-        times = [_milliseconds([each], _OURS) / _milliseconds([other], _OURS) for each, other in pairs]
-        figures["% of processor time added"] = (median(times) - 1) * 100
+        lost = [(1 - each.per_second / other.per_second) * 100 for each, other in pairs]
+        added = [
+            (_milliseconds(each, _OURS) / _milliseconds(other, _OURS) - 1) * 100 for each, other in pairs
+        ]
+        figures |= _spread("% of the rate lost", lost) | _spread("% of processor time added", added)
     return replace(best, figures=figures)
 
 
-def _milliseconds(results: Sequence[Result], names: Sequence[str]) -> float:
-    """Give the processor time that an event took in some processes together, the median of all rounds."""
-    return median(sum(each.cost[f"cpu {name}"] for name in names) / each.events * 1000 for each in results)
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Give the median, and the quartiles where there are any."""
+    if len(values) == 1:
+        return {name: values[0]}
+    lower, middle, upper = quantiles(values, n=4, method="inclusive")
+    return {name: middle, f"{name}, lower quartile": lower, f"{name}, upper quartile": upper}
 
 
-def _throughput(
-    users: int,
-    events: int,
-    environment: Mapping[str, str],
-    libraries: Mapping[str, str],
-    destination: _Destination,
+def _milliseconds(result: Result, names: Sequence[str]) -> float:
+    """Give the processor time that an event took in some processes together."""
+    return sum(result.cost[f"cpu {name}"] for name in names) / result.events * 1000
+
+
+def _round(
+    target: Target, destination: _Destination, users: int, turn: int, events: int
 ) -> tuple[Result, dict[str, int]]:
-    """Measure one platform; give also how much arrived in each place."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        target = stack.enter_context(
-            Target(folder, users=users, environment=environment, libraries=libraries, whole=True)
-        )
-        plan = Plan("throughput", target.url, target.tokens, connections=32, events=WARM_UP, seconds=10)
-        measure(plan)
-        before = destination.taken()
-        processes = {**target.processes(), "ingestion": destination.pid}
-        plan = replace(plan, events=events, settle_seconds=SETTLE_SECONDS)
-        result = measure(replace(plan, processes=processes, databases=target.databases()))
-        arrived = {
-            "spans.db": _kept(folder / "spans.db"),
-            "Application Insights": destination.taken() - before,
-        }
-        return result, arrived
+    """Have users who have nothing yet post to a platform; give also how much arrived in each place."""
+    spans = target.data / "spans.db"
+    before = {"spans.db": _kept(spans), "Application Insights": destination.taken()}
+    tokens = dict(islice(target.tokens.items(), turn * users, (turn + 1) * users))
+    plan = Plan("throughput", target.url, tokens, connections=32, events=events, seconds=20)
+    processes = {**target.processes(), "ingestion": destination.pid}
+    result = measure(
+        replace(plan, settle_seconds=SETTLE_SECONDS, processes=processes, databases=target.databases())
+    )
+    after = {"spans.db": _kept(spans), "Application Insights": destination.taken()}
+    return result, {way: count - before[way] for way, count in after.items()}
 
 
 def _kept(path: Path) -> int:

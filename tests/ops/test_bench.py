@@ -158,13 +158,28 @@ def test_what_telemetry_costs_is_told_by_rate_and_by_processor_time():
             for seconds, cpu in seconds_and_cpu
         ]
 
-    none, kept = rounds((1.0, 0.5), (1.1, 0.4), (9.0, 3.0)), rounds((1.25, 0.8), (8.0, 0.7), (1.3, 2.0))
-    # Then the best rates are compared, and the medians of the time that an event took
-    assert summary(none, none).figures == {"ms of ingress": 0.5, "ms of worker": 1.0}
+    none, kept = rounds((1.0, 0.5), (2.0, 0.6), (9.0, 3.0)), rounds((1.25, 0.8), (8.0, 1.0), (10.0, 4.0))
+    # Then what is told are medians, of what was lost in each round beside the platform without
+    assert summary(none, none).figures == {"events/s": 500, "ms of ingress": 0.6, "ms of worker": 1.0}
     found = summary(kept, none)
     assert found.per_second == 800
     assert found.figures == pytest.approx(
         {
+            "events/s": 125,
+            "ms of ingress": 1.0,
+            "ms of worker": 1.0,
+            "% of the rate lost": 20,
+            "% of the rate lost, lower quartile": 15,
+            "% of the rate lost, upper quartile": 47.5,
+            "% of processor time added": 25,
+            "% of processor time added, lower quartile": 22.5,
+            "% of processor time added, upper quartile": 25,
+        }
+    )
+    # And of one round there are no quartiles
+    assert summary(kept[:1], none[:1]).figures == pytest.approx(
+        {
+            "events/s": 800,
             "ms of ingress": 0.8,
             "ms of worker": 1.0,
             "% of the rate lost": 20,
