@@ -3,7 +3,16 @@
 from types import SimpleNamespace
 
 from tests.guards.inner import ROOT
-from tests.guards.turns import LONGEST_FIRST, ONE_BY_ONE, in_turns, rank, unit
+from tests.guards.turns import (
+    LONGEST_FIRST,
+    ONE_BY_ONE,
+    WAITING,
+    choice,
+    in_turns,
+    is_for_waiting,
+    rank,
+    unit,
+)
 
 
 def test_what_is_dealt_out_test_by_test_is_there():
@@ -34,3 +43,29 @@ def test_what_takes_long_is_mixed_with_the_rest():
         short[2],
         storms[2],
     ]
+
+
+def test_what_waits_is_there():
+    assert [start for start in WAITING if not list(ROOT.glob(f"{start}*"))] == []
+
+
+def test_what_waits_has_a_worker_of_its_own():
+    # Given units of which two wait
+    units = ["tests/a.py", "tests/ops/servicebus/test_b.py", "tests/c.py", f"{WAITING[0]}::test_d"]
+    # Then each worker takes the first of its kind
+    assert choice(units, waiting=False) == units[0]
+    assert choice(units[1:], waiting=False) == units[2]
+    assert choice(units, waiting=True) == units[1]
+    # And whatever is left, when there is none
+    assert choice(units[3:], waiting=False) == units[3]
+    assert choice(units[:1], waiting=True) == units[0]
+
+
+def test_the_last_of_several_workers_has_what_waits():
+    def lasts(count: int) -> list[bool]:
+        each = ({"workerid": f"gw{n}", "workercount": count} for n in range(count))
+        return [is_for_waiting(SimpleNamespace(workerinput=one)) for one in each]
+
+    assert lasts(6) == [False] * 5 + [True]
+    assert lasts(3) == [False] * 2 + [True]
+    assert lasts(2) == [False] * 2
