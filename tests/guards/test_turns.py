@@ -51,7 +51,7 @@ def test_what_waits_is_there():
 
 def test_what_waits_has_a_worker_of_its_own():
     # Given units of which two wait
-    units = ["tests/a.py", "tests/ops/servicebus/test_b.py", "tests/c.py", f"{WAITING[0]}::test_d"]
+    units = ["tests/a.py", "tests/acceptance/test_outage.py", "tests/c.py", f"{WAITING[0]}::test_d"]
     # Then each worker takes the first of its kind
     assert choice(units, waiting=False) == units[0]
     assert choice(units[1:], waiting=False) == units[2]
