@@ -188,22 +188,23 @@ def _round(
 ) -> tuple[Result, dict[str, int]]:
     """Have users who have nothing yet post to a platform; give also how much arrived in each place."""
     spans = target.data / "spans.db"
-    before = {"spans.db": _kept(spans), "Application Insights": destination.taken()}
+    before = {"spans.db": _stored(spans), "Application Insights": destination.taken()}
     tokens = dict(islice(target.tokens.items(), turn * users, (turn + 1) * users))
     plan = Plan("throughput", target.url, tokens, connections=32, events=events, seconds=20)
     processes = {**target.processes(), "ingestion": destination.pid}
     result = measure(
         replace(plan, settle_seconds=SETTLE_SECONDS, processes=processes, databases=target.databases())
     )
-    after = {"spans.db": _kept(spans), "Application Insights": destination.taken()}
+    after = {"spans.db": _stored(spans), "Application Insights": destination.taken()}
     return result, {way: count - before[way] for way, count in after.items()}
 
 
-def _kept(path: Path) -> int:
+def _stored(path: Path) -> int:
+    """Give how many spans were ever put into a store, though it keeps but the latest."""
     if not path.exists():
         return 0
     with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT count(*) FROM spans").fetchone()[0]
+        return connection.execute("SELECT coalesce(max(position), 0) FROM spans").fetchone()[0]
 
 
 @contextmanager
