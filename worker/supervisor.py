@@ -116,7 +116,7 @@ class Supervisor:
         now = time.monotonic()
         if process.running is None:
             if now >= process.restart_at:
-                self._start(process)
+                self._start_again(process, now)
             return
         status = process.running.poll()
         if status is None:
@@ -127,8 +127,22 @@ class Supervisor:
             "process_died", process=process.name, status=status, restart_in_seconds=process.backoff_seconds
         )
         process.running = None
-        process.restart_at = now + process.backoff_seconds
-        process.backoff_seconds = min(process.backoff_seconds * 2, MAX_BACKOFF_SECONDS)
+        _put_off(process, now)
+
+    def _start_again(self, process: Process, now: float) -> None:
+        try:
+            self._start(process)
+        except (
+            OSError,
+            NotStartedError,
+        ) as error:  # for want of memory, say: the others go on
+            _log.warning(
+                "process_not_started",
+                process=process.name,
+                error=str(error),
+                restart_in_seconds=process.backoff_seconds,
+            )
+            _put_off(process, now)
 
     def _drain(self) -> None:
         running = [process.running for process in self._processes if process.running is not None]
@@ -143,6 +157,11 @@ class Supervisor:
                 _log.warning("process_killed", pid=child.pid)
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def _put_off(process: Process, now: float) -> None:
+    process.restart_at = now + process.backoff_seconds
+    process.backoff_seconds = min(process.backoff_seconds * 2, MAX_BACKOFF_SECONDS)
 
 
 def launch(process: Process) -> Running:
