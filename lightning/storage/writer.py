@@ -75,7 +75,7 @@ class Writer:
             except TimeoutError as error:
                 stopping = self._gather(jobs)  # they have waited as long: nobody waits for a second turn
                 answers = _failed(jobs, error)
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 -- nobody else writes: it has to go on, and they to hear
                 answers = _failed(jobs, error)
             answers.send()
         if self._connection is not None:
@@ -111,12 +111,14 @@ def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> Answers:
                 result = write(connection)
             except sqlite3.Error:
                 raise
-            except Exception as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
-                answers.error(waiting, error)
+            except Exception as error:
+                if not connection.in_transaction:
+                    raise  # SQLite undid all of it, as it does without memory: what follows would stand alone
+                answers.error(waiting, error)  # it belongs to the caller, who gets it
             else:
                 answers.result(waiting, result)
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except Exception:  # without memory, Python raises none of SQLite's
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -132,8 +134,9 @@ def _failed(jobs: list[_Job], error: Exception) -> Answers:
 
 def unavailable(error: Exception) -> LightningError:
     """Say in our words that the database file does not serve."""
+    why = str(error) or type(error).__name__
     return Transient(
-        f"the store is not available ({error}); check the disk and the data directory",
+        f"the store is not available ({why}); check the disk and the data directory",
         retry_after=1,
         code="store_unavailable",
     )
