@@ -22,6 +22,9 @@ MESSAGE_VERSION = 1
 #: Messages that are handed to the broker in one go.
 MAX_TOGETHER = 200
 
+#: What waits for a broker that does not answer, at most: 10 MB. The sweep announces what is behind that.
+MAX_WAITING = 10_000
+
 _Enqueue = tuple["Message[Any]", int | None]
 _Job = tuple[list[_Enqueue], Caller]
 
@@ -170,9 +173,12 @@ class _Sender:
         self.thread.start()
 
     def put(self, messages: list[_Enqueue]) -> "asyncio.Future[None]":
-        """Hand messages over; the answer comes when they are sent."""
+        """Hand messages over; the answer comes when they are sent, or at once when too many wait already."""
         waiting = caller()
-        self._jobs.put((messages, waiting))
+        if self._jobs.qsize() < MAX_WAITING:
+            self._jobs.put((messages, waiting))
+        else:  # whoever handed them over has long given up, but the broker has not
+            waiting[1].set_exception(_unavailable(TimeoutError(f"{MAX_WAITING:,} wait for it")))
         return waiting[1]
 
     def stop(self) -> None:
