@@ -24,9 +24,15 @@ _BEARER: Final = [rf"{scheme}\s+([A-Za-z0-9\-._~+/]+=*)" for scheme in ("Bearer"
 _API_KEY: Final = r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=\\[nrt]sk-))[A-Za-z0-9_\-]{8,}"
 _SHAPES: Final = re.compile("|".join([*_BEARER, _API_KEY]))
 
+# A JWT; each word is looked at from its beginning alone, as a text may be nothing but such beginnings.
+_WORD: Final = r"[A-Za-z0-9_\-]"
+_JWT: Final = (
+    rf"(?<!{_WORD})(?={_WORD}++\.eyJ{_WORD}++\.{_WORD}){_WORD}*?(eyJ{_WORD}++\.eyJ{_WORD}++\.{_WORD}++)"
+)
+
 #: Shapes that are rare, or begin as words often do: each is looked for only where its mark stands.
 _RARE: Final = (
-    ("eyJ", re.compile(r"eyJ[A-Za-z0-9_\-]+\.eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+")),  # a JWT
+    ("eyJ", re.compile(_JWT)),
     ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=]{24,}")),
     # shorter words behind it are words
     *((word, re.compile(rf"{word}\s+([A-Za-z0-9\-_+/]{{16,}}=*)")) for word in ("Basic", "basic", "BASIC")),

@@ -68,6 +68,7 @@ def test_short_values_are_no_secrets():
         ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic [redacted]"),
         ("Basic authentication is off", "Basic authentication is off"),
         ("at /x/eyJhbGci.eyJzdWIi.c2lnbmF0dXJl?", "at /x/[redacted]?"),
+        ("a\\neyJhbGci.eyJzdWIi.c2lnbmF0dXJl", "a\\n[redacted]"),
         ("signed by whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODk=.", "signed by [redacted]."),
     ],
 )
@@ -82,6 +83,12 @@ def test_tokens_and_keys_are_suspected_behind_whatever_encoding_changes(before, 
     for text in (f"{before}Bearer{blank}abcdef", f"{before}sk-0123456789"):
         assert Redactor().text(text) != text
         assert Redactor().suspects(orjson.dumps(text))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_nothing_but_beginnings_of_tokens_is_looked_through_once():
+    text = "eyJ" * 2_000_000  # were each followed to the end, this took hours
+    assert Redactor().text(f"{text} {text}.eyJa") == f"{text} {text}.eyJa"
 
 
 def test_a_token_with_unusual_characters_is_hidden_whole():
