@@ -84,7 +84,7 @@ def _check_origin(connection: HTTPConnection, *, by_cookie: bool) -> None:
         foreign = by_cookie and (is_websocket or site not in {"same-origin", "none"})
     else:
         own = connection.headers.get("host", "").lower()
-        foreign = _host_of(origin) != own and not is_allowed_origin(connection, origin)
+        foreign = host_of(origin) != own and not is_allowed_origin(connection, origin)
     if foreign:
         raise Forbidden(
             "pages of this origin may not open streams; LIGHTNING_ALLOWED_ORIGINS names those that may",
@@ -92,7 +92,7 @@ def _check_origin(connection: HTTPConnection, *, by_cookie: bool) -> None:
         )
 
 
-def _host_of(origin: str) -> str | None:
+def host_of(origin: str) -> str | None:
     """Give host and port of an origin; None when it is none."""
     try:
         return urlsplit(origin).netloc.lower() or None

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.platform import Platform
 from api.requests import platform, read_body
+from api.stream_access import host_of
 from api.stream_token import is_https
 from lightning.domain.browser_sessions import BrowserGrant
 from lightning.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
@@ -165,7 +166,7 @@ def check_own_page(request: Request) -> None:
     if site is not None:
         own = site in {"same-origin", "none"}
     else:
-        own = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+        own = origin is None or host_of(origin) == request.headers.get("host", "").lower()
     if not own:
         raise Forbidden("a page of another site has sent this; nothing was done", code="foreign_origin")
 

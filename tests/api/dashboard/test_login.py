@@ -131,6 +131,7 @@ def test_a_script_of_a_page_that_is_not_logged_in_any_more_is_sent_to_the_login(
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
