@@ -14,10 +14,10 @@ from actors.actor import Actor
 from actors.chat_approvals import ChatApprovals
 from actors.chat_calls import ChatCalls, following
 from actors.chat_model import ChatModel, Question
-from actors.outcome import Done, Outcome, Output
+from actors.outcome import Again, Done, Outcome, Output
 from lightning.crash import CrashPoint, no_crash
 from lightning.domain.approvals import Approvals
-from lightning.domain.budgets import Budgets
+from lightning.domain.budgets import BudgetReserved, Budgets
 from lightning.domain.context import context, estimate
 from lightning.domain.conversations import Conversations
 from lightning.domain.turn_messages import CONTINUE, reply_messages
@@ -48,6 +48,9 @@ MAX_REPLIES: Final = 12
 
 #: An approval that nobody has decided for so long is refused.
 APPROVAL_SECONDS: Final = 86_400.0
+
+#: When to look again whether calls under way have left something of the budget, if it is not said.
+RESERVED_SECONDS: Final = 2.0
 
 _Said = ChatMetadata | ChatContinuedMetadata
 
@@ -155,7 +158,12 @@ class Chat(Actor):
             case ApprovalExpiryMetadata():
                 return await self._approvals.expired(event, metadata.approvalID)
             case ChatMetadata() | ChatContinuedMetadata():
-                return await self._go_on(await self._begin(event, metadata))
+                try:
+                    return await self._go_on(await self._begin(event, metadata))
+                except BudgetReserved as reserved:
+                    # nobody's failure, and it ends by itself: what others hold counts as spent in time
+                    seconds = reserved.retry_after or RESERVED_SECONDS
+                    return Again(seconds, keep_attempts=True, waits_for=reserved)
 
     async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
         """Tell the user that there is no answer, and why; what the model was told is sent is sent."""

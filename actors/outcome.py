@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from lightning.errors import Permanent
+from lightning.errors import Permanent, Transient
 from lightning.events import TYPES, Draft, EventDocument, now_text
 from lightning.ids import derived_id
 from lightning.storage import Operation
@@ -78,11 +78,13 @@ class Again:
       outputs: Events that follow already, recorded in the same batch.
       keep_attempts: This look was no attempt, and the failed ones before it still count; otherwise
         there was progress, and they are forgotten.
+      waits_for: What the event tells meanwhile as its error; None changes nothing of what it tells.
     """
 
     after_seconds: float
     keep_attempts: bool = False
     outputs: Sequence[Output] = ()
+    waits_for: Transient | None = None
 
 
 Outcome = Done | Again

@@ -271,6 +271,8 @@ class Step:
             return wakeups(await self._log.end(claim, "done", outputs=drafts, writes=outcome.writes))
         if isinstance(outcome, Again):
             kept = (event["attempts"] - 1, event["error"]) if outcome.keep_attempts else (0, None)
+            if outcome.waits_for is not None:
+                kept = kept[0], {"code": outcome.waits_for.code, "message": outcome.waits_for.message}
             if outcome.outputs:
                 drafts = _drafts(event, outcome.outputs, turns=turns)
                 follow = await self._log.go_on(

@@ -214,7 +214,7 @@ class Ledger:
             if free < least:
                 raise BudgetReserved(
                     f"Calls under way have reserved what is left of the budget{_whose(of, event)}, {left} of"
-                    f" {limit} tokens; try again when one of them has ended.",
+                    f" {limit} tokens; wait until one of them has ended.",
                     retry_after=2.0,
                 )
             granted = min(granted, free)

@@ -1,12 +1,13 @@
 """What is done to events from outside the step: they are cancelled, or accepted again."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from lightning.errors import Conflict, NotFound, PreconditionFailed
+from lightning.errors import Conflict, NotFound, Permanent, PreconditionFailed
 from lightning.events import EventDocument
 from lightning.log import documents
-from lightning.log.change import CONTAINER, Change, Changes, End
+from lightning.log.change import CONTAINER, Change, Changed, Changes, End
 from lightning.log.head import HEAD, advance
 from lightning.log.last_words import CANCELLED
 from lightning.log.portions import portion
@@ -64,7 +65,7 @@ class Interventions:
             if not running:
                 return await self._existing(user_id, event_id), released
             try:
-                changed = await self._changes.apply(user_id, _cancellation(root, portion(running), by))
+                _, changed = await self._end(user_id, _cancellation(root, portion(running), by))
             except PreconditionFailed:
                 continue  # a step was faster; what it left is read again
             released += changed.to_announce()
@@ -100,11 +101,32 @@ class Interventions:
                 for each in portion(running[:CANCELLED_TOGETHER])
             ]
             try:
-                changed = await self._changes.apply(user_id, Change(ended=ends))
+                over, changed = await self._end(user_id, Change(ended=ends))
             except PreconditionFailed:
                 continue  # a step was faster; what it left is read again
-            ended += [end.event["id"] for end in ends]
+            ended += [end.event["id"] for end in over]
             follow += changed.to_announce()
+
+    async def _end(self, user_id: str, change: Change) -> tuple[Sequence[End], Changed]:
+        """Make a change with as many of its ends, from the first on, as one batch takes.
+
+        What else the batch writes (messages whose turn comes, what tells of the ends) shows only when it is
+        planned, and may be larger than what ends.
+
+        Returns:
+          What was ended, and what the batch did.
+
+        Raises:
+          PreconditionFailed: One of them is not in the version that was read.
+          Permanent: Not even one is within the limits.
+        """
+        while True:
+            try:
+                return change.ended, await self._changes.apply(user_id, change)
+            except Permanent as error:
+                if error.code != "output_too_large" or len(change.ended) < 2:
+                    raise
+            change = replace(change, ended=change.ended[: len(change.ended) // 2])
 
     async def _is_below(
         self, user_id: str, event_id: str, heads: Collection[str], causes: dict[str, str | None]

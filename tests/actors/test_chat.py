@@ -16,7 +16,7 @@ from lightning.llm import ChatMessage, Completion, LanguageModel, Options, TextD
 from lightning.llm.echo import EchoModel
 from lightning.log import Dispatch, EventLog, wakeup
 from tests.chat_tools import tools_of
-from tests.memory_queue import MemoryQueue
+from tests.memory_queue import Clock, MemoryQueue
 from tests.stores import storage_of
 
 
@@ -317,8 +317,8 @@ class TestBudget:
     def talk(self, log, model, conversations, tools, budgets):
         return Talk(log, Chat(log, model, conversations, tools, budgets=budgets))
 
-    async def follow(self, talk, tokens=None):
-        """Let a chat follow from a root, which may have a budget of tokens."""
+    async def budgeted(self, talk, tokens=None):
+        """Record a root, which may have a budget of tokens, and a chat that follows from it."""
         [root] = await talk.log.append(
             talk.user, [Draft("root", "user.message", "test", {"content": "x"}, "now", {})]
         )
@@ -326,6 +326,11 @@ class TestBudget:
             await talk.chat._model._budget._budgets.open(root, Limits(tokens=tokens))
         draft = Draft("a", "llm.chat", "test", {"content": "Hello"}, "now", {})
         [event] = await talk.log.append(talk.user, [draft], cause=root)
+        return root, event
+
+    async def follow(self, talk, tokens=None):
+        """Have a chat answered that follows from a root."""
+        _, event = await self.budgeted(talk, tokens)
         await talk.step.run(wakeup(event))
         return await talk.log.get(talk.user, "a")
 
@@ -349,6 +354,55 @@ class TestBudget:
         assert (event["state"], event["error"]["code"], model.shown) == ("dead", "budget_exhausted", [])
         failed = await talk.log.get("anna", derived_id("a", "failure"))
         assert failed["metadata"]["error"]["code"] == "budget_exhausted"
+
+    async def test_a_chat_waits_for_what_another_call_holds_however_long_that_takes(
+        self, storage, log, conversations, model, tools
+    ):
+        # Given a call under way that holds all of the budget of a root
+        clock = Clock()
+        budgets, log = Budgets(storage, clock=clock), EventLog(storage, clock=clock)
+        talk = Talk(log, Chat(log, model, conversations, tools, budgets=budgets))
+        root, event = await self.budgeted(talk, tokens=3_000)
+        await budgets.reserve(root, "another", least=1, most=3_000, seconds=900)
+        # When a chat that follows from the root is looked at more often than there are attempts
+        await talk.step.run(wakeup(event))
+        for _ in range(20):
+            [again] = talk.queue.take()
+            clock.now += again.delay_seconds
+            await talk.step.run(again)
+        # Then it is not given up, and tells what it waits for
+        event = await log.get("anna", "a")
+        assert (event["state"], event["attempts"], event["error"]["code"]) == (
+            "accepted",
+            0,
+            "budget_reserved",
+        )
+        assert model.shown == []
+        # When that call has ended
+        await budgets.settle(root, "another", 1_000)
+        [again] = talk.queue.take()
+        clock.now += again.delay_seconds
+        await talk.step.run(again)
+        # Then it is answered
+        event = await log.get("anna", "a")
+        assert (event["state"], event["attempts"], event["error"]) == ("done", 1, None)
+
+    async def test_a_chat_that_waits_goes_on_when_whoever_holds_the_budget_is_dead(
+        self, storage, log, conversations, model, tools
+    ):
+        # Given a call that nobody will settle, and that holds all of the budget
+        clock = Clock()
+        budgets, log = Budgets(storage, clock=clock), EventLog(storage, clock=clock)
+        talk = Talk(log, Chat(log, model, conversations, tools, budgets=budgets))
+        root, event = await self.budgeted(talk, tokens=3_000)
+        await budgets.reserve(root, "another", least=1, most=3_000, seconds=900)
+        await talk.step.run(wakeup(event))
+        # When that is past its time
+        clock.now += 901
+        await talk.step.run(*talk.queue.take())
+        # Then the chat does not wait for it any longer: what was held counts as spent
+        event = await log.get("anna", "a")
+        assert (event["state"], event["error"]["code"]) == ("dead", "budget_exhausted")
 
     @pytest.mark.parametrize(
         ("error", "cost"),

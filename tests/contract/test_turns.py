@@ -94,6 +94,17 @@ async def erase(log, conversations, event):
     return await conversations.erase("anna", asked["conversationID"], asked["createdAt"])
 
 
+async def behind_chats_of(log, id: str, *, cause=None) -> list[str]:
+    """Let chats in many conversations follow from an event, and more wait behind them than a batch takes."""
+    [event] = await log.append("anna", [told(id)], cause=cause)
+    chats = [said(f"{id}-chat{number}", f"{id}-c{number}") for number in range(12)]
+    await log.append("anna", chats, cause=event)
+    waiting = [said(f"waits{number}", f"{id}-c{number}", content="x" * 250_000) for number in range(12)]
+    for each in waiting:
+        await log.append("anna", [each])
+    return [each.id for each in waiting]
+
+
 class TestQueue:
     async def test_the_first_is_announced_and_the_others_wait(self, log, conversations):
         # When three messages of a conversation come
@@ -388,6 +399,33 @@ class TestCancel:
         assert not await log.is_cancelled(await current(log, "other"))
         assert await counted(log)
 
+    async def test_a_tree_that_lets_more_go_on_than_a_batch_takes(self, log, dispatch, queue):
+        # Given a root with chats in many conversations, in each of which a long message waits for its turn
+        waiting = await behind_chats_of(log, "root")
+        # When it is cancelled
+        event = await dispatch.cancel("anna", "root")
+        # Then all of it is over, and the others have their turn
+        found = await states(log)
+        assert event["state"] == "cancelled"
+        assert {state for name, state in found.items() if name not in waiting} == {"cancelled"}
+        assert {found[name] for name in waiting} == {"accepted"}
+        assert {(each.event_id, each.wake) for each in queue.take()} == {(name, 1) for name in waiting}
+        assert await counted(log)
+
+    async def test_a_branch_that_lets_more_go_on_than_a_batch_takes(self, log):
+        await log.append("anna", [told("root")])
+        await log.append("anna", [told("other")], cause=await current(log, "root"))
+        waiting = await behind_chats_of(log, "branch", cause=await current(log, "root"))
+        # When only one branch of a tree is cancelled
+        why = {"code": "group_failed", "message": "Another one failed"}
+        ended, follow = await log.interventions.cancel_branches("anna", "root", ["branch"], why)
+        # Then all of that is over, and what waited has its turn
+        assert {each["id"] for each in follow} == set(waiting)
+        found = await states(log)
+        assert {name for name, state in found.items() if state == "cancelled"} == set(ended)
+        assert {name for name, state in found.items() if state == "accepted"} == {"root", "other", *waiting}
+        assert await counted(log)
+
     async def test_what_is_over(self, log, dispatch):
         await log.append("anna", [told("a")])
         await log.end(await claimed(log, "a"), "done")
@@ -545,6 +583,19 @@ class TestConversations:
         # And the name is free again
         await log.append("anna", [said("z")])
         assert (await conversations.delete("anna", "c"))["id"] != event["id"]
+
+    async def test_a_turn_from_which_more_follows_than_a_batch_ends_is_forgotten(self, log, conversations):
+        # Given a message from which chats in many conversations follow, each with a long one behind it
+        await log.append("anna", [said("a")])
+        waiting = await behind_chats_of(log, "b", cause=await current(log, "a"))
+        # When its conversation is deleted
+        event = await conversations.delete("anna", "c")
+        # Then nothing of it is left, and the others have their turn
+        assert await erase(log, conversations, event)
+        found = await states(log)
+        accepted = {name for name, state in found.items() if state == "accepted"}
+        assert accepted == {event["id"], *waiting}
+        assert await counted(log)
 
     async def test_a_forgotten_message_is_not_replayed(self, log, conversations, dispatch):
         await log.append("anna", [said("a")])
