@@ -8,7 +8,7 @@ import pytest
 from api.app import ROUTES
 from api.operation import SCOPES
 from lightning.domain.service_tokens import MAX_SERVICE_TOKENS
-from tests.api.conftest import assert_problem, concrete, serving
+from tests.api.conftest import PASSWORD, assert_problem, concrete, serving
 
 GRANTABLE = [scope for scope in SCOPES if scope != "account"]
 
@@ -176,6 +176,12 @@ class TestEnd:
         made = make(person).json()
         session = jwt.decode(person.token, options={"verify_signature": False})["sid"]
         assert person.request("DELETE", f"/api/sessions/{session}").status_code == 204
+        assert ingress.http.get("/api/events", headers=bearer(made["token"])).status_code == 200
+
+    def test_it_outlives_a_password(self, ingress, person):
+        made = make(person).json()
+        form = {"currentPassword": PASSWORD, "newPassword": "another one, and long enough"}
+        assert person.request("POST", "/api/password", json=form).status_code == 200
         assert ingress.http.get("/api/events", headers=bearer(made["token"])).status_code == 200
 
     def test_it_ends_with_its_account(self, ingress, person):
