@@ -84,6 +84,11 @@ class ScheduleTick(Actor):
         del event, error
         return []
 
+    async def release(self, event: EventDocument) -> None:
+        """Forget how far a backfill came that was cancelled; a dead one goes on from there when replayed."""
+        if event["type"] == "schedule.backfill" and event["state"] == "cancelled":
+            await self._schedules.forget_backfill(event["userID"], event["id"])
+
     async def _fire(
         self, event: EventDocument, schedule: Schedule, metadata: ScheduleTickMetadata
     ) -> Outcome:

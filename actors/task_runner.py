@@ -21,6 +21,7 @@ from actors.task_follow import SOURCE, follow_ups, rollback_of
 from actors.task_live import LiveRuns
 from actors.task_looks import Looks, RunLooks
 from actors.task_result import CANCELLED, failure, outcome_of, refusal, result_of
+from actors.task_room import TaskRoom
 from actors.task_spec import AgentCommand, RunApi, spec_of
 from actors.task_workspace import REFUSALS, TaskWorkspace
 from lightning.containers import Runner, RunStatus
@@ -97,7 +98,7 @@ class TaskRunner(Actor):
         self._sight = RunLooks(runs, reports, runner, self._live)
         self._looks = looks or Looks()
         self._watching = 0
-        self._room = room
+        self._room = TaskRoom(runner, room)
         self._allowance = Allowance(budgets)
         self._workspace = TaskWorkspace(runs, repositories)
         self._crash = crash
@@ -112,11 +113,12 @@ class TaskRunner(Actor):
                     run, status, allowed = await self._look_within(event, run, allowed)
                 else:
                     allowed.check()
-                    if not await self._has_room(event, run):
-                        return self._wait_for_room(event)
-                    run = await self._workspace.begin(event, metadata, run)
-                    self._crash("run:based")
-                    run = await self._start(event, metadata, run)
+                    async with self._room.of(run) as has_room:
+                        if not has_room:
+                            return self._wait_for_room(event)
+                        run = await self._workspace.begin(event, metadata, run)
+                        self._crash("run:based")
+                        run = await self._start(event, metadata, run)
                     run, status, allowed = await self._watch(event, run, allowed)
             except Permanent as error:
                 if error.code not in _ASKED_WRONGLY:
@@ -181,13 +183,6 @@ class TaskRunner(Actor):
         self._crash("run:let_go")
         if run.document["outcome"] is None:
             await self._runs.reset(run)
-
-    async def _has_room(self, event: EventDocument, run: Run) -> bool:
-        if self._room is None:
-            return True
-        others = [each async for each in self._runner.list() if each.name != run.name]
-        own = sum(each.tags.get("user") == event["userID"] for each in others)
-        return len(others) < self._room and own < max(1, self._room * 3 // 4)
 
     def _wait_for_room(self, event: EventDocument, error: Transient | None = None) -> Again:
         """Wait without an attempt: that others run is nobody's failure."""

@@ -159,12 +159,12 @@ class Installation:
             crash=self.crash,
         )
 
-    async def post(self, **changes):
+    async def post(self, *, user="anna", **changes):
         """Record a task, of the echo unless told otherwise, and announce it."""
         task = {"agent": "echo", "resources": SMALL, "network": "none", **changes}
         metadata = TaskMetadata.model_validate(task).model_dump(mode="json", exclude_none=True)
         draft = Draft(new_id(), "worker.task", "test", metadata, now_text(), {})
-        [event] = await self.log.append("anna", [draft])
+        [event] = await self.log.append(user, [draft])
         await self.dispatch.announce([wakeup(event)])
         return event["id"]
 

@@ -18,6 +18,7 @@ from lightning.domain.fires import fires_of, outcome_of
 from lightning.domain.schedule import Schedule, Scheduled
 from lightning.domain.schedules import Schedules
 from lightning.domain.when import Policies, When, now_utc
+from lightning.errors import Permanent
 from lightning.events import Draft, now_text
 from lightning.ids import new_id
 from lightning.log import Dispatch, EventLog, wakeup
@@ -295,3 +296,37 @@ async def test_a_backfill_waits_for_what_it_has_handed_over(platform):
         await platform.look(event_id)
     assert len(await ticks_of(platform, schedule)) == 2 * BACKFILLED_TOGETHER
     assert await platform.outcome(event_id) == "waiting"
+
+
+async def test_nothing_is_left_of_a_backfill_that_was_cancelled(platform):
+    # Given a backfill that has handed over its first page
+    schedule = await platform.schedule(cron="* * * * *")
+    event_id = await backfill(platform, schedule, 24)
+    await platform.look(event_id)
+    assert await platform.schedules.backfilled("anna", event_id) is not None
+    # When it is cancelled, and let go of
+    await platform.dispatch.cancel("anna", event_id)
+    await platform.step.run(wakeup(await platform.log.get("anna", event_id)))
+    # Then its place is forgotten
+    assert await platform.schedules.backfilled("anna", event_id) is None
+
+
+async def test_a_dead_backfill_goes_on_where_it_was(platform):
+    # Given a backfill that died after its first page
+    schedule = await platform.schedule(cron="* * * * *")
+    event_id = await backfill(platform, schedule, 24)
+    await platform.look(event_id)
+    place = await platform.schedules.backfilled("anna", event_id)
+    event = await platform.log.hasten("anna", event_id) or await platform.log.get("anna", event_id)
+    await platform.step.bury(wakeup(event), Permanent("its message was given up"))
+    # When what it has outside the log is let go of
+    await platform.step.run(wakeup(await platform.log.get("anna", event_id)))
+    assert (await platform.log.get("anna", event_id))["state"] == "dead"
+    # Then its place is kept, and a replay hands over what is left
+    assert await platform.schedules.backfilled("anna", event_id) == place
+    await platform.dispatch.replay("anna", event_id)
+    for _ in range(3):
+        await platform.look(event_id)
+    slots = await ticks_of(platform, schedule)
+    assert len(slots) == len(set(slots)) == 25
+    assert await platform.schedules.backfilled("anna", event_id) is None

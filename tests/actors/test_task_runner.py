@@ -233,6 +233,40 @@ async def test_a_task_waits_while_others_take_all_room(open_at):
     assert (await running.result(second))["status"] == "succeeded"
 
 
+async def test_tasks_that_are_taken_up_together_share_the_room(open_at):
+    # Given room for four runs, and more tasks of one user than there is room, and then of another
+    running = open_at(room=4)
+    for user in ("anna", "bo"):
+        for _ in range(6):
+            await running.post(user=user, **SLEEPER)
+    # When all of them are looked at in the same moment
+    await asyncio.gather(*(running.step.run(message) for message in running.queue.take()))
+    # Then the room is taken and no more, and of no user more than three quarters of it
+    users = [each.tags["user"] async for each in running.runner.list()]
+    assert len(users) == 4
+    assert set(users) == {"anna", "bo"}
+    # And the others wait without an attempt
+    events = [*await running.events(), *await running.log.events("bo", limit=100)]
+    runs = [await running.runs.of_task(each["userID"], each["id"]) for each in events]
+    waiting = [
+        each for each, run in zip(events, runs, strict=True) if run is None or not run.document["begun"]
+    ]
+    assert [each["attempts"] for each in waiting] == [0] * 8
+
+
+async def test_a_start_that_fails_gives_its_room_back(open_at):
+    # Given room for one run, and a task whose start is refused
+    running = open_at(room=1)
+    running.runner.refusals = [Transient("no quota", code="runner_quota")]
+    await running.post(**SLEEPER)
+    [message] = running.queue.take()
+    await running.step.run(message)
+    assert await running.containers() == []
+    running.queue.take()
+    # When another task comes, then it runs
+    await running.running(await running.post(**SLEEPER))
+
+
 async def test_the_sweep_removes_what_nobody_waits_for_and_nothing_else(open_at):
     # Given a container of a task that runs, one whose task was cancelled, and one that nobody knows
     running = open_at()
