@@ -70,7 +70,18 @@ class ScriptedModel(LanguageModel):
 class World:
     """One user's platform, without runs: a test says how each ends."""
 
-    def __init__(self, data: Path, *, crash=None, model=None, claim_seconds=1.0, clock=time.time, **limits):
+    def __init__(
+        self,
+        data: Path,
+        *,
+        crash=None,
+        model=None,
+        claim_seconds=1.0,
+        clock=time.time,
+        max_attempts=5,
+        git_allow="",
+        **limits,
+    ):
         self.data = data
         self.storage = storage_of(data / "store")
         self.log = EventLog(self.storage, clock=clock)
@@ -78,7 +89,7 @@ class World:
         self.dispatch = Dispatch(self.log, self.queue)
         self.model = model or ScriptedModel()
         self.conversations = Conversations(self.storage, self.log)
-        self.tools = tools_of(self.storage, self.log, self.dispatch, data, **limits)
+        self.tools = tools_of(self.storage, self.log, self.dispatch, data, git_allow=git_allow, **limits)
         self.repositories = self.tools.parts.repositories
         self.crash = crash or Dying()
         self.chat = Chat(self.log, self.model, self.conversations, self.tools, crash=self.crash)
@@ -92,6 +103,7 @@ class World:
             {"chat": self.chat, "messenger": self.messenger},
             owner=new_id(),
             claim_seconds=claim_seconds,
+            max_attempts=max_attempts,
             crash=self.crash,
         )
 
