@@ -156,7 +156,12 @@ class World:
         return [each["metadata"] for each in await self.events("llm.chat.response")]
 
     async def end(self, task, result="done", *, status="succeeded"):
-        """End a task, or a group of them, as its actor does."""
+        """End a task, or a group of them, as its actor does, and work on what follows."""
+        await self.dispatch.announce(await self.ended(task, result, status=status))
+        await self.work()
+
+    async def ended(self, task, result="done", *, status="succeeded"):
+        """End a task, or a group of them, and give the messages of what follows."""
         metadata = {"status": status, "message": ""}
         if task["type"] == "worker.group":
             one = {"name": "all", "taskID": new_id(), **metadata, "result": result}
@@ -165,9 +170,7 @@ class World:
             metadata |= {"taskID": task["id"], "runID": run_id(task["id"]), "result": result}
         draft = Draft(new_id(), f"{task['type']}.result", "lightning.tasks", metadata, now_text(), {})
         claim = await self.log.claim("anna", task["id"], 0, "runner", 10)
-        events = await self.log.end(claim, "done", outputs=[draft])
-        await self.dispatch.announce([wakeup(each) for each in events])
-        await self.work()
+        return [wakeup(each) for each in await self.log.end(claim, "done", outputs=[draft])]
 
     def told(self, place=-1):
         """Give what the model was told of its calls, when it was asked for the n-th time."""
