@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors.outcome import Outcome, Output
+from actors.outcome import Done, Outcome, Output
 from lightning.errors import LightningError
 from lightning.events import EventDocument
 
@@ -49,8 +49,11 @@ class Actor(Protocol):
         """
         ...
 
-    async def on_dead(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
-        """Say what follows when the event is given up, so that nobody waits for ever.
+    async def on_dead(self, event: EventDocument, error: LightningError) -> Sequence[Output] | Done:
+        """Say what follows when the event is given up, and what is written with it: nobody waits for ever.
+
+        It is asked again where what it read has changed meanwhile. An event that died may be handled once
+        more, when somebody replays it: what was told stays told.
 
         Raises:
           Transient: The store does not answer; the event is given up later.

@@ -165,10 +165,13 @@ class Chat(Actor):
                     seconds = reserved.retry_after or RESERVED_SECONDS
                     return Again(seconds, keep_attempts=True, waits_for=reserved)
 
-    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
-        """Tell the user that there is no answer, and why; what the model was told is sent is sent."""
+    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output] | Done:
+        """Tell the user that there is no answer, and why; what the model was told is sent is sent.
+
+        Of an approval it is the model that is told: its turn goes on.
+        """
         if event["type"] not in TURN_TYPES:
-            return []
+            return await self._approvals.given_up(event, error)
         response = ChatResponseMetadata(
             content="",
             conversationID=event.get("conversationID", event["id"]),

@@ -10,9 +10,12 @@ from lightning.domain.approvals import Approval, Approvals, hash_of
 from lightning.domain.conversations import Conversations
 from lightning.domain.turn_messages import NOT_DECIDED
 from lightning.domain.turns import Turn, Turns
+from lightning.errors import LightningError
 from lightning.events import EventDocument
 from lightning.tools import InvalidCall, Toolset
 
+#: A server that did not answer may have done it all the same, and so may a worker that died.
+GIVEN_UP: Final = "Error: {}. It was given up; see whether it was done before you call it again."
 REFUSED: Final = "Refused: the user does not want it. It was not done."
 CHANGED: Final = "Refused: it is not what the user approved any more. It was not done; call it again to ask."
 
@@ -74,6 +77,18 @@ class ChatApprovals:
             return Done(writes=[refusal])
         turn = found.turn.answered(found.place, NOT_DECIDED)
         return Done(resumption(event, turn), [turn.operation(), refusal])
+
+    async def given_up(self, event: EventDocument, error: LightningError) -> Done:
+        """Tell the model that nobody tries any more what was decided, or that the time for it is over."""
+        approval_id = event["metadata"]["approvalID"]
+        if event["type"] == "approval.expiry":
+            return await self.expired(event, approval_id)  # it needs nothing but the store
+        found = await self._open(event["userID"], approval_id)
+        if found is None:
+            return Done()
+        approved = found.approval.document["decision"] == "approved"
+        text = GIVEN_UP.format(error.message) if approved else REFUSED
+        return _answered(event, found.turn.answered(found.place, text))
 
     async def _open(self, user_id: str, approval_id: str) -> _Open | None:
         approval = await self._approvals.find(user_id, approval_id)

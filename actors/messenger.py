@@ -65,7 +65,8 @@ class Messenger(Actor):
         following, writes = await self._answers.of(event)
         return Done([*deliveries, *following], writes)
 
-    async def on_dead(self, event: EventDocument, error: LightningError) -> list[Output]:
-        """Nothing follows: the message stands in the log all the same."""
-        del event, error
-        return []
+    async def on_dead(self, event: EventDocument, error: LightningError) -> Done:
+        """Answer the call that waits for it; the message itself stands in the log all the same."""
+        del error
+        following, writes = await self._answers.of(event)
+        return Done(following, writes)

@@ -212,7 +212,7 @@ class Step:
             else:
                 follow = await self._record_patiently(claim, outcome, turns=turns)
         except PreconditionFailed as lost:
-            if isinstance(outcome, Done) and lost.pointer in {document_id(each) for each in outcome.writes}:
+            if isinstance(outcome, Done) and _is_of(outcome, lost):
                 # what the handler read is not so any more: it looks again
                 wait = random.uniform(*CONTENTION_SECONDS)  # noqa: S311 -- it only spreads the load
                 await self._commit(claim, Again(wait, keep_attempts=True))
@@ -293,12 +293,18 @@ class Step:
             later = await self._log.postpone(claim, wait, attempts=event["attempts"], error=error)
             return [wakeup(later, delay_seconds=wait)]
         _log.warning("event_dead", event_id=event["id"], user=event["userID"], type=event["type"], **error)
-        follow = _drafts(event, await self._last_words(event, outcome), turns=turns)
-        ended = await self._log.end(claim, "dead", outputs=follow, error=error)
+        last = await self._last_words(event, outcome)
+        follow = _drafts(event, last.outputs, turns=turns)
+        try:
+            ended = await self._log.end(claim, "dead", outputs=follow, writes=last.writes, error=error)
+        except PreconditionFailed as lost:
+            if not _is_of(last, lost):
+                raise
+            raise Transient("what the last words go by has changed", code="contention") from lost
         self._metrics.died(event, outcome)
         return wakeups(ended)
 
-    async def _last_words(self, event: EventDocument, error: LightningError) -> Sequence[Output]:
+    async def _last_words(self, event: EventDocument, error: LightningError) -> Done:
         """Ask the actor what follows from a death; whatever it answers, the event is dead.
 
         Raises:
@@ -306,16 +312,17 @@ class Step:
         """
         kind = TYPES.get(event["type"])
         if kind is None:
-            return ()
+            return Done()
         try:
-            outputs = await self._actors[kind.actor].on_dead(event, error)
-            check(Done(outputs))
+            said = await self._actors[kind.actor].on_dead(event, error)
+            last = said if isinstance(said, Done) else Done(said)
+            check(last)
         except Transient:
             raise
         except Exception:  # noqa: BLE001 -- an actor that fails at this must not keep its event alive
             _log.exception("on_dead_failed", event_id=event["id"], type=event["type"])
-            return ()
-        return outputs
+            return Done()
+        return last
 
     async def _release(self, user_id: str, event_id: str, event: EventDocument | None = None) -> None:
         """Let go of what an event has outside the log, if it ended without its actor's word."""
@@ -360,6 +367,11 @@ def _wait(retries: Retries, attempts: int, retry_after: float | None) -> float:
     if retry_after is not None:
         return min(retry_after, max(MAX_RETRY_AFTER_SECONDS, retries.wait(attempts) * MAX_STRETCH))
     return retries.wait(attempts) * random.uniform(0.5, 1.0)  # noqa: S311 -- it only spreads the load
+
+
+def _is_of(outcome: Done, lost: PreconditionFailed) -> bool:
+    """Tell whether it is a document of the handler's that somebody else has changed, not the event."""
+    return lost.pointer in {document_id(each) for each in outcome.writes}
 
 
 def _drafts(cause: EventDocument, outputs: Sequence[Output], *, turns: bool) -> list[Draft]:

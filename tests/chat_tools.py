@@ -17,9 +17,11 @@ from lightning.storage import Storage
 from lightning.tools import Parts
 
 
-def tools_of(storage: Storage, log: EventLog, dispatch: Dispatch, data: Path, **limits: float) -> ChatTools:
+def tools_of(
+    storage: Storage, log: EventLog, dispatch: Dispatch, data: Path, *, git_allow: str = "", **limits: float
+) -> ChatTools:
     """Open the tools, as a worker does."""
     store = RepositoryStore(storage, data / "repos")
-    repositories = Repositories(storage, store, Sealer(None, None), Guard.allowing(""))
+    repositories = Repositories(storage, store, Sealer(None, None), Guard.allowing(git_allow))
     parts = Parts(repositories, Runs(storage), Schedules(storage), Handover(dispatch))
     return ChatTools(Turns(storage), Approvals(storage, log), parts, ToolLimits(**limits))

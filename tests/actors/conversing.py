@@ -70,7 +70,18 @@ class ScriptedModel(LanguageModel):
 class World:
     """One user's platform, without runs: a test says how each ends."""
 
-    def __init__(self, data: Path, *, crash=None, model=None, claim_seconds=1.0, clock=time.time, **limits):
+    def __init__(
+        self,
+        data: Path,
+        *,
+        crash=None,
+        model=None,
+        claim_seconds=1.0,
+        clock=time.time,
+        max_attempts=5,
+        git_allow="",
+        **limits,
+    ):
         self.data = data
         self.storage = storage_of(data / "store")
         self.log = EventLog(self.storage, clock=clock)
@@ -78,7 +89,7 @@ class World:
         self.dispatch = Dispatch(self.log, self.queue)
         self.model = model or ScriptedModel()
         self.conversations = Conversations(self.storage, self.log)
-        self.tools = tools_of(self.storage, self.log, self.dispatch, data, **limits)
+        self.tools = tools_of(self.storage, self.log, self.dispatch, data, git_allow=git_allow, **limits)
         self.repositories = self.tools.parts.repositories
         self.crash = crash or Dying()
         self.chat = Chat(self.log, self.model, self.conversations, self.tools, crash=self.crash)
@@ -92,6 +103,7 @@ class World:
             {"chat": self.chat, "messenger": self.messenger},
             owner=new_id(),
             claim_seconds=claim_seconds,
+            max_attempts=max_attempts,
             crash=self.crash,
         )
 
@@ -144,7 +156,12 @@ class World:
         return [each["metadata"] for each in await self.events("llm.chat.response")]
 
     async def end(self, task, result="done", *, status="succeeded"):
-        """End a task, or a group of them, as its actor does."""
+        """End a task, or a group of them, as its actor does, and work on what follows."""
+        await self.dispatch.announce(await self.ended(task, result, status=status))
+        await self.work()
+
+    async def ended(self, task, result="done", *, status="succeeded"):
+        """End a task, or a group of them, and give the messages of what follows."""
         metadata = {"status": status, "message": ""}
         if task["type"] == "worker.group":
             one = {"name": "all", "taskID": new_id(), **metadata, "result": result}
@@ -153,9 +170,7 @@ class World:
             metadata |= {"taskID": task["id"], "runID": run_id(task["id"]), "result": result}
         draft = Draft(new_id(), f"{task['type']}.result", "lightning.tasks", metadata, now_text(), {})
         claim = await self.log.claim("anna", task["id"], 0, "runner", 10)
-        events = await self.log.end(claim, "done", outputs=[draft])
-        await self.dispatch.announce([wakeup(each) for each in events])
-        await self.work()
+        return [wakeup(each) for each in await self.log.end(claim, "done", outputs=[draft])]
 
     def told(self, place=-1):
         """Give what the model was told of its calls, when it was asked for the n-th time."""

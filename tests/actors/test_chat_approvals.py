@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from lightning.errors import Conflict, NotFound
+from lightning.errors import Conflict, NotFound, Permanent
 from lightning.log import wakeup, wakeups
 from tests.actors.conversing import World, call
+from tests.lightning.repositories.git_server import GitServer
 
 WRITE = call("write_files", files=[{"path": "b.txt", "content": "new"}], message="Write")
 
@@ -197,3 +198,119 @@ async def test_an_end_of_time_that_comes_after_the_decision_changes_nothing(worl
     assert expiry["dueAt"] <= time.time()
     await world.step.run(wakeup(expiry))
     assert (await world.tools.approvals.find("anna", approval["id"])).document["decision"] == "approved"
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "served").mkdir()
+    with GitServer(tmp_path / "served") as server:
+        server.commit("a.txt", "one\n")
+        yield server
+
+
+@pytest.fixture
+async def impatient(tmp_path, server):
+    """A world that gives up what fails once, with a repository that lives on a server."""
+    world = World(tmp_path, max_attempts=1, git_allow="127.0.0.1")
+    known = await world.repositories.create("anna", "notes", url=server.url)
+    await world.conversations.create("anna", "c", {"tools": asking("write_files"), "repo": known.id})
+    yield world
+    await world.close()
+
+
+class TestGivenUp:
+    async def approvals_of(self, world, *calls):
+        world.model.script = [list(calls), "I could not."]
+        await world.say("Do it")
+        return await pending(world)
+
+    async def dead(self, world, type="approval.decided"):
+        return [each["id"] for each in await world.events(type) if each["state"] == "dead"]
+
+    async def test_the_model_hears_of_what_was_approved_and_could_not_be_done(self, impatient, server):
+        # Given an approval whose repository does not answer
+        [approval] = await self.approvals_of(impatient, WRITE)
+        server.away = True
+        # When it is approved, and given up
+        await decide(impatient, approval)
+        [decided] = await impatient.events("approval.decided")
+        assert (decided["state"], decided["error"]["code"]) == ("dead", "remote_unreachable")
+        # Then the model is told so, and goes on; nobody waits any more
+        [told] = impatient.told()
+        assert told.startswith(f"Error: {decided['error']['message']}. It was given up")
+        assert (await impatient.responses())[-1]["content"] == "I could not."
+        # And later it is told the same
+        await impatient.say("Well?")
+        assert impatient.told() == [told]
+
+    async def test_a_replay_of_what_was_given_up_answers_nothing_twice(self, impatient, server):
+        # Given an approved call that was given up, and a turn that went on
+        [approval] = await self.approvals_of(impatient, WRITE)
+        server.away = True
+        await decide(impatient, approval)
+        before = (impatient.told(), len(impatient.model.shown), len(await impatient.events()))
+        # When an operator has it worked on again, with everything in its place
+        server.away = False
+        [dead] = await self.dead(impatient)
+        await impatient.dispatch.replay("anna", dead)
+        await impatient.work()
+        # Then it ends, and nothing follows that did not before: it was told that it was given up
+        assert (await impatient.log.get("anna", dead))["state"] == "done"
+        assert (impatient.told(), len(impatient.model.shown), len(await impatient.events())) == before
+        assert server.log() == ["write a.txt"]
+
+    async def test_a_replay_while_the_turn_still_waits_lets_nothing_go_on(self, impatient, server):
+        # Given two calls of one reply, of which one was given up
+        other = call("write_files", files=[{"path": "c.txt", "content": "new"}], message="Write more")
+        approvals = await self.approvals_of(impatient, WRITE, other)
+        server.away = True
+        await decide(impatient, approvals[0])
+        server.away = False
+        # When that is worked on again
+        [dead] = await self.dead(impatient)
+        await impatient.dispatch.replay("anna", dead)
+        await impatient.work()
+        # Then the model is still not asked, and once when the other one is decided
+        assert len(impatient.model.shown) == 1
+        await decide(impatient, approvals[1], "refused")
+        assert len(impatient.model.shown) == 2
+        assert sorted(told.split(":")[0] for told in impatient.told()) == ["Error", "Refused"]
+        assert server.log() == ["write a.txt"]
+
+    async def test_of_several_that_are_given_up_at_once_each_is_told(self, impatient, server):
+        # Given two calls of one reply
+        other = call("write_files", files=[{"path": "c.txt", "content": "new"}], message="Write more")
+        approvals = await self.approvals_of(impatient, WRITE, other)
+        server.away = True
+        # When both are given up
+        await asyncio.gather(*(decide(impatient, approval) for approval in approvals))
+        # Then the model goes on once, when it has both results
+        assert [told.startswith("Error: ") for told in impatient.told()] == [True, True]
+        assert len(await impatient.events("llm.chat.continued")) == 1
+
+    async def test_what_was_refused_stays_refused(self, world):
+        # Given a refusal whose message the broker gives up
+        _, [approval] = await ask(world, WRITE)
+        _, events = await world.tools.approvals.decide("anna", approval["id"], "refused", approval["hash"])
+        [decided] = [each for each in events if each["type"] == "approval.decided"]
+        await world.step.bury(wakeup(decided), Permanent("given up", code="delivery_failed"))
+        await world.work()
+        # Then the model hears that it is refused
+        assert await self.dead(world) == [decided["id"]]
+        assert world.told()[0].startswith("Refused: the user does not want it.")
+
+    async def test_an_end_of_time_that_is_given_up_refuses_all_the_same(self, world):
+        # Given an approval whose time is over, and a broker that gives up the message that says so
+        _, [approval] = await ask(world, WRITE)
+        expiry = await world.log.hasten("anna", approval["expiryID"])
+        await world.step.bury(wakeup(expiry), Permanent("given up", code="delivery_failed"))
+        await world.work()
+        # Then it is refused, and the model hears so
+        assert (await world.log.get("anna", expiry["id"]))["state"] == "dead"
+        assert (await world.tools.approvals.find("anna", approval["id"])).document["decision"] == "expired"
+        assert world.told()[0].startswith("Refused: the user did not decide on it in time.")
+        # And a replay changes nothing
+        before = len(await world.events())
+        await world.dispatch.replay("anna", expiry["id"])
+        await world.work()
+        assert (len(await world.events()), len(world.model.shown)) == (before, 2)

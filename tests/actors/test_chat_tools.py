@@ -352,3 +352,25 @@ class TestFailures:
         assert (await world.log.get("anna", event))["state"] == "dead"
         assert len(await world.events("user.message")) == 1
         assert (await world.responses())[0]["error"]["message"] == "no credit"
+
+    async def test_a_result_whose_message_is_given_up_is_told_to_the_model_once(self, world):
+        # Given a turn that waits for a run, and a broker that gives up the message of its result
+        await world.converse()
+        world.model.script = [[call("run_agent", agent="echo", input="x")], "Done."]
+        await world.say()
+        [task] = await world.events("worker.task")
+        [message] = await world.ended(task, "its result")
+        await world.step.bury(message, Permanent("given up", code="delivery_failed"))
+        await world.work()
+        # Then the result is dead, and the model has it all the same, and goes on
+        [result] = await world.events("worker.task.result")
+        assert result["state"] == "dead"
+        assert "its result" in world.told()[0]
+        assert (await world.responses())[-1]["content"] == "Done."
+        # When an operator has the result worked on again
+        before = (len(world.model.shown), len(await world.events()))
+        await world.dispatch.replay("anna", result["id"])
+        await world.work()
+        # Then it ends, and the model is not asked again
+        assert (await world.log.get("anna", result["id"]))["state"] == "done"
+        assert (len(world.model.shown), len(await world.events())) == before

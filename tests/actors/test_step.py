@@ -91,7 +91,7 @@ class Fake:
 
     async def on_dead(self, event, error):
         self.mourned.append((event["id"], error.code))
-        return self._on_dead
+        return self._on_dead() if callable(self._on_dead) else self._on_dead
 
     async def release(self, event):
         self.released.append((event["id"], event["state"]))
@@ -388,6 +388,28 @@ class TestDead:
         assert actor.handled == []
         event = await read(log)
         assert (event["state"], event["error"]["code"]) == ("dead", "attempts_exhausted")
+        assert [sent.event_id for sent in queue.sent] == [derived_id("a", "failure")]
+
+    async def test_what_is_written_with_the_death_is_asked_for_anew_when_it_has_changed(
+        self, storage, log, queue, step_of, message
+    ):
+        # Given an actor whose last words go by a document that somebody changes meanwhile
+        note = {"id": "note", "userID": "anna", "kind": "note", "state": "done", "seq": 0}
+        [stale] = await storage.batch("events", "anna", [Create({**note, "said": "first"})])
+        [fresh] = await storage.batch("events", "anna", [Replace({**note, "said": "second"}, stale)])
+        etags = [stale, fresh]
+
+        def last_words():
+            return Done([output("failure")], [Replace({**note, "said": "last"}, etags.pop(0))])
+
+        actor = Fake(Permanent("never", code="model_refused"), on_dead=last_words)
+        # When the event dies
+        await step_of(actor).run(message)
+        # Then it is asked again, and what it says is written in one batch with the death
+        assert etags == []
+        assert (await read(log))["state"] == "dead"
+        assert (await storage.get("events", "anna", "note")).body["said"] == "last"
+        assert {"a", "note", derived_id("a", "failure")} <= storage.batches[-1]
         assert [sent.event_id for sent in queue.sent] == [derived_id("a", "failure")]
 
     async def test_the_last_of_crashed_attempts_is_still_tried(self, log, clock, step_of, message):

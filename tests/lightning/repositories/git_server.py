@@ -24,6 +24,8 @@ class GitServer:
         self.login = login
         #: Where every request is redirected to.
         self.redirect: str | None = None
+        #: Whether it hangs up on every request without an answer.
+        self.away = False
         #: The requests that changed something.
         self.pushes: list[str] = []
         #: What the hosts of requests were.
@@ -74,7 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.git.hosts.add(self.headers["host"])
-        if self.git.redirect is not None:
+        if self.git.away:
+            self.close_connection = True
+        elif self.git.redirect is not None:
             self.send_response(302)
             self.send_header("location", self.git.redirect + self.path)
             self.end_headers()
