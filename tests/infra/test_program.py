@@ -141,6 +141,7 @@ def test_a_wrong_program_is_noticed(recorded, program, says):
         ("environment", "name the stack dev, staging, prod"),
         ("model", "must be one of openai, azure-openai"),
         ("no second region", "no lightning:secondLocation is set"),
+        ("no start of the budget", 'pulumi config set budgetStart "$(date +%Y-%m-01)"'),
         ("serverless twice", "leave lightning:secondLocation out"),
         ("no secret", "pulumi config set --secret KEY, for each of jwtSigningKey openaiApiKey"),
         ("no endpoint", "lightning:openaiBaseUrl must be set"),
