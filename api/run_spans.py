@@ -2,8 +2,11 @@
 
 import asyncio
 import sqlite3
+from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
@@ -30,10 +33,30 @@ _MAX_REMEMBERED: Final = 1_000
 
 @dataclass(slots=True)
 class _Kept:
-    """What was kept of one run."""
+    """What was kept of one run.
 
-    spans: int = 0
+    Parameters:
+      ids: Those of its spans, as numbers: there may be very many of them.
+      bytes: What they were sent in.
+    """
+
+    ids: "array[int]" = field(default_factory=lambda: array("Q"))
     bytes: int = 0
+
+    def unknown(self, spans: Iterable[Span]) -> dict[int, Span]:
+        """Give the spans that were not kept before, by their ids."""
+        known = set(self.ids)
+        found: dict[int, Span] = {}
+        for span in spans:
+            number = int(span.span_id, 16)
+            if number not in known:
+                found.setdefault(number, span)
+        return found
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Take spans for not kept again."""
+        forgotten = set(ids)
+        self.ids = array("Q", (each for each in self.ids if each not in forgotten))
 
 
 class RunSpans:
@@ -66,19 +89,21 @@ class RunSpans:
         # the attributes may be a megabyte, through which secrets are looked for
         spans = await asyncio.to_thread(spans_of, sent, _origin(access), self._redactor)
         kept = self._of(access.run["id"])
-        room = 0 if kept.bytes + size > BYTES_PER_RUN else max(0, SPANS_PER_RUN - kept.spans)
-        taken = spans[:room]
+        # what a run sends again, as when it heard no answer, is there already
+        fresh = kept.unknown(spans)
+        room = 0 if kept.bytes + size > BYTES_PER_RUN else max(0, SPANS_PER_RUN - len(kept.ids))
+        taken = dict(islice(fresh.items(), room))
         if taken:
-            kept.spans += len(taken)
+            kept.ids.extend(taken)
             kept.bytes += size
             try:
-                await asyncio.to_thread(self._add, taken)
+                await asyncio.to_thread(self._add, list(taken.values()))
             except Transient:  # they come again
-                kept.spans -= len(taken)
+                kept.forget(taken)
                 kept.bytes -= size
                 raise
-            relay(taken, SERVICE, access.run["id"])
-        return len(spans) - len(taken)
+            relay(list(taken.values()), SERVICE, access.run["id"])
+        return len(fresh) - len(taken)
 
     def _of(self, run_id: str) -> _Kept:
         kept = self._kept.setdefault(run_id, _Kept())

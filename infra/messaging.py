@@ -64,15 +64,13 @@ def make_messaging(net: Network) -> Messaging:
 
 
 def allow_messages(place: Place, messaging: Messaging, process: str, identity: Identity) -> None:
-    """Let a process send, and receive what is its business.
+    """Let a process send to all queues, and receive from them.
 
-    The ingress looks at the default queue for its health, and reads no other. The others read them all, and
-    the clock their dead letters.
+    The ingress takes nothing from a queue, but looks at each to tell operators how many messages wait there;
+    there is no role that may look and not receive.
     """
-    default = platform()["queues"][0]
-    on, scope = (default, messaging.queues[default]) if process == "web" else ("bus", messaging.id)
-    allow(place, process, identity, "Azure Service Bus Data Sender", "bus", messaging.id)
-    allow(place, process, identity, "Azure Service Bus Data Receiver", on, scope)
+    for role in ("Sender", "Receiver"):
+        allow(place, process, identity, f"Azure Service Bus Data {role}", "bus", messaging.id)
 
 
 def _queue(place: Place, namespace: servicebus.Namespace, name: str) -> pulumi.Output[str]:

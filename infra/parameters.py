@@ -67,7 +67,7 @@ class Parameters:
     registration: str
     operators: str
     monthly_budget: int
-    budget_start: str
+    budget_start: str | None
     secrets: Mapping[str, pulumi.Output[str]]
 
     @property
@@ -131,7 +131,7 @@ def read_parameters(stack: str) -> Parameters:
         registration=_one_of(config, "registration", ("invite", "closed", "open")),
         operators=config.require("operators"),
         monthly_budget=config.get_int("monthlyBudget") or 500,
-        budget_start=config.get("budgetStart") or "2026-12-01",
+        budget_start=config.get("budgetStart"),
         secrets={name: value for name, value in secrets.items() if value is not None},
     )
     _check(found)
@@ -163,6 +163,11 @@ def _check(found: Parameters) -> None:
     if found.second_location is not None and found.size.throughput is None:
         raise ValueError(
             "a serverless store has one region: leave lightning:secondLocation out of this stack"
+        )
+    if found.environment == "prod" and found.budget_start is None:
+        # a budget must begin in the month in which it is made
+        raise ValueError(
+            'prod has a budget, which needs a start: pulumi config set budgetStart "$(date +%Y-%m-01)"'
         )
     if found.image is None:
         return  # the first `pulumi up` makes the registry into which images are pushed

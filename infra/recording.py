@@ -91,11 +91,12 @@ def record(program: Callable[[], None], stack: str, config: Mapping[str, str]) -
 
 
 def config_of(stack: str) -> dict[str, str]:
-    """Read the settings of a stack, with secrets that are none."""
+    """Read the settings of a stack, with secrets that are none, and what else its maker has to set."""
     read = yaml.safe_load((_FOLDER / f"Pulumi.{stack}.yaml").read_text())
     config = {key: str(value) for key, value in read["config"].items() if not isinstance(value, dict)}
     secrets = {f"lightning:{key}": f"not-the-{key}-of-anybody-0123456789" for _, key, _ in SECRETS}
-    return {**secrets, "lightning:image": "lightning:0.0.0", **config}
+    own = {"lightning:image": "lightning:0.0.0", "lightning:budgetStart": "2026-12-01"}
+    return {**secrets, **own, **config}
 
 
 def _without_aliases(args: ResourceTransformationArgs) -> ResourceTransformationResult:

@@ -65,6 +65,11 @@ class Encoding:
     def __init__(self, client: Any) -> None:
         self._client = client
 
+    @property
+    def _config(self) -> Any:
+        """Where it sends to: the exporter changes that when the service redirects it."""
+        return self._client._config  # noqa: SLF001 -- the exporter itself reads it there
+
     def track(self, body: Sequence[Any], **options: Any) -> Any:
         """Send envelopes: those that the exporter made, and those of templates."""
         encoded = orjson.dumps(body, default=lambda envelope: orjson.Fragment(_as_json(envelope)))

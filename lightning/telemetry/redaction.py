@@ -43,12 +43,15 @@ _RARE: Final = (
 _MARKS: Final = (b"Bearer", b"bearer", b"BEARER", b"sk-", *(mark.encode() for mark, _ in _RARE))
 _MARKED: Final = re.compile(rb"sk-[A-Za-z0-9_\-]{8}|" + b"|".join(each for each in _MARKS if each != b"sk-"))
 
+#: A byte in a URL, as `quote` writes it.
+_ESCAPED: Final = re.compile("%[0-9A-F]{2}")
+
 
 class Redactor:
     """Replaces secrets with ``[redacted]``, wherever they are nested.
 
     Registered values are found as they are, as they look when quoted for
-    JSON, for Python or for a URL, and in base64 wherever in a text they stood.
+    JSON (once or twice), for Python or for a URL, and in base64 wherever in a text they stood.
     Bearer tokens, basic credentials, signed tokens (JWT), secrets of webhooks and
     keys that begin with ``sk-`` are masked even if nobody registered them.
 
@@ -148,11 +151,19 @@ def _in_base64(secret: str) -> set[str]:
 
 def _forms(secret: str) -> set[str]:
     """Return the spellings under which a secret may turn up in text."""
+    in_json = _in_json(secret)
+    in_urls = {quote(secret, safe=safe, errors="surrogateescape") for safe in ("", "/")}
     return {
         secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
-        quote(secret, safe="", errors="surrogateescape"),
-        quote(secret, errors="surrogateescape"),
+        *in_json,
+        # as in a text within a document that is kept as a text itself
+        *(twice for once in in_json for twice in _in_json(once)),
+        *in_urls,
+        # a URL may spell its hexadecimal digits either way
+        *(_ESCAPED.sub(lambda found: found[0].lower(), form) for form in in_urls),
     }
+
+
+def _in_json(text: str) -> set[str]:
+    return {json.dumps(text, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}

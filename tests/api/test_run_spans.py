@@ -3,6 +3,9 @@
 import asyncio
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -26,8 +29,34 @@ from lightning.telemetry.otlp import MAX_CHARS, MAX_SPANS, SpansSent
 from lightning.telemetry.spans import SpanStore
 from tests.api.conftest import assert_problem
 from tests.api.runs import GoingRun
+from tests.collector import collecting
 
 TRACE, RUN_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+#: Sends spans of a run, and again with one more: DATA URL SPANS.
+SENDS_AGAIN = """
+import asyncio, json, sys
+from api.run_spans import RunSpans
+from lightning.domain.run_tokens import RunAccess
+from lightning.domain.tokens import Claims
+from lightning.settings import Settings
+from lightning.telemetry.otlp import SpansSent
+from lightning.telemetry.setup import configure_from
+
+settings = Settings.load({"LIGHTNING_DATA": sys.argv[1], "OTEL_EXPORTER_OTLP_ENDPOINT": sys.argv[2]})
+telemetry = configure_from(settings, "lightning-web")
+sent = json.loads(sys.argv[3])
+trace = {"traceparent": f"00-{sent[0]['traceId']}-00f067aa0ba902b7-01"}
+task = {"id": "e", "userID": "u", "trace": trace}
+access = RunAccess("u", {"id": "r"}, task, Claims("u", "user", "run", "t", 0))
+spans = RunSpans(settings)
+for some in (sent[:-1], sent):
+    body = SpansSent.model_validate({"resourceSpans": [{"scopeSpans": [{"spans": some}]}]})
+    assert asyncio.run(spans.keep(access, body, 1000)) == 0
+spans.close()
+telemetry.shutdown()
+"""
 
 
 def traced(ingress, trace=TRACE):
@@ -345,6 +374,38 @@ def test_what_one_run_may_send_is_bounded(ingress):
     assert len(stored(run, "e" * 32)) == SPANS_PER_RUN
     # And another run has its own room
     assert send(traced(ingress), span(spanId="f" * 16)).json() == {}
+
+
+def test_spans_that_a_run_sends_again_take_no_room(ingress):
+    # Given a run that heard no answer, and sent the same spans more often than there is room for
+    run = traced(ingress, "5" * 32)
+    huge = attribute("huge", stringValue="x" * (BYTES_PER_RUN // SPANS_PER_RUN))
+    own = {"traceId": "5" * 32, "attributes": [huge]}
+    spans = [span(spanId=f"{number:016x}", **own) for number in range(1, 201)]
+    for _ in range(SPANS_PER_RUN // len(spans) + 2):
+        assert send(run, *spans, spans[0]).json() == {}
+    # When it sends others, with one of those among them
+    more = [span(spanId=f"{number:016x}", **own) for number in range(200, 301)]
+    # Then all are taken
+    assert send(run, *more).json() == {}
+    assert len(stored(run, "5" * 32)) == 300
+
+
+def test_a_span_that_a_run_sends_again_reaches_other_destinations_once(tmp_path):
+    # Given an ingress that sends spans to a collector
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    spans = [span(spanId=f"{number:016x}", name=f"{number}") for number in (1, 2, 3)]
+    with collecting() as collector:
+        # When a run sends spans, and sends them again with one more
+        subprocess.run(
+            [sys.executable, "-c", SENDS_AGAIN, str(tmp_path), collector.url, json.dumps(spans)],
+            env=clean,
+            timeout=60,
+            check=True,
+        )
+    # Then each has arrived, once
+    arrived = [item["name"] for service, item in collector.of("/v1/traces") if service == "lightning-run"]
+    assert sorted(arrived) == ["1", "2", "3"]
 
 
 def test_the_bytes_of_one_run_are_bounded(ingress):

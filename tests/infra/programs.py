@@ -38,6 +38,7 @@ REFUSED = {
     "environment": ("qa", {}),
     "model": ("dev", {"lightning:llm": "oracle"}),
     "no second region": ("prod", {"lightning:secondLocation": "", "lightning:activeRegion": "second"}),
+    "no start of the budget": ("prod", {"lightning:budgetStart": ""}),
     "serverless twice": ("dev", {"lightning:secondLocation": "northeurope"}),
     "no secret": ("prod", {"lightning:jwtSigningKey": "", "lightning:openaiApiKey": ""}),
     "no endpoint": ("prod", {"lightning:llm": "azure-openai"}),

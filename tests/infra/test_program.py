@@ -141,6 +141,7 @@ def test_a_wrong_program_is_noticed(recorded, program, says):
         ("environment", "name the stack dev, staging, prod"),
         ("model", "must be one of openai, azure-openai"),
         ("no second region", "no lightning:secondLocation is set"),
+        ("no start of the budget", 'pulumi config set budgetStart "$(date +%Y-%m-01)"'),
         ("serverless twice", "leave lightning:secondLocation out"),
         ("no secret", "pulumi config set --secret KEY, for each of jwtSigningKey openaiApiKey"),
         ("no endpoint", "lightning:openaiBaseUrl must be set"),
@@ -331,9 +332,12 @@ def test_each_process_may_do_what_it_does_and_no_more(recorded):
         if name.endswith("-2"):
             continue
         may[process].add((each["roleDefinitionId"].rpartition("/")[2], Path(each["scope"]).name))
-    assert {on for role, on in may["web"] if role == receiver} == {"lightning"}
-    for process in ("worker", "clock"):
-        assert {on for role, on in may[process] if role in (sender, receiver)} == {"acme-prod-bus"}
+    # the ingress looks at every queue, for which it needs the role of a receiver on each
+    for process in ("web", "worker", "clock"):
+        assert {each for each in may[process] if each[0] in (sender, receiver)} == {
+            (sender, "acme-prod-bus"),
+            (receiver, "acme-prod-bus"),
+        }
     # the chat reads its own secret, and pulls its image
     pull, read = "7f951dda-4ed3-4680-a7ca-43fe172d538d", "4633458b-17de-408a-b874-0445c86b69e6"
     assert may["chat"] == {(pull, "acmeprodacr"), (read, "chainlit-auth-secret")}

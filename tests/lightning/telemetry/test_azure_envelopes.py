@@ -8,7 +8,7 @@ from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
@@ -16,6 +16,8 @@ from lightning.settings import tell_libraries
 from lightning.telemetry import azure_envelopes
 from lightning.telemetry.azure_envelopes import Encoding, TemplateExporter
 from lightning.telemetry.azure_monitor import SWITCHES
+from ops.emulators.monitor import MonitorEmulator
+from tests.receiver import receiving
 
 CONNECTION = (
     "InstrumentationKey=00000000-0000-0000-0000-000000000001;"
@@ -122,6 +124,27 @@ def test_what_is_sent_is_json_of_all_envelopes_whoever_made_them(exporters):
     sent, spans = Sent(), [*spans_of("quoted", 3), *spans_of("chat m", 3)]
     Encoding(sent).track([templates._span_to_envelope(span) for span in spans])
     assert json.loads(sent.bodies[0]) == [plain(exporter._span_to_envelope(span)) for span in spans]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_spans_arrive_where_the_service_redirects_them_to(status):
+    # Given an endpoint that sends whoever asks it to another
+    tell_libraries(SWITCHES)
+    with MonitorEmulator() as other, receiving() as first:
+        named = dict(part.split("=", 1) for part in other.connection_string.split(";") if part)
+        track = f"{named['IngestionEndpoint'].rstrip('/')}/v2.1/track"
+        first.will_answer("/ok/v2.1/track", (status, {"location": track}))
+        named["IngestionEndpoint"] = f"{first.url}/ok"
+        connection = ";".join(f"{key}={value}" for key, value in named.items())
+        exporter = TemplateExporter(connection_string=connection, disable_offline_storage=True)
+        # When spans are exported
+        results = [exporter.export(spans_of("send", 2)), exporter.export(spans_of("send", 1))]
+        exporter.shutdown()
+        [[arrived]] = other.store.query("SELECT count(*) FROM dependencies")[1]
+    # Then all have arrived at the other, which is asked first from then on
+    assert arrived == 3
+    assert results == [SpanExportResult.SUCCESS] * 2
+    assert len(first.posts) == 1
 
 
 @pytest.mark.parametrize("name", ["send", "process", "POST /api/events", "GET /api/events/{id}", "run"])

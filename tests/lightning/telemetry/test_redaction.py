@@ -1,5 +1,7 @@
 import base64
 import json
+import re
+from functools import partial
 from urllib.parse import quote
 
 import orjson
@@ -7,12 +9,33 @@ import pytest
 
 from lightning.telemetry.redaction import REDACTED, Redactor
 
+
+def in_small_letters(secret: str, safe: str = "/") -> str:
+    """Quote for a URL, with hexadecimal digits as some libraries write them."""
+    return re.sub("%..", lambda found: found[0].lower(), quote(secret, safe=safe))
+
+
+def json_within_json(secret: str) -> str:
+    return json.dumps(json.dumps({"key": secret}))
+
+
+SPELLINGS = [
+    str,
+    json.dumps,
+    repr,
+    quote,
+    partial(quote, safe=""),
+    in_small_letters,
+    partial(in_small_letters, safe=""),
+    json_within_json,
+    lambda secret: json.dumps(json.dumps(secret, ensure_ascii=False), ensure_ascii=False),
+    lambda secret: json.dumps(secret, ensure_ascii=False),
+]
+
 AWKWARD = 'pä$s"wo\\rd/with+all\n.*'
 
 
-@pytest.mark.parametrize(
-    "spelled", [str, json.dumps, repr, quote, lambda secret: json.dumps(secret, ensure_ascii=False)]
-)
+@pytest.mark.parametrize("spelled", SPELLINGS)
 def test_a_secret_is_found_however_it_is_quoted(spelled):
     text = Redactor([AWKWARD]).text(f"before {spelled(AWKWARD)} after")
     assert REDACTED in text
@@ -34,9 +57,7 @@ def test_a_secret_is_found_in_base64_wherever_it_stood(before, behind, encode):
     assert Redactor([AWKWARD]).suspects(orjson.dumps(f"sent {encoded}"))
 
 
-@pytest.mark.parametrize(
-    "spelled", [str, json.dumps, repr, quote, lambda secret: json.dumps(secret, ensure_ascii=False)]
-)
+@pytest.mark.parametrize("spelled", SPELLINGS)
 @pytest.mark.parametrize("secret", [AWKWARD, "tab\tbell\x07del\x7f\u2028end", "plain-and-long"])
 def test_where_a_secret_is_found_it_was_suspected(spelled, secret):
     # Given a text that holds a secret, and encoded text besides
