@@ -35,7 +35,7 @@ class Connection:
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
             self._http = httpx2.Client(base_url=calls.url, verify=trusted())
-        except httpx2.InvalidURL as error:
+        except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise unreadable(calls.url) from error
         self._calls = calls
         self._timeout_seconds = timeout_seconds
@@ -123,7 +123,7 @@ class AsyncConnection:
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
             self._http = httpx2.AsyncClient(base_url=calls.url, verify=trusted())
-        except httpx2.InvalidURL as error:
+        except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise unreadable(calls.url) from error
         self._calls = calls
         self._timeout_seconds = timeout_seconds

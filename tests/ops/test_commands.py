@@ -249,6 +249,28 @@ def test_another_installations_directory_is_one_line(real, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
+    [
+        ("schedule", "create", "hi", "--every", "nan"),
+        ("schedule", "create", "hi", "--every", "1e400"),
+        ("schedule", "change", "of-mine", "--jitter", "inf"),
+        ("runs", "start", "echo", "--timeout", "nan"),
+        ("runs", "start", "echo", "--input", '{"a": NaN}'),
+        ("runs", "start", "echo", "--input", "1e999"),
+        ("runs", "start", "echo", "--input", r'"\ud800"'),
+        ("send", "half \udcff"),
+        ("runs", "show", "\udcff"),
+        ("repos", "put", "mine", "a", "pyproject.toml", "-m", "\udcff"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_line(real, command):
+    ran = real.run(*command)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    [line] = ran.stderr.splitlines()
+    assert "NaN, infinity or half a character" in line
+
+
+@pytest.mark.parametrize(
+    "command",
     [("chat", "--model", "m", "--conversation", "c"), ("tail", "--after", "-1"), ("cancel",), ("nonsense",)],
 )
 def test_wrong_use_is_a_status_of_its_own(real, command):
@@ -470,10 +492,11 @@ def test_a_trace_tells_what_waited_and_what_it_cost(real, monkeypatch):
     # Then the waterfall tells how long messages waited, too
     shown = drawn(sent["id"]).stdout
     assert "ms queued" in shown.splitlines()[0]
-    # And its own id shows the trace, too; of what is not there one error says so
+    # And its own id shows the trace, too; of what is not there, or is no text, one error says so
     trace_id = shown.split()[1]
     assert cost in drawn(trace_id.upper()).stdout
-    assert "there is no trace" in str(drawn("0" * 32).exception)
+    for not_there in ("0" * 32, "\udcff"):
+        assert "there is no trace" in str(drawn(not_there).exception)
     # and for a program it is beside each span
     spans = json.loads(
         CliRunner().invoke(app, ["trace", trace_id, "--data", str(real.data), "--json"]).stdout
