@@ -220,6 +220,28 @@ def test_doctor_speaks_json(real):
 
 
 @pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        pytest.param("data", "a file", id="file"),
+        pytest.param("data", "a file/data", id="below-a-file"),
+        pytest.param("disk", "taken", id="the-probe-cannot-be-written"),
+    ],
+)
+def test_doctor_finds_fault_with_what_can_be_no_data_directory(real, tmp_path, part, place):
+    # Given a file where the data directory is to be, or above it, or a directory where no file can be made
+    (tmp_path / "a file").write_text("x")
+    (tmp_path / "taken" / ".doctor").mkdir(parents=True)
+    # When the doctor looks
+    ran = CommandLine(real.url, tmp_path / place).run("doctor", "--json")
+    # Then it says what to do, and has looked at the rest as well
+    findings = {finding["part"]: finding for finding in map(json.loads, ran.stdout.splitlines())}
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert findings[part]["verdict"] == "wrong"
+    assert "LIGHTNING_DATA" in findings[part]["detail"]
+    assert findings["ingress"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
     "command",
     [("send", "hi"), ("tail",), ("chat",), ("conversations", "list")],
 )
