@@ -293,7 +293,14 @@ def test_what_cannot_be_sent_is_one_line(real, command):
 
 @pytest.mark.parametrize(
     "command",
-    [("chat", "--model", "m", "--conversation", "c"), ("tail", "--after", "-1"), ("cancel",), ("nonsense",)],
+    [
+        ("chat", "--model", "m", "--conversation", "c"),
+        ("tail", "--after", "-1"),
+        ("cancel",),
+        ("nonsense",),
+        ("runs", "start", "echo", "--input", "[" * 5000),
+        ("schedule", "create", "[" * 5000, "--type", "worker.task", "--every", "60"),
+    ],
 )
 def test_wrong_use_is_a_status_of_its_own(real, command):
     ran = real.run(*command)
