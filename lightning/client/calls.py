@@ -70,7 +70,7 @@ class Calls:
                 },
                 timeout=timeout,
             )
-        except (ValueError, httpx2.InvalidURL) as error:
+        except (ValueError, RecursionError, httpx2.InvalidURL) as error:
             raise unsendable(error) from error
 
     def call(self, request: Request) -> Steps[Any]:

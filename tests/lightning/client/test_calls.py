@@ -91,6 +91,15 @@ def test_what_json_cannot_hold_is_an_error_of_ours(connect, platform, value):
     assert platform.count("POST", "/api/events") == 0
 
 
+def test_what_is_nested_without_end_is_an_error_of_ours(connect, platform):
+    client = logged_in(connect, platform)
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(ClientError, match="too deep"):
+        client.send("user.message", {"content": nested})
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -122,9 +131,15 @@ def test_an_id_that_is_too_long_is_an_error_of_ours(connect, platform):
         client.event("a" * 100_000)
 
 
-def test_an_address_of_half_characters_is_an_error_of_ours(connect):
+@pytest.mark.parametrize("url", ["http://127.0.0.1/\udcff", "http://..", f"http://{'a' * 64}.invalid"])
+def test_an_address_that_names_no_machine_is_an_error_of_ours(connect, url):
     with pytest.raises(ClientError, match="check the address"):
-        connect("http://127.0.0.1/\udcff", token="token-0")
+        connect(url, token="token-0")
+
+
+def test_an_address_may_be_one_of_ipv6(connect):
+    with pytest.raises(ClientError, match=r"lightning up"):
+        connect(f"http://[::1]:{free_port()}").health()
 
 
 @pytest.mark.parametrize("status", [None, 503])
