@@ -87,14 +87,21 @@ async def _check_seconds(settings: Settings) -> float:
 
 def _data(data: Path) -> Generator[Finding]:
     existing = next(folder for folder in (data, *data.parents) if folder.exists())
+    another = "choose another with LIGHTNING_DATA"
+    if not existing.is_dir():
+        yield Finding("data", "wrong", f"{existing} is no directory; {another}")
+        return
     if not os.access(existing, os.W_OK):
-        yield Finding("data", "wrong", f"{existing} cannot be written; choose another with LIGHTNING_DATA")
+        yield Finding("data", "wrong", f"{existing} cannot be written; {another}")
         return
     free = shutil.disk_usage(existing).free
     verdict = "ok" if free > FREE_BYTES else "wrong"
     yield Finding("data", verdict, f"{data}, {free // 1_000_000} MB free")
     if data.exists():
-        yield Finding("disk", "ok", f"a durable write takes {_sync_milliseconds(data):.1f} ms")
+        try:
+            yield Finding("disk", "ok", f"a durable write takes {_sync_milliseconds(data):.1f} ms")
+        except OSError as error:
+            yield Finding("disk", "wrong", f"{data} takes no file ({error.strerror}); mend it, or {another}")
     keys = data / "keys.json"
     if keys.exists() and keys.stat().st_mode & 0o077:
         yield Finding("keys", "wrong", f"others can read {keys}; run chmod 600 {keys}")

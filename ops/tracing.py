@@ -34,6 +34,8 @@ def show(data: Path, named: str, console: Console, prices: Prices, *, as_json_te
     try:
         ids = [named.lower()] if _TRACE_ID.fullmatch(named) else store.traces_of_event(named)
         traces = [spans for trace_id in ids if (spans := store.trace(trace_id))]
+    except UnicodeEncodeError:
+        return False  # no id holds half a character
     finally:
         store.close()
     for spans in traces:

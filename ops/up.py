@@ -58,13 +58,17 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
     Raises:
       PortTakenError: The ingress, or the chat, could not listen.
       StoreTooNew: A newer version wrote to the data directory.
-      NotStartedError: An emulator did not start, or there is no Chainlit.
+      NotStartedError: An emulator did not start, there is no Chainlit, or directory or host cannot be used.
     """
     configure_logging(log_format=settings.log, log_level=settings.log_level)
     if chat and not is_installed():
         raise NotStartedError(INSTALL)
     refuse_newer(settings)
-    settings = with_keys(settings)
+    try:
+        settings = with_keys(settings)
+    except OSError as error:
+        message = f"{settings.data} takes no file ({error.strerror}); mend it, or choose another --data"
+        raise NotStartedError(message) from error
     settings = settings.model_copy(update={"port": _port(settings.host, settings.port, "--port")})
     url = f"http://{settings.host}:{settings.port}"
     settings = settings.model_copy(update={"chat_api": url})
@@ -195,6 +199,11 @@ def _shown(program: Path) -> str:
 
 def _port(host: str, port: int, option: str) -> int:
     """Give a port that is free: this one, or any for 0."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except (OSError, TypeError) as error:  # text that can be no host at all is a TypeError
+        raise NotStartedError(f"nobody can listen at {host} ({error}); choose another --host") from error
     if port == 0:
         return free_port(host)
     with socket.socket() as probe:

@@ -22,6 +22,7 @@ from lightning.domain.sessions import Sessions
 from lightning.errors import LightningError, NotFound
 from lightning.settings import Settings, from_environment
 from lightning.storage import open_storage
+from ops.commands import output
 
 app = typer.Typer()
 
@@ -188,9 +189,9 @@ def _work(data: Path | None, work: Callable[[_Parts], Awaitable[Result]], *, new
         settings = from_environment(LIGHTNING_DATA=data)
         return asyncio.run(_with_store(settings, work, new=new))
     except LightningError as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"[red]{escape(error.message)}[/red]")
-        raise typer.Exit(1) from error
+        raise _failed(error.message) from error
+    except OSError as error:
+        raise _failed(f"{error.strerror}: {error.filename or 'the disk'}; mend it, and repeat") from error
 
 
 async def _with_store(
@@ -214,6 +215,11 @@ async def _all(parts: _Parts) -> list[Account]:
         more, page = await parts.accounts.all(page=page)
         accounts += more
     return accounts
+
+
+def _failed(message: str) -> typer.Exit:
+    output.complain(message)
+    return typer.Exit(1)
 
 
 def _password(*, from_stdin: bool) -> str:

@@ -12,7 +12,7 @@ import httpx2
 
 from lightning.client import requests
 from lightning.client.backoff import Backoff
-from lightning.client.errors import ClientError
+from lightning.client.errors import ClientError, unsendable
 from lightning.client.renewal import Renewal
 from lightning.client.requests import Request
 from lightning.client.shapes import EventWithOutputs
@@ -51,20 +51,27 @@ class Calls:
     def build(
         self, http: httpx2.Client | httpx2.AsyncClient, request: Request, timeout: httpx2.Timeout
     ) -> httpx2.Request:
-        """Make a request ready to be sent, by whoever the client is now."""
-        return http.build_request(
-            request.method,
-            request.path,
-            json=request.body,
-            content=request.content,
-            params=dict(request.query),
-            headers={
-                **self._forwarded,
-                **request.headers,
-                **(self.tokens.headers() if request.authorized else {}),
-            },
-            timeout=timeout,
-        )
+        """Make a request ready to be sent, by whoever the client is now.
+
+        Raises:
+          ClientError: It holds what cannot be sent.
+        """
+        try:
+            return http.build_request(
+                request.method,
+                request.path,
+                json=request.body,
+                content=request.content,
+                params=dict(request.query),
+                headers={
+                    **self._forwarded,
+                    **request.headers,
+                    **(self.tokens.headers() if request.authorized else {}),
+                },
+                timeout=timeout,
+            )
+        except (ValueError, RecursionError, httpx2.InvalidURL) as error:
+            raise unsendable(error) from error
 
     def call(self, request: Request) -> Steps[Any]:
         """Get the JSON, or bytes, that a request is answered with; None if the answer has no body.

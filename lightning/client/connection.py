@@ -35,7 +35,8 @@ class Connection:
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
             self._http = httpx2.Client(base_url=calls.url, verify=trusted())
-        except httpx2.InvalidURL as error:
+            _check_host(self._http.base_url)
+        except (httpx2.InvalidURL, UnicodeError) as error:
             raise unreadable(calls.url) from error
         self._calls = calls
         self._timeout_seconds = timeout_seconds
@@ -123,7 +124,8 @@ class AsyncConnection:
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         try:
             self._http = httpx2.AsyncClient(base_url=calls.url, verify=trusted())
-        except httpx2.InvalidURL as error:
+            _check_host(self._http.base_url)
+        except (httpx2.InvalidURL, UnicodeError) as error:
             raise unreadable(calls.url) from error
         self._calls = calls
         self._timeout_seconds = timeout_seconds
@@ -198,3 +200,12 @@ class AsyncConnection:
                         yield frame
         except httpx2.HTTPError as error:
             raise unreachable(self._calls.url, error) from error
+
+
+def _check_host(url: httpx2.URL) -> None:
+    """Encode a host as sockets do: what they raise in the midst of a call would be no error of HTTP.
+
+    Raises:
+      UnicodeError: It can be no host.
+    """
+    url.raw_host.decode().encode("idna")

@@ -71,6 +71,17 @@ def unreachable(url: str, error: httpx2.HTTPError) -> ClientError:
     )
 
 
+def unsendable(error: ValueError | RecursionError | httpx2.InvalidURL) -> ClientError:
+    """Say that a request cannot be written down."""
+    if isinstance(error, httpx2.InvalidURL):
+        return ClientError("an id or a query is too long for an address; give a shorter one")
+    if isinstance(error, RecursionError):
+        return ClientError("this is nested too deep for JSON; give it with fewer levels")
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "ascii":
+        return ClientError("what goes into a header, as keys do, is to be ASCII; give another")
+    return ClientError("this holds what JSON cannot: NaN, infinity or half a character; leave that out")
+
+
 def _seconds(retry_after: str | None) -> float | None:
     """Read ``Retry-After`` (RFC 9110, section 10.2.3): seconds or a date."""
     if retry_after is None:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
+from lightning.client.errors import unsendable
+
 WhenBusy = Literal["enqueue", "reject", "interrupt"]
 Query = Mapping[str, str | int]
 
@@ -331,4 +333,7 @@ def _get(path: str, query: Query | None = None) -> Request:
 
 
 def _path(*parts: str) -> str:
-    return "/".join(["/api", *(quote(part, safe="") for part in parts)])
+    try:
+        return "/".join(["/api", *(quote(part, safe="") for part in parts)])
+    except UnicodeEncodeError as error:
+        raise unsendable(error) from error

@@ -71,11 +71,11 @@ def moment(text: str, now: datetime) -> str:
     Raises:
       ClientError: It is neither.
     """
-    if (ago := re.fullmatch(r"([0-9]{1,6})([mhdw])", text)) is not None:
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
     try:
+        if (ago := re.fullmatch(r"([0-9]{1,6})([mhdw])", text)) is not None:
+            return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
         found = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ClientError(f"--since {text}: give a date, a time, or 90m, 24h, 7d, 2w") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
 

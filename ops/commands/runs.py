@@ -38,7 +38,7 @@ def start(
     """Have an agent run, and wait for its end."""
     try:
         given = json.loads(input)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise typer.BadParameter("it is no JSON; text stands in quotes: '\"text\"'") from None
     task = {"agent": agent, "input": given, "network": network, "timeoutSeconds": timeout}
     if repo is not None:

@@ -266,7 +266,7 @@ def _seconds(text: str | None) -> float | str | None:
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise typer.BadParameter("events of this type take their metadata as a JSON object")

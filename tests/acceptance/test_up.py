@@ -258,6 +258,18 @@ def test_a_second_one_on_the_same_port_says_what_to_do(up, tmp_path):
     assert "Traceback" not in second.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [(("--data", "pyproject.toml"), "--data"), (("--host", "nowhere.invalid"), "--host")],
+    ids=["data", "host"],
+)
+def test_a_place_or_host_that_is_none_says_what_to_do(up, tmp_path, arguments, remedy):
+    refused = up.run("up", "--port", "0", "--data", str(tmp_path / "other"), *arguments)
+    assert refused.returncode == 1
+    assert remedy in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def none_is_left(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 

@@ -220,6 +220,28 @@ def test_doctor_speaks_json(real):
 
 
 @pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        pytest.param("data", "a file", id="file"),
+        pytest.param("data", "a file/data", id="below-a-file"),
+        pytest.param("disk", "taken", id="the-probe-cannot-be-written"),
+    ],
+)
+def test_doctor_finds_fault_with_what_can_be_no_data_directory(real, tmp_path, part, place):
+    # Given a file where the data directory is to be, or above it, or a directory where no file can be made
+    (tmp_path / "a file").write_text("x")
+    (tmp_path / "taken" / ".doctor").mkdir(parents=True)
+    # When the doctor looks
+    ran = CommandLine(real.url, tmp_path / place).run("doctor", "--json")
+    # Then it says what to do, and has looked at the rest as well
+    findings = {finding["part"]: finding for finding in map(json.loads, ran.stdout.splitlines())}
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert findings[part]["verdict"] == "wrong"
+    assert "LIGHTNING_DATA" in findings[part]["detail"]
+    assert findings["ingress"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
     "command",
     [("send", "hi"), ("tail",), ("chat",), ("conversations", "list")],
 )
@@ -249,7 +271,36 @@ def test_another_installations_directory_is_one_line(real, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [("chat", "--model", "m", "--conversation", "c"), ("tail", "--after", "-1"), ("cancel",), ("nonsense",)],
+    [
+        ("schedule", "create", "hi", "--every", "nan"),
+        ("schedule", "create", "hi", "--every", "1e400"),
+        ("schedule", "change", "of-mine", "--jitter", "inf"),
+        ("runs", "start", "echo", "--timeout", "nan"),
+        ("runs", "start", "echo", "--input", '{"a": NaN}'),
+        ("runs", "start", "echo", "--input", "1e999"),
+        ("runs", "start", "echo", "--input", r'"\ud800"'),
+        ("send", "half \udcff"),
+        ("runs", "show", "\udcff"),
+        ("repos", "put", "mine", "a", "pyproject.toml", "-m", "\udcff"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_line(real, command):
+    ran = real.run(*command)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    [line] = ran.stderr.splitlines()
+    assert "NaN, infinity or half a character" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("chat", "--model", "m", "--conversation", "c"),
+        ("tail", "--after", "-1"),
+        ("cancel",),
+        ("nonsense",),
+        ("runs", "start", "echo", "--input", "[" * 5000),
+        ("schedule", "create", "[" * 5000, "--type", "worker.task", "--every", "60"),
+    ],
 )
 def test_wrong_use_is_a_status_of_its_own(real, command):
     ran = real.run(*command)
@@ -470,10 +521,11 @@ def test_a_trace_tells_what_waited_and_what_it_cost(real, monkeypatch):
     # Then the waterfall tells how long messages waited, too
     shown = drawn(sent["id"]).stdout
     assert "ms queued" in shown.splitlines()[0]
-    # And its own id shows the trace, too; of what is not there one error says so
+    # And its own id shows the trace, too; of what is not there, or is no text, one error says so
     trace_id = shown.split()[1]
     assert cost in drawn(trace_id.upper()).stdout
-    assert "there is no trace" in str(drawn("0" * 32).exception)
+    for not_there in ("0" * 32, "\udcff"):
+        assert "there is no trace" in str(drawn(not_there).exception)
     # and for a program it is beside each span
     spans = json.loads(
         CliRunner().invoke(app, ["trace", trace_id, "--data", str(real.data), "--json"]).stdout

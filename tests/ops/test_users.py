@@ -52,6 +52,15 @@ class TestAccounts:
         # And are listed, without it
         assert show("list") == [{name: made[name] for name in made if name != "password"}]
 
+    @pytest.mark.parametrize("command", [("list",), ("add", "ada")])
+    def test_a_file_is_no_installation(self, data, run, command):
+        # Given a file where the data directory is to be
+        data.write_text("x")
+        # Then one line says so
+        [line] = run(*command, fails=True).splitlines()
+        assert str(data) in line
+        assert "mend it" in line
+
     def test_a_password_from_standard_input(self, data, run, show):
         run("add", "ada", "--password-stdin", stdin=f"{PASSWORD}\n")
         with serving(data) as ingress:

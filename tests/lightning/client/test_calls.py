@@ -79,6 +79,69 @@ def test_what_cannot_be_helped_is_not_repeated(connect, platform, status, code):
     assert platform.count("GET", "/api/events") == 1
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\udcff", {"\ud800": 1}])
+def test_what_json_cannot_hold_is_an_error_of_ours(connect, platform, value):
+    # Given a number, or half a character, that JSON has no way to write
+    client = logged_in(connect, platform)
+    # When an event is to hold it
+    with pytest.raises(ClientError, match="NaN, infinity or half a character") as raised:
+        client.send("user.message", {"content": value})
+    # Then nothing was sent, and it is not tried again
+    assert not raised.value.temporary
+    assert platform.count("POST", "/api/events") == 0
+
+
+def test_what_is_nested_without_end_is_an_error_of_ours(connect, platform):
+    client = logged_in(connect, platform)
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(ClientError, match="too deep"):
+        client.send("user.message", {"content": nested})
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.event("\udcff"),
+        lambda client: client.events(type="\udcff"),
+        lambda client: client.log_in("\udcff", "right"),
+        lambda client: client.remove_file("mine", "\udcff", message="gone"),
+    ],
+    ids=["path", "query", "login", "file"],
+)
+def test_half_a_character_is_sent_nowhere(connect, platform, ask):
+    client = logged_in(connect, platform)
+    sent = len(platform.requests)
+    with pytest.raises(ClientError, match="half a character"):
+        ask(client)
+    assert len(platform.requests) == sent
+
+
+@pytest.mark.parametrize("key", ["cl\u00e9", "\udcff"])
+def test_a_key_that_no_header_can_hold_is_an_error_of_ours(connect, platform, key):
+    client = logged_in(connect, platform)
+    with pytest.raises(ClientError, match="ASCII"):
+        client.send("user.message", {"content": "a"}, idempotency_key=key)
+
+
+def test_an_id_that_is_too_long_is_an_error_of_ours(connect, platform):
+    client = logged_in(connect, platform)
+    with pytest.raises(ClientError, match="too long"):
+        client.event("a" * 100_000)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/\udcff", "http://..", f"http://{'a' * 64}.invalid"])
+def test_an_address_that_names_no_machine_is_an_error_of_ours(connect, url):
+    with pytest.raises(ClientError, match="check the address"):
+        connect(url, token="token-0")
+
+
+def test_an_address_may_be_one_of_ipv6(connect):
+    with pytest.raises(ClientError, match=r"lightning up"):
+        connect(f"http://[::1]:{free_port()}").health()
+
+
 @pytest.mark.parametrize("status", [None, 503])
 def test_what_may_have_been_done_is_not_repeated(connect, platform, status):
     # Given a cancel, which has no key, whose answer is lost
