@@ -324,6 +324,7 @@ def test_slots_of_the_past_are_asked_for_once_more(person):
     assert answer.json()["metadata"] == {"scheduleID": mine["id"], **span, "overlap": "queue"}
     for wrong, code, pointer in [
         ({"endAt": "2999-01-01T00:00:00Z"}, "invalid_field", "/endAt"),
+        ({"endAt": "2025-12-31T23:59:59Z"}, "invalid_field", "/endAt"),
         ({"startAt": "2020-01-01T00:00:00Z"}, "too_many_slots", "/startAt"),
         ({"startAt": "0001-01-01T00:00:00Z", "endAt": "0001-01-03T00:00:00Z"}, "invalid_field", "/startAt"),
         ({"overlap": "never"}, "invalid_field", "/overlap"),
