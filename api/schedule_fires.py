@@ -71,6 +71,9 @@ async def backfill_schedule(request: Request) -> Response:
     """
     _, schedule = await own(request)
     form = read(BackfillNew, await read_json(request))
+    if form.endAt < form.startAt:
+        message = "endAt is before startAt; an example is 2026-01-31T00:00:00Z"
+        raise InvalidEvent(message, code="invalid_field", pointer="/endAt")
     if form.endAt > now_utc():
         message = "the slots to come fire by themselves; an example is 2026-01-31T00:00:00Z"
         raise InvalidEvent(message, code="invalid_field", pointer="/endAt")

@@ -1,13 +1,14 @@
 """The forms in which people give and see schedules, and what they fired."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.events import MAX_PLACE
 from api.shown import ProblemShown
-from lightning.domain.when import Moment, Policies, When
-from lightning.events import Name, Overlap
+from lightning.domain.when import Moment, Policies, When, with_room
+from lightning.events import Name, Overlap, read_moment
 
 MAX_PAGE = 200
 MAX_FIRES = 100
@@ -38,6 +39,11 @@ class ScheduleNew(When, Policies):
     event: ScheduledEvent
     description: Annotated[Description | None, Field(description="What it is for.")] = None
 
+    @field_validator("timestamp", "startAt", "endAt")
+    @classmethod
+    def _has_room(cls, moment: datetime | None) -> datetime | None:
+        return None if moment is None else with_room(moment)
+
 
 class ScheduleChange(BaseModel):
     """What is to change; the rest stays. Null takes away what may be left out.
@@ -60,6 +66,14 @@ class ScheduleChange(BaseModel):
     catchUp: str | None = None  # noqa: N815 -- the wire's name
     catchUpWindow: float | str | None = None  # noqa: N815 -- the wire's name
 
+    @field_validator("timestamp", "startAt", "endAt")
+    @classmethod
+    def _has_room(cls, said: str | None) -> str | None:
+        # here and not where the change is read with the rest, which is as it was stored
+        if said is not None:
+            with_room(read_moment(said))
+        return said
+
 
 class BackfillNew(BaseModel):
     """Whose slots are to fire once more: those from one moment to another, both included."""
@@ -73,6 +87,11 @@ class BackfillNew(BaseModel):
         Moment, Field(description="RFC 3339, not in the future.", examples=["2026-01-31T00:00:00Z"])
     ]
     overlap: Annotated[Overlap, Field(description="What holds for these slots.")] = "queue"
+
+    @field_validator("startAt", "endAt")
+    @classmethod
+    def _has_room(cls, moment: datetime) -> datetime:
+        return with_room(moment)
 
 
 class ScheduledShown(BaseModel):

@@ -1,6 +1,7 @@
 """How people see schedules and what they fired."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -38,9 +39,10 @@ def shown(schedule: Schedule, *, foreseen: int = FORESEEN) -> dict[str, Any]:
 def _foreseen(schedule: Schedule) -> Iterator[str]:
     """Tell when a schedule fires, by the clocks of its time zone."""
     plan, zone, slot = schedule.plan, ZoneInfo(schedule.when.timezone), schedule.next
-    while slot is not None:
-        yield plan.due(slot).astimezone(zone).isoformat(timespec="seconds").replace("+00:00", "Z")
-        slot = plan.next(slot)
+    with suppress(OverflowError):  # the calendar ends
+        while slot is not None:
+            yield plan.due(slot).astimezone(zone).isoformat(timespec="seconds").replace("+00:00", "Z")
+            slot = plan.next(slot)
 
 
 def fire_shown(tick: EventDocument) -> dict[str, Any]:

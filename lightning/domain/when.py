@@ -28,6 +28,10 @@ MAX_EVERY_SECONDS: Final = 366 * 86_400
 MAX_JITTER_SECONDS: Final = 86_400
 MAX_WINDOW_SECONDS: Final = 31 * 86_400
 
+#: The years that may be asked for: around them is room in the calendar for time zones, jitter and more slots.
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 9000
+
 #: ISO 8601 durations whose parts have one length each: years and months have not.
 _PATTERN: Final = r"^P(?=.)(\d{1,9}W)?(\d{1,9}D)?(T(?=.)(\d{1,9}H)?(\d{1,9}M)?(\d{1,9}(\.\d{1,6})?S)?)?$"
 _DURATION: Final = re.compile(_PATTERN, re.ASCII)
@@ -88,6 +92,21 @@ Moment = Annotated[
     BeforeValidator(read_moment, json_schema_input_type=str),
     PlainSerializer(text, return_type=str),
 ]
+
+
+def with_room(moment: datetime) -> datetime:
+    """Let a moment pass that somebody asks for.
+
+    What is stored may be any moment: it was asked for when the whole calendar was taken.
+
+    Raises:
+      ValueError: It is too close to an end of the calendar.
+    """
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(
+            f"it is not within the years {FIRST_YEAR} to {LAST_YEAR}; an example is 2030-01-31T09:00:00Z"
+        )
+    return moment
 
 
 class When(Metadata):

@@ -73,9 +73,13 @@ class SqliteStorage:
 
     async def batch(self, container: str, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Apply all operations or none; see `Storage.batch`."""
-        return await self._writer.write(
-            lambda connection: _apply(connection, container, partition, operations)
-        )
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            if not operations:
+                self._writer.check_room()
+            return _apply(connection, container, partition, operations)
+
+        return await self._writer.write(write)
 
     async def batch_on(self, container: str, partition: str, pivot: str, build: Build) -> list[str]:
         """Apply what ``build`` makes of the pivot, within one transaction; see `Storage.batch_on`."""

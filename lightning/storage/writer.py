@@ -7,8 +7,10 @@ lock keeps order.
 """
 
 import asyncio
+import os
 import queue
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +25,10 @@ BATCHES_PER_TRANSACTION = 128
 
 #: A write that does not get its turn within this time fails; the caller may try again.
 LOCK_SECONDS = 5.0
+
+#: After a write that failed, the store counts as available when there is room for so many bytes: the largest
+#: event, and some more.
+ROOM_BYTES = 1024 * 1024
 
 Write = Callable[[sqlite3.Connection], Any]
 _Job = tuple[Write, Caller]
@@ -41,6 +47,7 @@ class Writer:
         self._cache_kib = cache_kib
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._has_failed = False
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._thread.start()
 
@@ -58,6 +65,27 @@ class Writer:
         self._jobs.put((write, waiting))
         return await waiting[1]
 
+    def check_room(self) -> None:
+        """Find out whether there is room again, if the latest write failed; within a ``write``.
+
+        Changing nothing needs no room, so it does not tell.
+
+        Raises:
+          Transient: There is none.
+        """
+        if not self._has_failed:
+            return
+        try:
+            # beside the database, in which a small write may still fit; without a name, so that none is left
+            with tempfile.TemporaryFile(dir=self._file.path.parent, buffering=0) as file:
+                left = ROOM_BYTES
+                while left:
+                    left -= file.write(bytes(left))
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise unavailable(error) from error
+        self._has_failed = False
+
     async def close(self) -> None:
         """Finish what was handed in, then stop the thread."""
         self._jobs.put(None)
@@ -71,11 +99,16 @@ class Writer:
             try:
                 with lock:
                     stopping = self._gather(jobs)
-                    answers = _commit(self._opened(), jobs)
+                    connection = self._opened()
+                    changes = connection.total_changes
+                    answers = _commit(connection, jobs)
+                    if connection.total_changes != changes:
+                        self._has_failed = False
             except TimeoutError as error:
                 stopping = self._gather(jobs)  # they have waited as long: nobody waits for a second turn
                 answers = _failed(jobs, error)
             except Exception as error:  # noqa: BLE001 -- nobody else writes: it has to go on, and they to hear
+                self._has_failed = True
                 answers = _failed(jobs, error)
             answers.send()
         if self._connection is not None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from lightning.domain.schedule import Schedule, Scheduled
-from lightning.domain.when import Policies, When, now_utc
+from lightning.domain.when import Policies, When, now_utc, with_room
 from lightning.events import UserMessageMetadata
 from lightning.metadata import Metadata
 from lightning.telemetry import carrier
@@ -40,10 +40,12 @@ class ScheduleArguments(Metadata):
     @model_validator(mode="after")
     def _is_readable(self) -> Self:
         try:
-            self.when()
+            when = self.when()
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             raise ValueError(first["msg"].removeprefix("Value error, ")) from None
+        if when.timestamp is not None:
+            with_room(when.timestamp)
         return self
 
 

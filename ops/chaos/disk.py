@@ -65,6 +65,13 @@ def post(client: Client, content: str) -> httpx2.Response:
     return httpx2.post(f"{client.url}/api/events", json=event, headers=client.headers(), timeout=20)
 
 
+def storage_ready(client: Client) -> bool:
+    """Tell what the platform says of its store."""
+    answer = httpx2.get(f"{client.url}/api/health", timeout=20)
+    ready: bool = answer.json()["parts"]["storage"]["ready"]
+    return ready
+
+
 def fill(client: Client, ballast: Full) -> tuple[list[str], httpx2.Response]:
     """Post until the platform refuses; give the ids of what it took, and the refusal."""
     accepted: list[str] = []
@@ -78,9 +85,19 @@ def fill(client: Client, ballast: Full) -> tuple[list[str], httpx2.Response]:
     raise AssertionError(f"{MAX_POSTS} events were accepted on a disk that is full")
 
 
-def judge(refusal: httpx2.Response, events: Sequence[EventWithOutputs]) -> list[str]:
-    """List what should not be, before the files are looked at."""
+def judge(
+    refusal: httpx2.Response, events: Sequence[EventWithOutputs], ready: tuple[bool, bool]
+) -> list[str]:
+    """List what should not be, before the files are looked at.
+
+    Parameters:
+      refusal: What was answered while the disk was full.
+      events: All that were accepted.
+      ready: Whether the store was said to be ready, then and later.
+    """
     problems = [f"{each['id']} is {each['state']}" for each in events if each["state"] != "done"]
+    if ready != (False, True):
+        problems.append(f"while it was full and once it was freed, the store was said to be ready: {ready}")
     if (refusal.status_code, refusal.json().get("code")) != (503, "store_unavailable"):
         problems.append(f"the refusal is {refusal.status_code}: {refusal.text}")
     if not refusal.headers.get("retry-after", "").isdecimal():
@@ -122,11 +139,13 @@ def run(folder: Path, disk: Path) -> list[str]:
             accepted = [post(client, "before").json()["id"]]
             more, refusal = fill(client, ballast)
             accepted += more
+            ready_when_full = storage_ready(client)
             ballast.release()
+            ready_when_freed = storage_ready(client)
             until(lambda: _accepts(client, accepted), "events are accepted again", seconds=60)
             until(lambda: _are_over(client, accepted), "every accepted event is over", seconds=120)
             events = [client.event(each) for each in accepted]
-        problems = [*judge(refusal, events), *examine(running)]
+        problems = [*judge(refusal, events, (ready_when_full, ready_when_freed)), *examine(running)]
     print(f"{len(accepted)} events, then {refusal.status_code}: {problems or 'PASSED'}", flush=True)
     return problems
 

@@ -91,6 +91,12 @@ class TestImmediate:
             (call("write_files", files=[], message="m"), "/files"),
             (call("schedule", content="x", cron="never"), "Error"),
             (call("schedule", content="x", timestamp="2001-01-01T00:00:00Z"), "never fire"),
+            (
+                call(
+                    "schedule", content="x", timestamp="9999-12-31T23:59:59Z", timezone="Pacific/Kiritimati"
+                ),
+                "an example",
+            ),
         ],
     )
     async def test_what_cannot_be_done_is_told_to_the_model(self, world, asked, said):

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lightning.domain.schedule import Schedule, Scheduled
 from lightning.domain.schedules import Schedules
+from lightning.domain.when import Policies, When
 from lightning.ids import new_id
 from tests.api.conftest import Person
 
@@ -24,6 +26,22 @@ def made(person: Person, **form):
 
 def at(person: Person, id: str, action: str = "", method: str = "POST", **options):
     return person.request(method, f"/api/schedules/{id}{action}", **options)
+
+
+def at_the_end_of_the_calendar(ingress, person: Person) -> str:
+    """Store a schedule that is refused by now: when it fires, its clocks are beyond the calendar."""
+    draft = Schedule(
+        id=new_id(),
+        user_id=person.id,
+        event=Scheduled("user.message", "test", {"content": "at last"}),
+        when=When.model_validate({"timestamp": "9999-12-31T23:59:59Z", "timezone": "Pacific/Kiritimati"}),
+        said_at=datetime.now(UTC),
+        policies=Policies(),
+    )
+    with ingress.accounts() as beside:
+        beside.run(Schedules(beside.storage).create(draft))
+        ingress.catch_up(beside.storage)
+    return draft.id
 
 
 def test_a_schedule_is_told_with_its_next_five_fires(person):
@@ -70,6 +88,21 @@ def test_once_and_over_and_over(person):
         ({"every": "P1M"}, "invalid_field", "/every", "examples"),
         ({"timestamp": "soon"}, "invalid_field", "/timestamp", "such as"),
         ({"timestamp": "2020-01-01T00:00:00Z"}, "never_fires", "/timestamp", "an example"),
+        (
+            {"timestamp": "9999-12-31T23:59:59Z", "timezone": "Pacific/Kiritimati"},
+            "invalid_field",
+            "/timestamp",
+            "an example",
+        ),
+        ({"timestamp": "9999-12-31T23:59:59Z", "jitter": 86400}, "invalid_field", "/timestamp", "an example"),
+        ({"every": 10, "startAt": "0001-01-01T00:00:00Z"}, "invalid_field", "/startAt", "an example"),
+        (
+            {"cron": "59 23 31 12 *", "startAt": "9999-12-30T23:59:59Z", "jitter": 60},
+            "invalid_field",
+            "/startAt",
+            "an example",
+        ),
+        ({"every": 10, "endAt": "9001-01-01T00:00:00Z"}, "invalid_field", "/endAt", "an example"),
         ({"cron": "@daily", "endAt": "2020-01-01T00:00:00Z"}, "never_fires", "/endAt", "an example"),
         ({"cron": "@daily", "timezone": "Berlin"}, "invalid_field", "/timezone", "examples"),
         ({"cron": "@daily", "overlap": "both"}, "invalid_field", "/overlap", "'queue'"),
@@ -145,11 +178,50 @@ def test_a_change_holds_from_now_on(person):
         ({"startAt": "2030-01-01T00:00:00Z", "endAt": "2029-01-01T00:00:00Z"}, "invalid_field"),
         ({"timestamp": "2020-01-01T00:00:00Z"}, "never_fires"),
         ({"every": None}, "invalid_field"),
+        ({"every": 10, "startAt": "0001-01-01T00:00:00Z"}, "invalid_field"),
+        ({"timestamp": "9999-12-31T23:59:59Z", "every": None, "jitter": 86400}, "invalid_field"),
         ({"event": {**MESSAGE, "metadata": {}}}, "invalid_field"),
     ]:
         answer = at(person, mine["id"], method="PATCH", json=wrong)
         assert (answer.status_code, answer.json()["code"]) == (422, code), wrong
     assert at(person, mine["id"], method="GET").json() == {**changed, "fires": []}
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"timestamp": "9000-12-31T23:59:59Z", "timezone": "Pacific/Kiritimati", "jitter": 86400},
+        {"every": 10, "startAt": "1900-01-01T00:00:00Z", "jitter": 10},
+        {"every": "P366D", "startAt": "9000-12-31T23:59:59Z", "jitter": 86400},
+        {"cron": "59 23 31 12 *", "startAt": "9000-12-31T23:59:59Z", "jitter": 86400},
+        {"cron": "0 0 29 2 *", "startAt": "9000-12-31T23:59:59Z", "timezone": "Pacific/Kiritimati"},
+    ],
+)
+def test_the_first_and_the_last_years_have_room_on_all_clocks(person, when):
+    # When somebody names a moment at the edge of the years that there are
+    answer = schedule(person, **when)
+    # Then it is taken and shown
+    assert answer.status_code == 201, answer.text
+    [listed] = person.get("/api/schedules").json()["schedules"]
+    assert listed["nextFires"] == answer.json()["nextFires"][:1] != []
+
+
+def test_what_was_stored_at_the_end_of_the_calendar_is_shown_and_changed(ingress, person):
+    # Given a schedule of former times, and another one
+    last = at_the_end_of_the_calendar(ingress, person)
+    other = made(person, cron="@daily")
+    # Then both are told, the one without its fires
+    listed = {each["id"]: each for each in person.get("/api/schedules").json()["schedules"]}
+    assert listed.keys() == {last, other["id"]}
+    assert (listed[last]["timestamp"], listed[last]["nextFires"]) == ("9999-12-31T23:59:59Z", [])
+    assert at(person, last, method="GET").status_code == 200
+    # And it is paused, resumed and changed as any other
+    assert at(person, last, "/pause").json()["state"] == "paused"
+    assert at(person, last, "/resume").json()["state"] == "active"
+    renamed = at(person, last, method="PATCH", json={"description": "late"}).json()
+    assert (renamed["description"], renamed["timestamp"]) == ("late", "9999-12-31T23:59:59Z")
+    moved = at(person, last, method="PATCH", json={"timezone": "UTC"}).json()
+    assert moved["nextFires"] == ["9999-12-31T23:59:59Z"]
 
 
 def test_what_is_paused_fires_nothing_until_it_is_resumed(person):
@@ -252,7 +324,9 @@ def test_slots_of_the_past_are_asked_for_once_more(person):
     assert answer.json()["metadata"] == {"scheduleID": mine["id"], **span, "overlap": "queue"}
     for wrong, code, pointer in [
         ({"endAt": "2999-01-01T00:00:00Z"}, "invalid_field", "/endAt"),
+        ({"endAt": "2025-12-31T23:59:59Z"}, "invalid_field", "/endAt"),
         ({"startAt": "2020-01-01T00:00:00Z"}, "too_many_slots", "/startAt"),
+        ({"startAt": "0001-01-01T00:00:00Z", "endAt": "0001-01-03T00:00:00Z"}, "invalid_field", "/startAt"),
         ({"overlap": "never"}, "invalid_field", "/overlap"),
     ]:
         problem = at(person, mine["id"], "/backfill", json={**span, **wrong}).json()

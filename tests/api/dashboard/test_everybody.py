@@ -14,6 +14,7 @@ from tests.api.approvals import an_approval
 from tests.api.conftest import serving
 from tests.api.dashboard.browsing import answered, ended, text_of, visiting
 from tests.api.runs import repository_of
+from tests.api.test_schedules import at_the_end_of_the_calendar
 from tests.api.test_tenancy import run_of, schedule_of, webhook_of
 
 ERROR = {"code": "model_refused", "message": "out of luck"}
@@ -63,6 +64,17 @@ def test_an_operator_sees_all_in_one_list(two, operator, path):
         assert link, f"nothing of {user.username}'s"
         name = link.partition('"')[0]
         operator.page(f"/u/{user.id}{path.replace('/dead', '/events')}/{name}")
+
+
+def test_a_schedule_at_the_end_of_the_calendar_hides_no_others(ingress, two, operator):
+    person = ingress.person()
+    last = at_the_end_of_the_calendar(ingress, person)
+    # Then the operator's list shows it with all the others, and its owner's pages show it
+    page = operator.page("/all/schedules")
+    assert all(f"/u/{user.id}/schedules/" in page for user in (*two, person))
+    with visiting(person) as owner:
+        assert last in owner.page("/schedules")
+        assert "9999-12-31" in owner.page(f"/schedules/{last}")
 
 
 def test_events_of_all_are_found_by_user_type_state_text_and_time(two, operator):

@@ -3,11 +3,13 @@
 import asyncio
 import fcntl
 import os
+import resource
 import shutil
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -48,6 +50,36 @@ async def test_a_process_that_stands_still_with_the_lock_does_not_hang_others(st
     # And when the lock is free, writing goes on
     os.close(handle)
     await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+
+
+@contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    """Let the system refuse this process what makes a file larger than that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_who_asks_whether_it_answers_hears_of_a_full_disk_until_there_is_room(storage, tmp_path):
+    # Given a file that cannot grow
+    files = sorted(tmp_path.iterdir())
+    with no_file_grows_beyond((tmp_path / "log.db-wal").stat().st_size):
+        # When a write has failed, then whoever asks is told; reading goes on
+        for _ in range(2):
+            with pytest.raises(Transient):
+                await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+            with pytest.raises(Transient) as raised:
+                await storage.batch("users", "health", [])
+            assert raised.value.code == "store_unavailable"
+        assert await storage.get("users", "anna", "first") is not None
+    # And when there is room again, that is told before anybody has written
+    assert await storage.batch("users", "health", []) == []
+    await storage.batch("users", "anna", [Create({"id": "second", "userID": "anna"})])
+    # and asking has left nothing
+    assert sorted(tmp_path.iterdir()) == files
 
 
 async def test_a_file_that_was_removed_takes_no_more_writes(storage, tmp_path):
