@@ -1,5 +1,6 @@
 """`lightning up`: the whole platform on one machine, under one supervisor."""
 
+import shlex
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from lightning.keys import secret, with_keys
 from lightning.settings import Settings, for_child, without_settings
 from lightning.storage import refuse_newer
 from lightning.telemetry.logs import configure_logging
-from ops.access import make_first_user, wait_until_ready
+from ops.access import FILE, knows_first_user, make_first_user, wait_until_ready
 from ops.emulation import ENVIRONMENT_FILE
 from ops.ports import free_port
 from worker.nursery import Nursery
@@ -160,7 +161,15 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
     lightning = _shown(Path(sys.argv[0]))
     where = [] if settings.port == 8000 else ["--url", url]
     data = [] if settings.data == Path(".lightning").absolute() else ["--data", str(settings.data)]
-    line = " ".join([lightning, "send", *where, *data, "'Hello, Lightning'"])
+    if knows_first_user(settings.data):
+        who = []
+        password = f"password in {settings.data / FILE}"
+    else:
+        who = ["--user", username]
+        setting = shlex.join([lightning, "users", "password", username, *data])
+        login = shlex.join([lightning, "login", *who, *where, *data])
+        password = f"whose password is not kept here; `{setting}` sets another, `{login}` logs in"
+    line = " ".join([lightning, "send", *who, *where, *data, "'Hello, Lightning'"])
     console.print(
         f"\nLightning listens on {url}\n"
         f"  pages        {url}/dashboard/\n"
@@ -168,7 +177,7 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
         f"  data         {settings.data}\n"
         f"{_shown_azure(settings, emulated=emulated)}"
         f"  model        {model}\n"
-        f"  first user   {username}, password in {settings.data / 'first_user.json'}\n\n"
+        f"  first user   {username}, {password}\n\n"
         f"Paste this into another terminal:\n\n  {line}\n",
         highlight=False,
         markup=False,

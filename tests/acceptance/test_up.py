@@ -226,9 +226,7 @@ def test_the_command_line_sends_and_lists_and_draws(up):
 
 def test_the_pasted_line_works_as_printed(up):
     line = next(line.strip() for line in up.printed().splitlines() if " send " in line)
-    ran = subprocess.run(
-        ["bash", "-c", line], env=up.environment, capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    ran = up.shell(line)
     assert "202 accepted" in ran.stdout, ran.stderr
 
 
@@ -297,6 +295,24 @@ def test_what_was_said_is_there_when_it_is_started_again_however_it_ended(living
     pids = living.processes()
     living.stop(signal.SIGKILL)
     until(lambda: none_is_left(pids), "they end with it")
+
+
+def test_an_installation_without_the_file_of_its_first_user_says_how_to_get_in(living):
+    # Given one that was restored without the password of its first user
+    living.stop()
+    (living.data / "first_user.json").unlink()
+    # When it is started
+    living.start()
+    # Then no password is named, but the command that sets one, which works as it is printed
+    assert not (living.data / "first_user.json").exists()
+    assert "first_user.json" not in living.printed()
+    [command] = re.findall(r"`([^`]* users password first [^`]*)`", living.printed())
+    [log_in] = re.findall(r"`([^`]* login --user first [^`]*)`", living.printed())
+    password = living.shell(command).stdout.split()[-1]
+    assert living.shell(f"echo {password} | {log_in} --password-stdin").stdout == "first is logged in\n"
+    # And the line to paste works then
+    line = next(line.strip() for line in living.printed().splitlines() if " send " in line)
+    assert "202 accepted" in living.shell(line).stdout
 
 
 def test_the_chat_is_one_more_process_and_holds_no_key_of_the_platform(up):

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lightning.client import ClientError
+from ops.access import first_user
 from ops.chaos.installation import until
 from ops.cli import app
 from ops.ports import free_port
@@ -245,6 +246,22 @@ def test_another_installations_directory_is_one_line(real, tmp_path):
     assert ran.returncode == 1
     [line] = ran.stderr.splitlines()
     assert "--data" in line
+
+
+def test_a_first_user_whose_password_was_changed_is_told_so_and_logs_in_with_the_new_one(real, tmp_path):
+    # Given a file with a password that is not the account's any more
+    kept = tmp_path / "first_user.json"
+    kept.write_text(json.dumps({"username": "first", "password": "the old one"}))
+    here = CommandLine(real.url, tmp_path)
+    # When a command is given, then it says what is wrong, and what to do
+    said = here.run("events").stderr
+    assert said.count("\n") == 1
+    assert f"is not the one in {kept}" in said
+    assert "lightning login --password-stdin" in said
+    # And when that is done, then commands go on with it
+    _, password = first_user(real.data)
+    assert here.run("login", "--password-stdin", stdin=f"{password}\n").stdout == "first is logged in\n"
+    assert here.run("events").returncode == 0
 
 
 @pytest.mark.parametrize(
