@@ -169,7 +169,7 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
         setting = shlex.join([lightning, "users", "password", username, *data])
         login = shlex.join([lightning, "login", *who, *where, *data])
         password = f"whose password is not kept here; `{setting}` sets another, `{login}` logs in"
-    line = " ".join([lightning, "send", *who, *where, *data, "'Hello, Lightning'"])
+    line = shlex.join([lightning, "send", *who, *where, *data, "Hello, Lightning"])
     console.print(
         f"\nLightning listens on {url}\n"
         f"  pages        {url}/dashboard/\n"
@@ -188,7 +188,8 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
 def _shown_azure(settings: Settings, *, emulated: bool) -> str:
     if not emulated:
         return ""
-    return f"  Azure        emulated; for other commands: set -a; . {settings.data / ENVIRONMENT_FILE}\n"
+    file = shlex.quote(str(settings.data / ENVIRONMENT_FILE))
+    return f"  Azure        emulated; for other commands: set -a; . {file}\n"
 
 
 def _shown_chat(settings: Settings) -> str:

@@ -50,7 +50,8 @@ def up(tmp_path_factory, model, queue):
         "LIGHTNING_MAX_ATTEMPTS": "3",
     }
     chat = ["--chat"] if is_installed() and not queues.emulated_azure else []
-    running = Up(tmp_path_factory.mktemp("up") / "data", {**environment, "LIGHTNING_CHAT_PORT": "0"}, *chat)
+    data = tmp_path_factory.mktemp("up") / "Ada's data"  # a shell takes neither as it is
+    running = Up(data, {**environment, "LIGHTNING_CHAT_PORT": "0"}, *chat)
     yield running
     assert running.stop() == 0
 
