@@ -421,6 +421,24 @@ def test_a_schedule_is_worked_with(real):
     assert ran(real, "schedule", "show", made_id).exception.code == "not_found"
 
 
+def test_lists_never_cut_what_the_next_command_needs(real):
+    # Given a conversation with a long id and title, as a client may choose them, and a schedule
+    conversation = "a-conversation-that-its-client-has-given-a-long-id-" + "x" * 60
+    said = ran(real, "send", "I am Ada, " * 20, "--conversation", conversation)
+    assert said.exit_code == 0, said.output
+    event = said.stdout.split()[2]
+    made = ran(real, "schedule", "create", "something " * 10, "--cron", "0 9 * * 1-5", "--timezone", "UTC")
+    assert made.exit_code == 0, made.output
+    [schedule] = json.loads(ran(real, "schedule", "list", "--limit", "1", "--json").stdout)["schedules"]
+    # When they are listed where there is no room, as in a pipe
+    lists = [ran(real, *command).stdout for command in (("events",), ("conversations", "list"))]
+    fires = ran(real, "schedule", "list").stdout
+    # Then the ids are whole, and so is the moment when something fires
+    assert [event in lists[0], conversation in lists[1]] == [True, True]
+    assert schedule["nextFires"][0] in fires
+    assert schedule["id"] in fires
+
+
 def test_a_person_is_shown_exactly_what_they_approve(real):
     # Given a model that wants to do what its user must agree to
     with real.client() as client:

@@ -95,6 +95,8 @@ class TestSessions:
             newest, oldest = show("sessions", person.username)
             assert newest["agent"] == "[red]a browser"
             assert newest["id"] in run("sessions", person.username)
+            moments = [newest[name][:19] for name in ("createdAt", "usedAt")]
+            assert all(moment in run("sessions", person.username) for moment in moments), "they are not cut"
             assert "[red]" in run("sessions", person.username), "what a client calls itself is no markup"
 
             # When one is ended, then the other is left
