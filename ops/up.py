@@ -70,6 +70,12 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
     url = f"http://{settings.host}:{settings.port}"
     settings = settings.model_copy(update={"chat_api": url})
     if chat:
+        if settings.chat_port == settings.port:
+            # free yet, as the ingress has not begun
+            raise PortTakenError(
+                f"the ingress and the chat cannot both listen on port {settings.port}; "
+                "choose another --port, or LIGHTNING_CHAT_PORT"
+            )
         port = _port(settings.host, settings.chat_port, "LIGHTNING_CHAT_PORT")
         # the limits of log-ins are of the browser's address, which the chat passes on
         proxies = settings.trusted_proxies or "127.0.0.1"

@@ -17,6 +17,7 @@ import pytest
 from api.chat.installed import INSTALL, is_installed
 from lightning.client import Client
 from ops.chaos.installation import ModelServer, until
+from ops.ports import free_port
 from tests.acceptance import queues
 from tests.acceptance.running_up import Up
 
@@ -255,6 +256,20 @@ def test_a_second_one_on_the_same_port_says_what_to_do(up, tmp_path):
     assert second.returncode == 1
     assert "--port" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_the_chat_at_the_port_of_the_ingress_is_refused(up, tmp_path):
+    if not is_installed():
+        pytest.skip(INSTALL)
+    # When the chat is to listen where the ingress will
+    port = str(free_port())
+    environment = {**up.environment, "LIGHTNING_CHAT_PORT": port}
+    place = ["--port", port, "--data", str(tmp_path / "other")]
+    ran = up.run("up", "--chat", *place, environment=environment)
+    # Then one line says so, and nothing was started
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert "LIGHTNING_CHAT_PORT" in ran.stderr
+    assert "ingress" in ran.stderr
 
 
 def none_is_left(pids: list[int]) -> bool:
