@@ -15,7 +15,7 @@ from ops.chaos.installation import until
 from ops.cli import app
 from ops.ports import free_port
 from tests.acceptance.images import make_image
-from tests.ops.conftest import CommandLine, clean_environment
+from tests.ops.conftest import CommandLine, clean_environment, run
 from tests.ops.terminal import CTRL_C, CTRL_D
 
 pytestmark = pytest.mark.timeout(120)
@@ -218,6 +218,42 @@ def test_doctor_speaks_json(real):
     findings = [json.loads(line) for line in ran.stdout.splitlines()]
     assert {"python", "sqlite", "ingress"} <= {finding["part"] for finding in findings}
     assert {finding["verdict"] for finding in findings} <= {"ok", "missing", "wrong"}
+
+
+def examined(real, **settings: str) -> dict[str, dict]:
+    """Ask the doctor, and give what it found by part."""
+    ran = CliRunner().invoke(
+        app, ["doctor", "--json", "--url", real.url, "--data", str(real.data)], env=settings
+    )
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.exit_code == any(finding["verdict"] == "wrong" for finding in found)
+    return {finding["part"]: finding for finding in found}
+
+
+def test_doctor_tries_the_sandbox_and_names_what_its_network_needs(real, tmp_path):
+    # Given a machine whose sandbox works, without slirp4netns
+    (tmp_path / "bin").mkdir()
+    without = {"PATH": str(tmp_path / "bin")}
+    # When the doctor looks, then the network of runs is missing, and nothing is wrong
+    found = examined(real, **without)
+    assert found["sandbox"]["verdict"] == "ok", found["sandbox"]
+    assert found["network"]["verdict"] == "missing"
+    assert "slirp4netns" in found["network"]["detail"]
+    # And nothing is missing where runs are to have none, or it is installed
+    assert "network" not in examined(real, **without, LIGHTNING_SANDBOX_NETWORK="none")
+    (tmp_path / "bin" / "slirp4netns").symlink_to("/bin/true")
+    assert examined(real, **without)["network"]["verdict"] == "ok"
+
+
+def test_doctor_says_that_a_sandbox_cannot_be_made(real):
+    # Given a user who may make no user namespaces
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces &&"
+    asked = real.command("doctor", "--json")
+    ran = run(["unshare", "--user", "--map-root-user", "bash", "-c", f'{forbid} "$@"', "bash", *asked])
+    # When the doctor looks, then it is wrong, in words that say what is needed
+    [found] = [each for each in map(json.loads, ran.stdout.splitlines()) if each["part"] == "sandbox"]
+    assert (ran.returncode, found["verdict"]) == (1, "wrong")
+    assert "user namespaces" in found["detail"]
 
 
 @pytest.mark.parametrize(
