@@ -17,13 +17,14 @@ from lightning.settings import Settings
 from lightning.storage import open_storage
 
 FILE = "first_user.json"
+NAME = "first"
 
 
 def first_user(data: Path) -> tuple[str, str]:
     """Give name and password of the first user; made once and kept in the data directory."""
     path = data / FILE
     if not path.exists():
-        write_private(path, json.dumps({"username": "first", "password": secrets.token_urlsafe(18)}))
+        write_private(path, json.dumps({"username": NAME, "password": secrets.token_urlsafe(18)}))
     kept = json.loads(path.read_text())
     return kept["username"], kept["password"]
 
@@ -31,25 +32,32 @@ def first_user(data: Path) -> tuple[str, str]:
 def make_first_user(settings: Settings) -> str:
     """Make the account of the first user, in the store itself: so it is there whoever else may register.
 
+    An account that is there already keeps its password, so none is written down where there is no file.
+
     Returns:
       The username.
 
     Raises:
       LightningError: The store does not answer.
     """
-    username, password = first_user(settings.data)
-    asyncio.run(_register(settings, username, password))
+    username = first_user(settings.data)[0] if knows_first_user(settings.data) else NAME
+    asyncio.run(_register(settings, username))
     return username
 
 
-async def _register(settings: Settings, username: str, password: str) -> None:
+def knows_first_user(data: Path) -> bool:
+    """Tell whether the password of the first user is kept in the data directory."""
+    return (data / FILE).exists()
+
+
+async def _register(settings: Settings, username: str) -> None:
     storage = open_storage(settings)
     try:
         accounts = Accounts(storage)
         # looked for first: the hash of a password that is not needed would take a moment at every start
         if await accounts.read(account_id_of(username)) is None:
             with suppress(Conflict):
-                await accounts.register(username, password)
+                await accounts.register(*first_user(settings.data))
     finally:
         await storage.close()
 
@@ -148,13 +156,13 @@ class Access:
         return self._credentials() is not None
 
     def _check(self) -> None:
-        if not (self.data / FILE).exists():
+        if not knows_first_user(self.data):
             raise ClientError(
                 f"{self.data} knows no first user; start `lightning up`, give its --data, or log in as --user"
             )
 
     def _credentials(self) -> tuple[str, str] | None:
-        if not (self.data / FILE).exists():
+        if not knows_first_user(self.data):
             return None
         name, password = first_user(self.data)
         same = self.user is None or account_id_of(self.user) == account_id_of(name)
@@ -164,7 +172,11 @@ class Access:
         if error.status != 401:
             return error
         if self.is_first():
-            what = f"{self.url} does not know the first user of {self.data}; give the --data of that one"
+            what = (
+                f"the password of {self.name()} at {self.url} is not the one in {self.data / FILE}; "
+                "`lightning login --password-stdin` logs in with another, "
+                "or give the --data of that installation"
+            )
         else:
             what = f"{self.user} is not logged in to {self.url}; `lightning login --user {self.user}` does it"
         return ClientError(what, status=error.status, code=error.code)

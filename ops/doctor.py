@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dramatiq.errors import BrokerError
 
 from brokers import declare_queues, open_broker
 from lightning.client import Client, ClientError
+from lightning.containers import Limits, RunSpec, RunStatus
 from lightning.errors import LightningError
 from lightning.log import EventLog
 from lightning.settings import Settings
@@ -52,6 +54,8 @@ def examine(settings: Settings, url: str) -> Generator[Finding]:
     if settings.broker == "servicebus":
         yield _queue(settings)
     yield _git()
+    if settings.runner == "sandbox":
+        yield from _sandbox(settings)
     if shutil.which("setpriv") is None:
         detail = "setpriv (util-linux): without it processes outlive a killed `lightning up`"
         yield Finding("setpriv", "missing", detail)
@@ -155,6 +159,49 @@ def _git() -> Finding:
         oldest = ".".join(map(str, OLDEST_GIT))
         return Finding("git", "wrong", f"{told.strip()}; repositories need {oldest} or later")
     return Finding("git", "ok", told.strip().removeprefix("git version "))
+
+
+def _sandbox(settings: Settings) -> Generator[Finding]:
+    """Have a sandbox do nothing, and look for what gives it a network."""
+    try:
+        status = asyncio.run(_tried())
+    except LightningError as error:
+        yield Finding("sandbox", "wrong", error.message)
+        return
+    if status.state != "succeeded":
+        needed = (
+            "Runs need user namespaces, which this user must be allowed to make, or LIGHTNING_RUNNER=aci."
+        )
+        yield Finding("sandbox", "wrong", f"{status.message} {needed}")
+        return
+    yield Finding("sandbox", "ok", "runs on this machine work")
+    if settings.sandbox_network != "full":
+        return
+    program = shutil.which("slirp4netns")
+    if program is None:
+        detail = (
+            "runs that ask for the network, as they do by default, need it: apt-get install slirp4netns, "
+            "or set LIGHTNING_SANDBOX_NETWORK=none"
+        )
+        yield Finding("network", "missing", detail)
+    else:
+        yield Finding("network", "ok", f"{program} gives it to runs")
+
+
+async def _tried() -> RunStatus:
+    from lightning.containers.sandbox import SandboxRunner  # noqa: PLC0415 -- runs may be elsewhere
+
+    limits = Limits(memory_mib=64, disk_mib=8, wall_seconds=10)
+    with tempfile.TemporaryDirectory(prefix="lightning-doctor-") as place:
+        runner = SandboxRunner(Path(place) / "runs", images=Path(place))
+        try:
+            await runner.start(RunSpec("doctor", ["true"], network="none", limits=limits))
+            while not (status := await runner.status("doctor")).ended:  # noqa: ASYNC110 -- it is over at once
+                await asyncio.sleep(0.01)
+            await runner.remove("doctor")
+        finally:
+            await runner.close()
+    return status
 
 
 def _running(url: str) -> Finding:

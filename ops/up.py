@@ -1,5 +1,6 @@
 """`lightning up`: the whole platform on one machine, under one supervisor."""
 
+import shlex
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from lightning.keys import secret, with_keys
 from lightning.settings import Settings, for_child, without_settings
 from lightning.storage import refuse_newer
 from lightning.telemetry.logs import configure_logging
-from ops.access import make_first_user, wait_until_ready
+from ops.access import FILE, knows_first_user, make_first_user, wait_until_ready
 from ops.emulation import ENVIRONMENT_FILE
 from ops.ports import free_port
 from worker.nursery import Nursery
@@ -73,6 +74,12 @@ def up(settings: Settings, *, emulate_azure: bool = False, chat: bool = False, q
     url = f"http://{settings.host}:{settings.port}"
     settings = settings.model_copy(update={"chat_api": url})
     if chat:
+        if settings.chat_port == settings.port:
+            # free yet, as the ingress has not begun
+            raise PortTakenError(
+                f"the ingress and the chat cannot both listen on port {settings.port}; "
+                "choose another --port, or LIGHTNING_CHAT_PORT"
+            )
         port = _port(settings.host, settings.chat_port, "LIGHTNING_CHAT_PORT")
         # the limits of log-ins are of the browser's address, which the chat passes on
         proxies = settings.trusted_proxies or "127.0.0.1"
@@ -164,7 +171,15 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
     lightning = _shown(Path(sys.argv[0]))
     where = [] if settings.port == 8000 else ["--url", url]
     data = [] if settings.data == Path(".lightning").absolute() else ["--data", str(settings.data)]
-    line = " ".join([lightning, "send", *where, *data, "'Hello, Lightning'"])
+    if knows_first_user(settings.data):
+        who = []
+        password = f"password in {settings.data / FILE}"
+    else:
+        who = ["--user", username]
+        setting = shlex.join([lightning, "users", "password", username, *data])
+        login = shlex.join([lightning, "login", *who, *where, *data])
+        password = f"whose password is not kept here; `{setting}` sets another, `{login}` logs in"
+    line = shlex.join([lightning, "send", *who, *where, *data, "Hello, Lightning"])
     console.print(
         f"\nLightning listens on {url}\n"
         f"  pages        {url}/dashboard/\n"
@@ -172,7 +187,7 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
         f"  data         {settings.data}\n"
         f"{_shown_azure(settings, emulated=emulated)}"
         f"  model        {model}\n"
-        f"  first user   {username}, password in {settings.data / 'first_user.json'}\n\n"
+        f"  first user   {username}, {password}\n\n"
         f"Paste this into another terminal:\n\n  {line}\n",
         highlight=False,
         markup=False,
@@ -183,7 +198,8 @@ def _greet(url: str, settings: Settings, *, emulated: bool, chat: bool, quiet: b
 def _shown_azure(settings: Settings, *, emulated: bool) -> str:
     if not emulated:
         return ""
-    return f"  Azure        emulated; for other commands: set -a; . {settings.data / ENVIRONMENT_FILE}\n"
+    file = shlex.quote(str(settings.data / ENVIRONMENT_FILE))
+    return f"  Azure        emulated; for other commands: set -a; . {file}\n"
 
 
 def _shown_chat(settings: Settings) -> str:

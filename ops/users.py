@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,9 @@ FromStdin = Annotated[
 ]
 
 Result = TypeVar("Result")
+
+#: What is said of a session, before the program that has it.
+_SESSION = ("id", "created", "used", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,19 @@ def sessions(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    table = Table(_id_column("id"), "created", "used", "address", "agent", box=None)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row.values()))
+    cells = [
+        (
+            row["id"],
+            *(_to_the_second(row[name]) for name in ("createdAt", "usedAt")),
+            row["address"],
+            row["agent"],
+        )
+        for row in rows
+    ]
+    whole = [_whole_column(name, [row[n] for row in cells]) for n, name in enumerate(_SESSION)]
+    table = Table(*whole, Column("agent", min_width=20, no_wrap=True), box=None)
+    for row in cells:
+        table.add_row(*map(escape, row))
     _out.print(table)
 
 
@@ -249,6 +262,15 @@ def _print_account(account: Account, *, as_json: bool, password: str | None = No
 def _id_column(name: str) -> Column:
     """Make a column whose ids are never cut: they are what the next command needs."""
     return Column(name, min_width=36, no_wrap=True)
+
+
+def _whole_column(name: str, cells: Sequence[str]) -> Column:
+    """Make a column whose cells are never cut, however narrow the terminal is."""
+    return Column(name, min_width=max(map(len, cells), default=0), no_wrap=True)
+
+
+def _to_the_second(moment: str) -> str:
+    return datetime.fromisoformat(moment).isoformat(timespec="seconds")
 
 
 def _print_json(value: object) -> None:

@@ -16,6 +16,7 @@ from lightning.ids import new_id
 from lightning.keys import secret
 from lightning.outbound import Guard, Resolve, SystemResolver
 from lightning.repositories import Place, Remote, Repository, RepositoryStore
+from lightning.repositories.scratch import clear
 from lightning.sealing import Sealer
 from lightning.settings import Settings
 from lightning.storage import Create, Delete, Operation, Replace, Storage, Stored, Where
@@ -226,8 +227,12 @@ class Repositories:
 
 
 def open_repositories(settings: Settings, storage: Storage) -> Repositories:
-    """Open the repositories of an installation; their copies on this machine are in its data directory."""
+    """Open the repositories of an installation; their copies on this machine are in its data directory.
+
+    What killed processes left of their work on repositories is removed.
+    """
     sealer = Sealer(secret(settings.secret_key), secret(settings.secret_key_previous))
+    clear()
     store = RepositoryStore(storage, settings.data / "repos")
     return Repositories(storage, store, sealer, Guard.allowing(settings.git_allow))
 

@@ -1,11 +1,9 @@
 """A history that comes from outside, kept apart until all of it has been looked at."""
 
 import re
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from lightning.errors import InvalidRequest
@@ -14,6 +12,7 @@ from lightning.repositories.git import BRANCH, Folder
 from lightning.repositories.paths import why_not
 from lightning.repositories.port import NO_COMMIT
 from lightning.repositories.process import GitFailed
+from lightning.repositories.scratch import scratch
 
 #: What has arrived is named so, until it counts.
 ARRIVED: Final = "refs/heads/incoming"
@@ -78,8 +77,8 @@ async def quarantine(folder: Folder, known: str) -> AsyncGenerator[Folder]:
       folder: The other.
       known: The newest commit there.
     """
-    with tempfile.TemporaryDirectory(prefix="lightning-incoming-") as place:
-        apart = Folder(folder.git, Path(place) / "incoming.git")
+    with scratch("incoming") as place:
+        apart = Folder(folder.git, place / "incoming.git")
         await apart.make()
         alternates = apart.path / "objects" / "info" / "alternates"
         alternates.parent.mkdir(exist_ok=True)

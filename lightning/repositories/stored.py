@@ -6,10 +6,8 @@ it is made once more, to what they made of the repository.
 """
 
 import re
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import IO, Final
 
 from lightning.errors import Conflict, InvalidRequest, NotFound, Transient
@@ -34,6 +32,7 @@ from lightning.repositories.head import BundleGone, Head, Heads
 from lightning.repositories.incoming import ARRIVED, Incoming, check, quarantine
 from lightning.repositories.port import NO_COMMIT, GitFailed, Limits
 from lightning.repositories.remote import Branch, Remote, RemoteRefused
+from lightning.repositories.scratch import scratch
 from lightning.repositories.writing import (
     changed_tree,
     check_base,
@@ -334,8 +333,8 @@ class StoredRepository:
                 break
         for bundle in missing:
             data = await self._heads.bytes_of(bundle)
-            with tempfile.TemporaryDirectory(prefix="lightning-bundle-") as place:
-                path = Path(place) / "main.bundle"
+            with scratch("bundle") as place:
+                path = place / "main.bundle"
                 path.write_bytes(data)
                 await folder.take(path, BRANCH, BRANCH)
 

@@ -1,9 +1,7 @@
 """Trees and commits made by git's plumbing: in an index of their own, and merged where others were faster."""
 
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from lightning.errors import Conflict, InvalidRequest
@@ -18,6 +16,7 @@ from lightning.repositories.port import (
     GitFailed,
     MergeConflict,
 )
+from lightning.repositories.scratch import scratch
 
 #: How git writes what kind of file it is.
 MODES: Final = {"file": "100644", "executable": "100755"}
@@ -75,8 +74,8 @@ async def write_tree(folder: Folder, commit: str, removed: Sequence[str], writte
     # removed first, so that a folder can take the place of a file
     lines = [f"0 {NO_COMMIT}\t{path}" for path in removed]
     lines += [f"{what}\t{path}" for path, what in written.items()]
-    with tempfile.TemporaryDirectory(prefix="lightning-index-") as place:
-        index = {"GIT_INDEX_FILE": str(Path(place) / "index")}
+    with scratch("index") as place:
+        index = {"GIT_INDEX_FILE": str(place / "index")}
         start = ("--empty",) if commit == NO_COMMIT else (commit,)
         await folder.git.run(folder.path, "read-tree", *start, environment=index)
         given = "\0".join([*lines, ""]).encode()

@@ -31,12 +31,12 @@ def list_conversations(
     if as_json:
         output.write_json(found, indent=2)
         return
-    table = Table("id", "title", "updated", "waiting", box=None)
-    for each in found["conversations"]:
+    # clients choose these ids, so they may be long
+    ids = [output.one_line(each["id"]) for each in found["conversations"]]
+    table = Table(output.whole_column("id", ids), "title", "updated", "waiting", box=None)
+    for shown, each in zip(ids, found["conversations"], strict=True):
         title = escape(output.one_line(each["title"]))
-        table.add_row(
-            escape(output.one_line(each["id"])), title, each["updatedAt"], str(len(each["waiting"]))
-        )
+        table.add_row(escape(shown), title, each["updatedAt"], str(len(each["waiting"])))
     output.console.print(table)
     if found["next"] is not None:
         output.console.print(f"more with --page {found['next']}")

@@ -65,7 +65,7 @@ def events(
     if as_json:
         output.write_json(page, indent=2)
         return
-    table = Table("seq", "id", "type", "state", "recorded", box=None)
+    table = Table("seq", output.id_column(), "type", "state", "recorded", box=None)
     for event in page["events"]:
         table.add_row(str(event["seq"]), event["id"], event["type"], event["state"], event["recordedAt"])
     output.console.print(table)

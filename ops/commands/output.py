@@ -6,9 +6,11 @@ import re
 import select
 import sys
 import threading
+from collections.abc import Iterable
 from typing import NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column
@@ -44,6 +46,11 @@ console = _Console(highlight=False, soft_wrap=True)
 def id_column() -> Column:
     """Make a column of ids, which are there to be copied, however narrow the terminal is."""
     return Column("id", no_wrap=True, min_width=_ID_CHARS)
+
+
+def whole_column(name: str, cells: Iterable[str]) -> Column:
+    """Make a column whose cells are never cut, however long they are and narrow the terminal is."""
+    return Column(name, no_wrap=True, min_width=max(map(cell_len, cells), default=0))
 
 
 def write(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from lightning.client import ClientError
 from lightning.client.shapes import CommitMade
@@ -34,7 +34,7 @@ def list_repositories(
     if as_json:
         output.write_json(found, indent=2)
         return
-    table = Table(Column("id", no_wrap=True), "name", "where", "created", box=None)
+    table = Table(output.id_column(), "name", "where", "created", box=None)
     for each in found:
         table.add_row(each["id"], each["name"], escape(each["url"] or "here"), each["createdAt"])
     output.console.print(table)

@@ -131,11 +131,11 @@ def list_schedules(
     if as_json:
         output.write_json(found, indent=2)
         return
-    table = Table(output.id_column(), "when", "state", "next", "what", box=None)
-    for each in found["schedules"]:
-        table.add_row(
-            each["id"], _when(each), each["state"], next(iter(each["nextFires"]), ""), escape(_what(each))
-        )
+    fires = [next(iter(each["nextFires"]), "") for each in found["schedules"]]
+    following = output.whole_column("next", fires)
+    table = Table(output.id_column(), "when", "state", following, "what", box=None)
+    for fire, each in zip(fires, found["schedules"], strict=True):
+        table.add_row(each["id"], _when(each), each["state"], fire, escape(_what(each)))
     output.console.print(table)
     if found["next"] is not None:
         output.console.print(f"more with --page {found['next']}")

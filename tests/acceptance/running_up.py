@@ -81,6 +81,17 @@ class Up:
     def run(self, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         return forked.run([LIGHTNING, *arguments], environment or self.environment)
 
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line as a person pastes it."""
+        return subprocess.run(
+            ["bash", "-c", line],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def children(self, module: str) -> list[int]:
         """Find the processes of this installation that run a module."""
         found = []

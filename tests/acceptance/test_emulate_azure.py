@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def up(tmp_path, model):
         "LIGHTNING_LEASE_SECONDS": "2",
         "LIGHTNING_RETRY_SECONDS": "0.1",
     }
-    running = Up(tmp_path / "data", environment)
+    running = Up(tmp_path / "Ada's data", environment)  # a shell takes neither as it is
     yield running
     if running.process.poll() is None:
         running.stop()
@@ -101,6 +102,12 @@ def stopped_accepting(up: Up) -> bool:
     return False
 
 
+def assert_a_shell_gets_the_settings_by_the_line_that_is_printed(up: Up) -> None:
+    [line] = re.findall(r"for other commands: (.*)", up.printed())
+    ran = up.shell(f'unset COSMOS_CONNECTION; {line} && test -n "$COSMOS_CONNECTION"')
+    assert ran.returncode == 0, ran.stderr
+
+
 def assert_emulators_know_no_secret(up: Up) -> None:
     key = up.environment["COSMOS_CONNECTION"].partition("AccountKey=")[2].rstrip(";")
     token = up.environment["ACI_EMULATOR"].partition("AccessToken=")[2].rstrip(";")
@@ -113,6 +120,7 @@ def assert_emulators_know_no_secret(up: Up) -> None:
 
 def test_what_was_accepted_outlives_emulators_and_restarts(up, model):
     assert_emulators_know_no_secret(up)
+    assert_a_shell_gets_the_settings_by_the_line_that_is_printed(up)
     with up.client() as client:
         # Given a conversation
         assert answer(client, send(client, "1", "my name is Ada")) == "You said: my name is Ada"

@@ -17,6 +17,7 @@ import pytest
 from api.chat.installed import INSTALL, is_installed
 from lightning.client import Client
 from ops.chaos.installation import ModelServer, until
+from ops.ports import free_port
 from tests.acceptance import queues
 from tests.acceptance.running_up import Up
 
@@ -50,7 +51,8 @@ def up(tmp_path_factory, model, queue):
         "LIGHTNING_MAX_ATTEMPTS": "3",
     }
     chat = ["--chat"] if is_installed() and not queues.emulated_azure else []
-    running = Up(tmp_path_factory.mktemp("up") / "data", {**environment, "LIGHTNING_CHAT_PORT": "0"}, *chat)
+    data = tmp_path_factory.mktemp("up") / "Ada's data"  # a shell takes neither as it is
+    running = Up(data, {**environment, "LIGHTNING_CHAT_PORT": "0"}, *chat)
     yield running
     assert running.stop() == 0
 
@@ -226,9 +228,7 @@ def test_the_command_line_sends_and_lists_and_draws(up):
 
 def test_the_pasted_line_works_as_printed(up):
     line = next(line.strip() for line in up.printed().splitlines() if " send " in line)
-    ran = subprocess.run(
-        ["bash", "-c", line], env=up.environment, capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    ran = up.shell(line)
     assert "202 accepted" in ran.stdout, ran.stderr
 
 
@@ -260,7 +260,7 @@ def test_a_second_one_on_the_same_port_says_what_to_do(up, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
-    [(("--data", "pyproject.toml"), "--data"), (("--host", "nowhere.invalid"), "--host")],
+    [(("--data", "pyproject.toml"), "--data"), (("--host", "192.0.2.1"), "--host")],
     ids=["data", "host"],
 )
 def test_a_place_or_host_that_is_none_says_what_to_do(up, tmp_path, arguments, remedy):
@@ -268,6 +268,20 @@ def test_a_place_or_host_that_is_none_says_what_to_do(up, tmp_path, arguments, r
     assert refused.returncode == 1
     assert remedy in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_the_chat_at_the_port_of_the_ingress_is_refused(up, tmp_path):
+    if not is_installed():
+        pytest.skip(INSTALL)
+    # When the chat is to listen where the ingress will
+    port = str(free_port())
+    environment = {**up.environment, "LIGHTNING_CHAT_PORT": port}
+    place = ["--port", port, "--data", str(tmp_path / "other")]
+    ran = up.run("up", "--chat", *place, environment=environment)
+    # Then one line says so, and nothing was started
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert "LIGHTNING_CHAT_PORT" in ran.stderr
+    assert "ingress" in ran.stderr
 
 
 def none_is_left(pids: list[int]) -> bool:
@@ -309,6 +323,24 @@ def test_what_was_said_is_there_when_it_is_started_again_however_it_ended(living
     pids = living.processes()
     living.stop(signal.SIGKILL)
     until(lambda: none_is_left(pids), "they end with it")
+
+
+def test_an_installation_without_the_file_of_its_first_user_says_how_to_get_in(living):
+    # Given one that was restored without the password of its first user
+    living.stop()
+    (living.data / "first_user.json").unlink()
+    # When it is started
+    living.start()
+    # Then no password is named, but the command that sets one, which works as it is printed
+    assert not (living.data / "first_user.json").exists()
+    assert "first_user.json" not in living.printed()
+    [command] = re.findall(r"`([^`]* users password first [^`]*)`", living.printed())
+    [log_in] = re.findall(r"`([^`]* login --user first [^`]*)`", living.printed())
+    password = living.shell(command).stdout.split()[-1]
+    assert living.shell(f"echo {password} | {log_in} --password-stdin").stdout == "first is logged in\n"
+    # And the line to paste works then
+    line = next(line.strip() for line in living.printed().splitlines() if " send " in line)
+    assert "202 accepted" in living.shell(line).stdout
 
 
 def test_the_chat_is_one_more_process_and_holds_no_key_of_the_platform(up):

@@ -3,6 +3,7 @@
 import re
 
 from lightning.settings import Settings, settings_table
+from ops.commands import conversations, repos, runs, schedule
 from tests.architecture.tree import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -38,6 +39,21 @@ def test_commands_that_the_readme_names_exist():
     named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", README, re.MULTILINE))
     assert named, "README.md names no make target"
     assert named <= targets
+
+
+def test_the_readme_names_every_command():
+    table = README.partition("## The command line")[2].partition("\n\nCommands speak")[0]
+    rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `lightning")]
+    groups = {
+        "repos": repos.app,
+        "runs": runs.app,
+        "schedule": schedule.app,
+        "conversations": conversations.app,
+    }
+    for group, app in groups.items():
+        [row] = [row for row in rows if row.startswith(f"| `lightning {group} ")]
+        commands = [each.name or each.callback.__name__ for each in app.registered_commands]
+        assert [name for name in commands if not re.search(rf"[` ]{name}[` ]", row)] == [], group
 
 
 def test_each_component_of_the_specification_leads_to_modules_that_exist():

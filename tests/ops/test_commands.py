@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from lightning.client import ClientError
+from ops.access import first_user
 from ops.chaos.installation import until
 from ops.cli import app
 from ops.ports import free_port
 from tests.acceptance.images import make_image
-from tests.ops.conftest import CommandLine, clean_environment
+from tests.ops.conftest import CommandLine, clean_environment, run
 from tests.ops.terminal import CTRL_C, CTRL_D
 
 pytestmark = pytest.mark.timeout(120)
@@ -219,6 +220,42 @@ def test_doctor_speaks_json(real):
     assert {finding["verdict"] for finding in findings} <= {"ok", "missing", "wrong"}
 
 
+def examined(real, **settings: str) -> dict[str, dict]:
+    """Ask the doctor, and give what it found by part."""
+    ran = CliRunner().invoke(
+        app, ["doctor", "--json", "--url", real.url, "--data", str(real.data)], env=settings
+    )
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.exit_code == any(finding["verdict"] == "wrong" for finding in found)
+    return {finding["part"]: finding for finding in found}
+
+
+def test_doctor_tries_the_sandbox_and_names_what_its_network_needs(real, tmp_path):
+    # Given a machine whose sandbox works, without slirp4netns
+    (tmp_path / "bin").mkdir()
+    without = {"PATH": str(tmp_path / "bin")}
+    # When the doctor looks, then the network of runs is missing, and nothing is wrong
+    found = examined(real, **without)
+    assert found["sandbox"]["verdict"] == "ok", found["sandbox"]
+    assert found["network"]["verdict"] == "missing"
+    assert "slirp4netns" in found["network"]["detail"]
+    # And nothing is missing where runs are to have none, or it is installed
+    assert "network" not in examined(real, **without, LIGHTNING_SANDBOX_NETWORK="none")
+    (tmp_path / "bin" / "slirp4netns").symlink_to("/bin/true")
+    assert examined(real, **without)["network"]["verdict"] == "ok"
+
+
+def test_doctor_says_that_a_sandbox_cannot_be_made(real):
+    # Given a user who may make no user namespaces
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces &&"
+    asked = real.command("doctor", "--json")
+    ran = run(["unshare", "--user", "--map-root-user", "bash", "-c", f'{forbid} "$@"', "bash", *asked])
+    # When the doctor looks, then it is wrong, in words that say what is needed
+    [found] = [each for each in map(json.loads, ran.stdout.splitlines()) if each["part"] == "sandbox"]
+    assert (ran.returncode, found["verdict"]) == (1, "wrong")
+    assert "user namespaces" in found["detail"]
+
+
 @pytest.mark.parametrize(
     ("part", "place"),
     [
@@ -267,6 +304,22 @@ def test_another_installations_directory_is_one_line(real, tmp_path):
     assert ran.returncode == 1
     [line] = ran.stderr.splitlines()
     assert "--data" in line
+
+
+def test_a_first_user_whose_password_was_changed_is_told_so_and_logs_in_with_the_new_one(real, tmp_path):
+    # Given a file with a password that is not the account's any more
+    kept = tmp_path / "first_user.json"
+    kept.write_text(json.dumps({"username": "first", "password": "the old one"}))
+    here = CommandLine(real.url, tmp_path)
+    # When a command is given, then it says what is wrong, and what to do
+    said = here.run("events").stderr
+    assert said.count("\n") == 1
+    assert f"is not the one in {kept}" in said
+    assert "lightning login --password-stdin" in said
+    # And when that is done, then commands go on with it
+    _, password = first_user(real.data)
+    assert here.run("login", "--password-stdin", stdin=f"{password}\n").stdout == "first is logged in\n"
+    assert here.run("events").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -453,6 +506,24 @@ def test_a_schedule_is_worked_with(real):
     assert ran(real, "schedule", "create", "x", "--every", "60", "--type", "worker.task").exit_code == 2
     assert ran(real, "schedule", "delete", made_id).exit_code == 0
     assert ran(real, "schedule", "show", made_id).exception.code == "not_found"
+
+
+def test_lists_never_cut_what_the_next_command_needs(real):
+    # Given a conversation with a long id and title, as a client may choose them, and a schedule
+    conversation = "a-conversation-that-its-client-has-given-a-long-id-" + "x" * 60
+    said = ran(real, "send", "I am Ada, " * 20, "--conversation", conversation)
+    assert said.exit_code == 0, said.output
+    event = said.stdout.split()[2]
+    made = ran(real, "schedule", "create", "something " * 10, "--cron", "0 9 * * 1-5", "--timezone", "UTC")
+    assert made.exit_code == 0, made.output
+    [schedule] = json.loads(ran(real, "schedule", "list", "--limit", "1", "--json").stdout)["schedules"]
+    # When they are listed where there is no room, as in a pipe
+    lists = [ran(real, *command).stdout for command in (("events",), ("conversations", "list"))]
+    fires = ran(real, "schedule", "list").stdout
+    # Then the ids are whole, and so is the moment when something fires
+    assert [event in lists[0], conversation in lists[1]] == [True, True]
+    assert schedule["nextFires"][0] in fires
+    assert schedule["id"] in fires
 
 
 def test_a_person_is_shown_exactly_what_they_approve(real):

@@ -104,6 +104,8 @@ class TestSessions:
             newest, oldest = show("sessions", person.username)
             assert newest["agent"] == "[red]a browser"
             assert newest["id"] in run("sessions", person.username)
+            moments = [newest[name][:19] for name in ("createdAt", "usedAt")]
+            assert all(moment in run("sessions", person.username) for moment in moments), "they are not cut"
             assert "[red]" in run("sessions", person.username), "what a client calls itself is no markup"
 
             # When one is ended, then the other is left
@@ -178,3 +180,19 @@ def test_the_first_user_is_made_whoever_may_register(data, registration):
             account = beside.run(beside.accounts.named("first"))
             assert account.role == "operator"
             assert beside.run(beside.sessions.start(account, Origin()))
+
+
+def test_no_password_is_made_up_for_a_first_user_who_has_one(data):
+    with serving(data) as ingress:
+        # Given the first user's account, as an import brings it, and no file with its password
+        make_first_user(ingress.settings)
+        kept = data / "first_user.json"
+        password = kept.read_text()
+        kept.unlink()
+        # When the installation begins again, then there is no file that names another password
+        assert make_first_user(ingress.settings) == "first"
+        assert not kept.exists()
+        # And where the file was copied back, it is left as it was
+        kept.write_text(password)
+        make_first_user(ingress.settings)
+        assert log_in(ingress, *first_user(data)).status_code == 200
