@@ -154,6 +154,7 @@ class Folder:
                 statuses=(0, 1, 128),
                 max_bytes=MAX_SEARCH_BYTES,
                 cut=True,
+                slow=True,
                 timeout_seconds=SEARCH_SECONDS,
             )
         except TookTooLong:
