@@ -167,6 +167,45 @@ class TestBundles:
         assert "hasDotgit" in refused.value.message
         assert await repository.tip() == NO_COMMIT
 
+    @pytest.mark.parametrize("where", ["message", "author", "trailer"])
+    async def test_a_history_is_told_however_much_its_commits_say(self, repository, tmp_path, where):
+        # Given a commit that says more than git is let print, between others, one of them a run's
+        much = "a" * 9_000_000
+        git("init", "-q", "--bare", "made", cwd=tmp_path)
+        made = tmp_path / "made"
+        blob = git("hash-object", "-w", "--stdin", cwd=made, input="x").strip()
+        tree = git("mktree", cwd=made, input=f"100644 blob {blob}\ta\n").strip()
+        author = much if where == "author" else "anna"
+        text = {
+            "message": f"m\n\nLightning-Run: run-1\n{much}\n\nend",
+            "trailer": f"m\n\nLightning-Run: run-1{much}",
+            "author": "m\n\nLightning-Run: run-1",
+        }[where]
+        at = "<a@example.org> 1700000000 +0000"
+        first = git("commit-tree", tree, "-F", "-", cwd=made, input="m\n\nLightning-Run: run-1\n").strip()
+        raw = f"tree {tree}\nparent {first}\nauthor {author} {at}\ncommitter b {at}\n\n{text}\n"
+        long = git("hash-object", "-t", "commit", "-w", "--stdin", cwd=made, input=raw).strip()
+        tip = git("commit-tree", tree, "-p", long, "-m", "last", cwd=made).strip()
+        git("update-ref", "refs/heads/main", tip, cwd=made)
+        git("bundle", "create", "x.bundle", "main", cwd=made)
+        await repository.load((made / "x.bundle").read_bytes())
+
+        # When the history is told page by page
+        told, skip = [], 0
+        while skip is not None:
+            page = await repository.log(skip=skip)
+            told += page.commits
+            skip = page.next
+
+        # Then each commit comes once, and what is too long ends with an ellipsis
+        assert [each.id for each in told] == [tip, long, first]
+        assert [len(each.message) < 20_000 and len(each.author) < 20_000 for each in told] == [True] * 3
+        assert (told[0].message, told[2].run) == ("last", "run-1")
+        said = {"message": told[1].message, "author": told[1].author, "trailer": told[1].run}[where]
+        assert said.endswith("…")
+        # And what a run has committed is found
+        assert await repository.settle("run-1", base="1" * 40) == first
+
 
 #: Names of a folder that, in folders of folders, makes 27,000 files of a few objects.
 MANY = [f"f{number:02}" for number in range(30)]
