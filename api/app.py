@@ -39,6 +39,7 @@ from api.operation import Operation, WebSocketOperation
 from api.platform import Platform
 from api.run_rates import RunRates
 from api.run_spans import RunSpans
+from api.searches import Searches
 from api.streams import Streams
 from api.tracing import TraceRequests
 from api.transfers import Transfers
@@ -160,6 +161,7 @@ def create_app(settings: Settings, *, bcrypt_rounds: int = BCRYPT_ROUNDS) -> Sta
             deliveries=Deliveries(storage, log),
             repositories=open_repositories(settings, storage),
             transfers=Transfers(),
+            searches=Searches(),
             schedules=Schedules(storage, settings.schedules_per_user),
             handover=Handover(dispatch),
             hub=hub,

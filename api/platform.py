@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from api.metering import MeteredModel
 from api.run_rates import RunRates
 from api.run_spans import RunSpans
+from api.searches import Searches
 from api.streams import Streams
 from api.transfers import Transfers
 from lightning.crash import CrashPoint
@@ -66,5 +67,6 @@ class Platform:
     streams: Streams
     notify_secret: str
     transfers: Transfers
+    searches: Searches
     crash: CrashPoint
     stopping: bool = False

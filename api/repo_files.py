@@ -113,12 +113,16 @@ async def revert_run(request: Request) -> Response:
 
 
 async def search_files(request: Request) -> Response:
-    """Look for lines in the text files of a commit; the first 500 are given."""
-    _, _, repository = await own(request)
+    """Look for lines in the text files of a commit; the first 500 are given.
+
+    A user has two searches under way at a time; a further one is to come again.
+    """
+    user_id, _, repository = await own(request)
     choice = read_query(request, SearchChoice)
-    found = await repository.search(
-        choice.q, at=choice.at, regex=bool(choice.regex), ignore_case=bool(choice.ignoreCase)
-    )
+    with platform(request).searches.place(user_id):
+        found = await repository.search(
+            choice.q, at=choice.at, regex=bool(choice.regex), ignore_case=bool(choice.ignoreCase)
+        )
     matches = [{"path": each.path, "line": each.line, "text": each.text} for each in found.matches]
     return respond({"commit": commit_shown(found.commit), "matches": matches, "truncated": found.truncated})
 
@@ -233,6 +237,10 @@ ROUTES = (
         scope="repos:read",
         query=SearchChoice,
         answers={200: SearchShown},
-        problems={**_READING, 400: ("invalid_pattern", "search_too_long")},
+        problems={
+            **_READING,
+            400: ("invalid_pattern", "search_too_long"),
+            429: ("too_many_searches",),
+        },
     ),
 )

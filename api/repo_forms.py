@@ -121,14 +121,17 @@ class CommitShown(BaseModel):
     parents: list[str]
     author: str
     time: Annotated[str, Field(description="RFC 3339.")]
-    message: str
+    message: Annotated[str, Field(description="One that is very long ends with an ellipsis.")]
     runID: Annotated[str | None, Field(description="The run that made it.")]  # noqa: N815 -- the wire's name
     eventID: Annotated[str | None, Field(description="The event behind it.")]  # noqa: N815 -- the wire's name
     reverts: Annotated[str | None, Field(description="The run that it undoes.")]
 
 
 class History(BaseModel):
-    """A page of the history, newest first; ``next`` is the ``skip`` of the page behind it."""
+    """A page of the history, newest first; ``next`` is the ``skip`` of the page behind it.
+
+    It may hold fewer commits than asked for, where they say much.
+    """
 
     commits: list[CommitShown]
     next: Annotated[int | None, Field(examples=[None])]

@@ -90,7 +90,7 @@ ROUTES = (
         scope="repos:read",
         query=DiffChoice,
         answers={200: DiffShown},
-        problems={404: ("no_such_commit",), **GIT_PROBLEMS},
+        problems={400: ("too_many_files",), 404: ("no_such_commit",), **GIT_PROBLEMS},
     ),
     Operation(
         "GET",

@@ -68,7 +68,7 @@ class Commit:
       parents: The ids of what it follows.
       author: Who made it, a name.
       time: When, RFC 3339.
-      message: All of its message.
+      message: Its message; one that is longer than any of ours is cut off, and ends with an ellipsis.
       run: The run that made it, by its trailer.
       event: The event behind it, by its trailer.
       reverts: The run that it undoes, by its trailer.

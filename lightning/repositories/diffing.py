@@ -18,6 +18,9 @@ _PLAIN: Final = ("-r", "--no-color", "--no-ext-diff", "--no-textconv", "--find-r
 
 async def diff(folder: Folder, base: str, commit: str) -> Diff:
     """Tell what two commits differ in; see `Repository.diff`."""
+    # in the midst of a history from outside there may be more than git can bear
+    for each in (base, commit):
+        await folder.entries(each)
     trees = [await folder.tree_of(base), await folder.tree_of(commit)]
     names = await folder.git.run(
         folder.path, *("diff-tree", *_PLAIN, "-z", "--raw", "--no-abbrev", *trees), max_bytes=_MAX_NAMES_BYTES

@@ -7,7 +7,7 @@ from typing import Final
 from lightning.errors import InvalidRequest, NotFound
 from lightning.repositories.content import Commit, Entry, File, Found, History, Kind, Match
 from lightning.repositories.paths import check_path
-from lightning.repositories.port import MAX_FILE_BYTES, MAX_FILES, NO_COMMIT
+from lightning.repositories.port import MAX_FILE_BYTES, MAX_FILES, MAX_MESSAGE_CHARS, NO_COMMIT
 from lightning.repositories.process import Git, GitFailed, Output, TookTooLong
 
 #: The one branch of every repository.
@@ -24,6 +24,9 @@ MAX_PATTERN_CHARS: Final = 500
 _MAX_LIST_BYTES: Final = MAX_FILES * 1200
 _MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 
+#: Of what a commit says so much is told: all that is written here, with trailers.
+_MAX_TOLD_CHARS: Final = MAX_MESSAGE_CHARS + 1024
+
 _KINDS: Final[dict[str, Kind]] = {
     "100644": "file",
     "100664": "file",
@@ -35,9 +38,9 @@ _KINDS: Final[dict[str, Kind]] = {
 _TRAILERS: Final = ("Lightning-Run", "Lightning-Event", "Lightning-Reverts", "Lightning-Effect")
 _FIELDS: Final = (
     "%H",
+    "%aI",
     "%P",
     "%an",
-    "%aI",
     *(f"%(trailers:key={name},valueonly,separator=%x2C)" for name in _TRAILERS),
     "%B",
 )
@@ -154,6 +157,7 @@ class Folder:
                 statuses=(0, 1, 128),
                 max_bytes=MAX_SEARCH_BYTES,
                 cut=True,
+                slow=True,
                 timeout_seconds=SEARCH_SECONDS,
             )
         except TookTooLong:
@@ -175,9 +179,11 @@ class Folder:
             *("log", "-z", f"--format={'%x00'.join(_FIELDS)}", f"--skip={skip}", f"--max-count={limit + 1}"),
             *(commit, *behind),
             max_bytes=_MAX_LOG_BYTES,
+            cut=True,
         )
         commits = _commits(told)
-        return History(commits[:limit], skip + limit if len(commits) > limit else None)
+        shown = commits[:limit]
+        return History(shown, skip + len(shown) if told.truncated or len(commits) > limit else None)
 
     async def with_trailer(self, tip: str, name: str, value: str) -> list[Commit]:
         """Find the commits with a trailer in a history, newest first."""
@@ -185,12 +191,13 @@ class Folder:
             return []
         told = await self.git.run(
             self.path,
-            *("log", "-z", f"--format={'%x00'.join(_FIELDS)}", "--fixed-strings", f"--grep={name}: {value}"),
-            *("--max-count=100", tip, "--"),
-            max_bytes=_MAX_LOG_BYTES,
+            *("log", "--format=%H", "--max-count=100"),
+            *("--fixed-strings", f"--grep={name}: {value}", tip, "--"),
         )
+        # each by itself, so that none which says very much hides another
+        found = [(await self.log(each, path=None, skip=0, limit=1)).commits[0] for each in told.text.split()]
         key = name.removeprefix("Lightning-").lower()
-        return [each for each in _commits(told) if getattr(each, key) == value]
+        return [each for each in found if getattr(each, key) == value]
 
     async def pack(self, commit: str, without: str, *, max_bytes: int) -> Output:
         """Pack a history, without what another commit has of it; cut off where it is too large."""
@@ -241,6 +248,10 @@ def _matches(commit: str, found: Output) -> Found:
 def _commits(told: Output) -> list[Commit]:
     parts = told.data.decode(errors="replace").split("\0")
     size = len(_FIELDS)
+    if told.truncated:
+        # what was cut off is the next page's; of a commit that is too long for any, the beginning is told
+        whole = (len(parts) - 1) // size
+        parts = [*parts[: whole * size], ""] if whole else [*parts, *[""] * (size + 1 - len(parts))]
     if len(parts) % size > 1:
         raise GitFailed("git tells the history otherwise than expected")
     rows = [parts[start : start + size] for start in range(0, len(parts) - 1, size)]
@@ -248,15 +259,19 @@ def _commits(told: Output) -> list[Commit]:
 
 
 def _commit(row: list[str]) -> Commit:
-    commit, parents, author, time, run, event, reverts, effect, message = row
+    commit, time, parents, author, run, event, reverts, effect, message = row
     return Commit(
         commit,
-        parents.split(),
-        author,
+        [each for each in parents.split() if COMMIT_ID.fullmatch(each)],
+        _told(author),
         time.replace("+00:00", "Z"),
-        message.strip("\n"),
-        run or None,
-        event or None,
-        reverts or None,
-        effect or None,
+        _told(message.strip("\n")),
+        _told(run) or None,
+        _told(event) or None,
+        _told(reverts) or None,
+        _told(effect) or None,
     )
+
+
+def _told(text: str) -> str:
+    return text if len(text) <= _MAX_TOLD_CHARS else text[: _MAX_TOLD_CHARS - 1] + "…"

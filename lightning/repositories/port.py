@@ -164,6 +164,9 @@ class Repository(Protocol):
         Parameters:
           at: The commit.
           base: The one before; the first parent by default.
+
+        Raises:
+          InvalidRequest: One of them has too many files (``too_many_files``).
         """
         ...
 
@@ -242,6 +245,8 @@ class Repository(Protocol):
         Raises:
           NotFound: The run has committed nothing (``nothing_to_revert``).
           MergeConflict: Others changed the same since.
+          InvalidRequest: What it found or made has too many files, or what is left would
+            (``too_many_files``).
         """
         ...
 

@@ -24,6 +24,9 @@ _KEPT_ERROR_BYTES: Final = 4096
 #: Processes at a time, for one process of ours.
 _AT_A_TIME: Final = 4
 
+#: Of those that may well take long, so many besides.
+SLOW_AT_A_TIME: Final = 3
+
 #: What a command may use of memory, and write into a file.
 _LIMITS: Final = ("--as=2147483648", "--fsize=536870912", "--core=0")
 
@@ -115,6 +118,7 @@ class Git:
         self._program = program
         self._limits = shutil.which("prlimit")
         self._turns = asyncio.Semaphore(_AT_A_TIME)
+        self._slow_turns = asyncio.Semaphore(SLOW_AT_A_TIME)
 
     @classmethod
     def installed(cls) -> "Git":
@@ -129,6 +133,7 @@ class Git:
         statuses: Sequence[int] = (0,),
         max_bytes: int = 1024 * 1024,
         cut: bool = False,
+        slow: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
         config: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -142,6 +147,7 @@ class Git:
           statuses: The exit statuses that are answers; every other is a failure.
           max_bytes: What it may print.
           cut: Whether more than that is cut off, or a failure.
+          slow: Whether it may well take long; then it keeps none waiting but its like.
           timeout_seconds: How long it may take.
           config: Settings of git's besides those that always hold.
           environment: Variables besides those that always hold.
@@ -158,7 +164,7 @@ class Git:
         limits = [self._limits, *_LIMITS] if self._limits else []
         command = [*limits, self._program, "--no-pager", *arguments]
         given = _environment(folder, config or {}, environment or {})
-        async with self._turns:
+        async with self._slow_turns if slow else self._turns:
             return await self._run(command, given, stdin, statuses, max_bytes, timeout_seconds, cut=cut)
 
     async def _run(

@@ -188,7 +188,6 @@ async def put_on_top(folder: Folder, base: str, tree: str, tip: str) -> str | No
     before = await folder.tree_of(tip)
     if base != tip:
         tree = await merged_tree(folder, await folder.tree_of(base), before, tree)
-        await folder.entries(tree)  # no more files than there may be
     return None if tree == before else tree
 
 
@@ -197,7 +196,11 @@ async def merged_tree(folder: Folder, base: str, ours: str, theirs: str) -> str:
 
     Raises:
       MergeConflict: Both changed the same.
+      InvalidRequest: One of the trees has too many files, or what comes of them would.
     """
+    # in the midst of a history from outside there may be more than git can bear
+    for each in {base, ours, theirs}:
+        await folder.entries(each)
     if ours in {base, theirs}:
         return theirs
     if base == theirs:
@@ -215,4 +218,5 @@ async def merged_tree(folder: Folder, base: str, ours: str, theirs: str) -> str:
     tree, *paths = [part for part in merged.data.decode(errors="replace").split("\0") if part]
     if merged.status:
         raise MergeConflict(paths)
+    await folder.entries(tree)
     return tree

@@ -2,9 +2,12 @@
 
 import base64
 import json
+from contextlib import ExitStack
 
 import pytest
 
+from api.searches import PER_USER
+from lightning.repositories.process import SLOW_AT_A_TIME
 from tests.api.conftest import assert_problem, serving
 from tests.contract.repository_kits import git
 from tests.lightning.repositories.git_server import GitServer
@@ -143,6 +146,27 @@ def test_a_file_that_is_too_large_is_refused(person):
     create(person)
     assert put(person, "a", bytes(1024 * 1024)).status_code == 200
     assert_problem(put(person, "a", bytes(8 * 1024 * 1024 + 1)), 413, "too_large")
+
+
+def test_nobody_takes_all_turns_of_searches(person, ingress):
+    # Given somebody with as many searches under way as one may have
+    create(person)
+    put(person, "a.txt")
+    other = ingress.person()
+    create(other)
+    put(other, "a.txt")
+    with ExitStack() as under_way:
+        for _ in range(PER_USER):
+            under_way.enter_context(ingress.platform.searches.place(person.id))
+        # When another one comes, then it is told to come again, and others search
+        answer = person.get("/api/repos/notes/search", q="one")
+        assert_problem(answer, 429, "too_many_searches")
+        assert int(answer.headers["retry-after"]) > 0
+        assert len(other.get("/api/repos/notes/search", q="one").json()["matches"]) == 1
+    # And they have their places again, however often
+    for _ in range(2 * PER_USER):
+        assert len(person.get("/api/repos/notes/search", q="one").json()["matches"]) == 1
+    assert PER_USER < SLOW_AT_A_TIME
 
 
 @pytest.mark.parametrize(

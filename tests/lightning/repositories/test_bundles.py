@@ -9,6 +9,32 @@ from lightning.repositories import NO_COMMIT
 from tests.contract.repository_kits import git, put, text_of
 
 
+@pytest.fixture
+def bundle_of(tmp_path):
+    """Give what bundles a history of trees, whose messages are given; it tells its commits, too."""
+    git("init", "-q", "--bare", "made", cwd=tmp_path)
+    made = tmp_path / "made"
+    blob = git("hash-object", "-w", "--stdin", cwd=made, input="x").strip()
+
+    def tree(names, entry):
+        return git("mktree", cwd=made, input="".join(f"{entry}\t{name}\n" for name in names)).strip()
+
+    def bundle(*history):
+        commits = []
+        for names, depth, message in history:
+            top = tree(names, f"100644 blob {blob}")
+            for _ in range(depth):
+                top = tree(names, f"040000 tree {top}")
+            parents = [argument for each in commits[-1:] for argument in ("-p", each)]
+            made_now = git("commit-tree", top, *parents, "-F", "-", cwd=made, input=message)
+            commits.append(made_now.strip())
+        git("update-ref", "refs/heads/main", commits[-1], cwd=made)
+        git("bundle", "create", "x.bundle", "main", cwd=made)
+        return (made / "x.bundle").read_bytes(), commits
+
+    return bundle
+
+
 class TestBundles:
     async def test_a_clone_has_everything(self, repository, tmp_path):
         await put(repository)
@@ -140,3 +166,75 @@ class TestBundles:
             await repository.load((evil / "x.bundle").read_bytes())
         assert "hasDotgit" in refused.value.message
         assert await repository.tip() == NO_COMMIT
+
+    @pytest.mark.parametrize("where", ["message", "author", "trailer"])
+    async def test_a_history_is_told_however_much_its_commits_say(self, repository, tmp_path, where):
+        # Given a commit that says more than git is let print, between others, one of them a run's
+        much = "a" * 9_000_000
+        git("init", "-q", "--bare", "made", cwd=tmp_path)
+        made = tmp_path / "made"
+        blob = git("hash-object", "-w", "--stdin", cwd=made, input="x").strip()
+        tree = git("mktree", cwd=made, input=f"100644 blob {blob}\ta\n").strip()
+        author = much if where == "author" else "anna"
+        text = {
+            "message": f"m\n\nLightning-Run: run-1\n{much}\n\nend",
+            "trailer": f"m\n\nLightning-Run: run-1{much}",
+            "author": "m\n\nLightning-Run: run-1",
+        }[where]
+        at = "<a@example.org> 1700000000 +0000"
+        first = git("commit-tree", tree, "-F", "-", cwd=made, input="m\n\nLightning-Run: run-1\n").strip()
+        raw = f"tree {tree}\nparent {first}\nauthor {author} {at}\ncommitter b {at}\n\n{text}\n"
+        long = git("hash-object", "-t", "commit", "-w", "--stdin", cwd=made, input=raw).strip()
+        tip = git("commit-tree", tree, "-p", long, "-m", "last", cwd=made).strip()
+        git("update-ref", "refs/heads/main", tip, cwd=made)
+        git("bundle", "create", "x.bundle", "main", cwd=made)
+        await repository.load((made / "x.bundle").read_bytes())
+
+        # When the history is told page by page
+        told, skip = [], 0
+        while skip is not None:
+            page = await repository.log(skip=skip)
+            told += page.commits
+            skip = page.next
+
+        # Then each commit comes once, and what is too long ends with an ellipsis
+        assert [each.id for each in told] == [tip, long, first]
+        assert [len(each.message) < 20_000 and len(each.author) < 20_000 for each in told] == [True] * 3
+        assert (told[0].message, told[2].run) == ("last", "run-1")
+        said = {"message": told[1].message, "author": told[1].author, "trailer": told[1].run}[where]
+        assert said.endswith("…")
+        # And what a run has committed is found
+        assert await repository.settle("run-1", base="1" * 40) == first
+
+
+#: Names of a folder that, in folders of folders, makes 27,000 files of a few objects.
+MANY = [f"f{number:02}" for number in range(30)]
+
+
+class TestBombs:
+    async def test_a_commit_of_too_many_files_is_not_compared(self, repository, bundle_of):
+        # Given a history in whose middle there are more files than there may be
+        data, [small, bomb, tip] = bundle_of((["a"], 0, "small"), (MANY, 2, "bomb"), (["b"], 0, "small"))
+        await repository.load(data)
+        # When it is compared with the one before, or another with it, then that is refused
+        for chosen in ({"at": bomb}, {"at": tip}, {"at": small, "base": bomb}):
+            with pytest.raises(InvalidRequest) as refused:
+                await repository.diff(**chosen)
+            assert refused.value.code == "too_many_files"
+        # And the others are compared still
+        assert (await repository.diff(at=tip, base=small)).files
+
+    @pytest.mark.parametrize("by", [1, 2])
+    async def test_what_has_too_many_files_is_not_undone(self, repository, bundle_of, by):
+        # Given a commit of a run that makes too many files, or takes them away
+        trees = [(["a"], 0), (MANY, 2), (["b"], 0)]
+        text = "work\n\nLightning-Run: run-1\n"
+        data, [*_, tip] = bundle_of(
+            *((*tree, text if number == by else "m") for number, tree in enumerate(trees))
+        )
+        await repository.load(data)
+        # When it is to be undone, then that is refused, and nothing is changed
+        with pytest.raises(InvalidRequest) as refused:
+            await repository.revert("run-1", author="anna")
+        assert refused.value.code == "too_many_files"
+        assert await repository.tip() == tip

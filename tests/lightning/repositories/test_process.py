@@ -9,7 +9,7 @@ import uvloop
 from lightning.repositories import GitFailed
 from lightning.repositories.child import Child
 from lightning.repositories.git import Folder
-from lightning.repositories.process import Git, TookTooLong
+from lightning.repositories.process import SLOW_AT_A_TIME, Git, TookTooLong
 
 
 @pytest.fixture
@@ -46,6 +46,27 @@ async def test_endless_output_is_cut_off(program):
     assert (len(cut.data), cut.truncated) == (1000, True)
     with pytest.raises(GitFailed):
         await git.run(None, "x", max_bytes=1000)
+
+
+async def test_searches_keep_no_other_command_waiting(program, tmp_path):
+    # Given more searches than git runs at a time, none of which ends by itself
+    begun, go_on = tmp_path / "begun", tmp_path / "go"
+    script = f"echo >> {begun}; until [ -e {go_on} ]; do sleep 0.05; done"
+    git = program(f'[ "$2" = grep ] || exec echo done\n{script}')
+    folder = Folder(git, tmp_path)
+    searches = [
+        asyncio.ensure_future(folder.search("1" * 40, "x", regex=True, ignore_case=False)) for _ in range(8)
+    ]
+    while not begun.exists() or len(begun.read_text()) < SLOW_AT_A_TIME:  # noqa: ASYNC110 -- a program writes it
+        await asyncio.sleep(0.01)
+    # When something else is asked, then it is answered while they go on
+    assert (await git.run(None, "x")).text == "done\n"
+    assert not any(each.done() for each in searches)
+    assert len(begun.read_text()) == SLOW_AT_A_TIME
+    # And each of them has its turn
+    go_on.touch()
+    await asyncio.gather(*searches)
+    assert len(begun.read_text()) == len(searches)
 
 
 async def test_whoever_does_not_read_is_no_failure(program):
