@@ -211,7 +211,7 @@ def server(tmp_path):
 @pytest.fixture
 async def impatient(tmp_path, server):
     """A world that gives up what fails once, with a repository that lives on a server."""
-    world = World(tmp_path, max_attempts=1, git_allow="127.0.0.1")
+    world = World(tmp_path, claim_seconds=60, max_attempts=1, git_allow="127.0.0.1")
     known = await world.repositories.create("anna", "notes", url=server.url)
     await world.conversations.create("anna", "c", {"tools": asking("write_files"), "repo": known.id})
     yield world

@@ -220,8 +220,9 @@ def test_a_dead_event_is_discarded(platform, client):
     assert refused.value.code == "not_dead"
 
 
-def test_conversations_are_listed_shown_and_deleted(platform, client):
-    # Given a conversation with a hostile title
+def test_conversations_are_listed_shown_and_deleted(monkeypatch, platform, client):
+    # Given a conversation with a hostile title, and a terminal on which ids leave room for it
+    monkeypatch.setenv("COLUMNS", "160")
     client.create_conversation(title=HOSTILE_TITLE, conversationID="c")
     client.wait(client.send("llm.chat", {"content": "be hostile", "conversationID": "c"}))
     # Then it is listed on one line as what it is

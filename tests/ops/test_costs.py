@@ -84,7 +84,12 @@ class Platform:
 
 
 def _spans(data: Path) -> int:
+    """Count the spans; the file is made with the first of them."""
+    if not (data / "spans.db").exists():
+        return 0
     with closing(sqlite3.connect(data / "spans.db")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'spans'").fetchone():
+            return 0
         return connection.execute("SELECT count(*) FROM spans").fetchone()[0]
 
 
