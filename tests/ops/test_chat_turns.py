@@ -220,15 +220,14 @@ def test_a_dead_event_is_discarded(platform, client):
     assert refused.value.code == "not_dead"
 
 
-def test_conversations_are_listed_shown_and_deleted(monkeypatch, platform, client):
-    # Given a conversation with a hostile title, and a terminal on which ids leave room for it
-    monkeypatch.setenv("COLUMNS", "160")
+def test_conversations_are_listed_shown_and_deleted(platform, client):
+    # Given a conversation with a hostile title
     client.create_conversation(title=HOSTILE_TITLE, conversationID="c")
     client.wait(client.send("llm.chat", {"content": "be hostile", "conversationID": "c"}))
-    # Then it is listed on one line as what it is
+    # Then it is listed as what it is; longer ids beside it may leave the title less than a line
     listed = platform.run("conversations", "list").stdout
-    [line] = [line for line in listed.splitlines() if "[31m[bold]About Ada" in line]
-    assert line.split()[0] == "c"
+    [line] = [line for line in listed.splitlines() if line.split()[:1] == ["c"]]
+    assert "[31m[bold]" in line
     assert line.split()[-1] == "0"
     assert "\x1b" not in listed
     found = json.loads(platform.run("conversations", "list", "--limit", "1", "--json").stdout)
