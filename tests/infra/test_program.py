@@ -367,10 +367,17 @@ def test_the_worker_grows_with_every_queue_that_is_not_bulk(recorded):
     assert profile["capacity"] == {"minimum": "2", "maximum": "10", "default": "2"}
 
 
+def _command(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return []
+
+
 def child_of(parent: int, module: str) -> int | None:
     """Find the process that a process has started for a module, or as a copy that runs it."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    found = [int(pid) for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    found = [int(pid) for pid in children if module in _command(pid)]
     return found[0] if found else None
 
 
