@@ -142,16 +142,17 @@ def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> Answers:
         for write, waiting in jobs:
             try:
                 result = write(connection)
-            except sqlite3.Error:
+            except (
+                sqlite3.Error,
+                MemoryError,
+            ):  # how SQLite, or Python for it, says that it failed in the midst
                 raise
-            except Exception as error:
-                if not connection.in_transaction:
-                    raise  # SQLite undid all of it, as it does without memory: what follows would stand alone
-                answers.error(waiting, error)  # it belongs to the caller, who gets it
+            except Exception as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
+                answers.error(waiting, error)
             else:
                 answers.result(waiting, result)
         connection.execute("COMMIT")
-    except Exception:  # without memory, Python raises none of SQLite's
+    except (sqlite3.Error, MemoryError):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

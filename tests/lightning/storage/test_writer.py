@@ -28,7 +28,8 @@ def insert(n):
     return lambda connection: connection.execute("INSERT INTO kept VALUES (?)", (n,))
 
 
-async def test_what_shares_a_transaction_that_was_undone_is_not_written(writer):
+@pytest.mark.parametrize("undone", [True, False])
+async def test_what_shares_a_transaction_without_memory_is_not_written(writer, undone):
     # Given somebody who writes for a while, so that what comes meanwhile shares the next transaction
     begun, released = threading.Event(), threading.Event()
 
@@ -40,7 +41,9 @@ async def test_what_shares_a_transaction_that_was_undone_is_not_written(writer):
     assert await asyncio.to_thread(begun.wait, 10)
 
     def without_memory(connection):
-        connection.execute("ROLLBACK")  # as SQLite does by itself (lang_transaction.html, section 3)
+        insert(0)(connection)
+        if undone:  # which SQLite does by itself, or not (lang_transaction.html, section 3)
+            connection.execute("ROLLBACK")
         raise MemoryError
 
     jobs = [insert(1), without_memory, insert(2)]
