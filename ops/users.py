@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,7 +144,7 @@ def sessions(name: Name, *, data: Data = None, as_json: AsJson = False) -> None:
         )
         for row in rows
     ]
-    whole = [_whole_column(name, [row[n] for row in cells]) for n, name in enumerate(_SESSION)]
+    whole = [output.whole_column(name, [row[n] for row in cells]) for n, name in enumerate(_SESSION)]
     table = Table(*whole, Column("agent", min_width=20, no_wrap=True), box=None)
     for row in cells:
         table.add_row(*map(escape, row))
@@ -262,11 +262,6 @@ def _print_account(account: Account, *, as_json: bool, password: str | None = No
 def _id_column(name: str) -> Column:
     """Make a column whose ids are never cut: they are what the next command needs."""
     return Column(name, min_width=36, no_wrap=True)
-
-
-def _whole_column(name: str, cells: Sequence[str]) -> Column:
-    """Make a column whose cells are never cut, however narrow the terminal is."""
-    return Column(name, min_width=max(map(len, cells), default=0), no_wrap=True)
 
 
 def _to_the_second(moment: str) -> str:

@@ -221,7 +221,8 @@ def test_a_dead_event_is_discarded(platform, client):
 
 
 def test_conversations_are_listed_shown_and_deleted(platform, client):
-    # Given a conversation with a hostile title
+    # Given a conversation with a hostile title, and an older one
+    client.create_conversation(conversationID="older")
     client.create_conversation(title=HOSTILE_TITLE, conversationID="c")
     client.wait(client.send("llm.chat", {"content": "be hostile", "conversationID": "c"}))
     # Then it is listed as what it is; longer ids beside it may leave the title less than a line
