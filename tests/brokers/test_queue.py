@@ -5,14 +5,11 @@ import threading
 
 import pytest
 
-from brokers import queue as queue_module
-from brokers.queue import BrokerQueue
+from brokers.queue import MAX_WAITING, BrokerQueue
 from lightning.errors import Transient
 from lightning.queue import Wakeup
 
 WAKEUP = Wakeup(user_id="anna", event_id="e", wake=0, actor="chat", delay_seconds=0.0, sent_at=0.0, trace={})
-
-WAITING = 300
 
 
 class Away:
@@ -31,7 +28,7 @@ class Away:
         self.asked.set()
         assert self.back.wait(60)
         self.taken += len(messages)
-        if self.taken > WAITING:
+        if self.taken > MAX_WAITING:
             self.all_taken.set()
 
 
@@ -52,21 +49,20 @@ async def given_up(queue):
     return (await asyncio.gather(sending, return_exceptions=True))[0]
 
 
-async def test_what_waits_for_a_broker_that_is_away_has_a_bound(monkeypatch, away):
-    monkeypatch.setattr(queue_module, "MAX_WAITING", WAITING)
+async def test_what_waits_for_a_broker_that_is_away_has_a_bound(away):
     broker, queue = away
     # Given a broker that does not answer, and senders of whom none waits for long
     await given_up(queue)
     assert await asyncio.to_thread(broker.asked.wait, 10)
-    for _ in range(WAITING):
+    for _ in range(MAX_WAITING):
         await given_up(queue)
     # When more is handed over, then whoever does so is told at once
     for _ in range(3):
-        with pytest.raises(Transient, match="300 wait for it") as error:
+        with pytest.raises(Transient, match="10,000 wait for it") as error:
             await queue.send([WAKEUP])
         assert error.value.code == "queue_unavailable"
     # And when it is back, what waited is sent, and so is what comes then
     broker.back.set()
     assert await asyncio.to_thread(broker.all_taken.wait, 10)
     await queue.send([WAKEUP])
-    assert broker.taken == WAITING + 2
+    assert broker.taken == MAX_WAITING + 2
